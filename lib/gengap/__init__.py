@@ -1,0 +1,1 @@
+"""Generalization bounds for language models: the library behind the book."""
