@@ -1,0 +1,57 @@
+"""Rows of tokens: what a model was trained on, in training order, and what it never saw."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gengap import corpus
+from gengap.errors import UserError
+from gengap.models import ModelSpec
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """A memory-mapped token file: each row is `seq_len` inputs and their shifted targets."""
+
+    rows: np.ndarray  # (n_rows, seq_len + 1) uint16, in training order
+    sha256: str  # of the whole file
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def open_rows(path: Path, row_tokens: int, sha256: str) -> TokenRows:
+    """Map a uint16 row file after checking its length and hash; `UserError` if it is absent, truncated or altered."""
+    remedy = "delete build/corpus/manifest.json and run `gengap corpus`"
+    if not path.exists():
+        raise UserError(f"{path} is missing: {remedy}")
+    if path.stat().st_size % (2 * row_tokens) or corpus.file_sha256(path) != sha256:
+        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {remedy}")
+    rows = np.memmap(path, np.uint16, "r").reshape(-1, row_tokens)
+    return TokenRows(rows, sha256)
+
+
+def _ladder_rows(name: str) -> TokenRows:
+    path = corpus.corpus_dir() / "manifest.json"
+    if not path.exists():
+        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+    manifest = json.loads(path.read_text())
+    return open_rows(path.with_name(f"{name}.bin"), manifest["row_tokens"], manifest["sha256"][name])
+
+
+def train_rows(spec: ModelSpec) -> TokenRows:
+    """The rows `spec` was trained on, (n_train_rows, seq_len + 1), in training order."""
+    corpus_rows = _ladder_rows("train")
+    if len(corpus_rows) < spec.n_train_rows:
+        raise UserError(
+            f"{spec.model_size} needs {spec.n_train_rows} rows, the corpus has {len(corpus_rows)}: "
+            "take a smaller size or add wheels to corpus.lock"
+        )
+    return TokenRows(corpus_rows.rows[: spec.n_train_rows], corpus_rows.sha256)
+
+
+def heldout_rows() -> TokenRows:
+    """Rows of documents that no rung was trained on."""
+    return _ladder_rows("heldout")
