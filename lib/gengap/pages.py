@@ -1,0 +1,168 @@
+"""One page of the book from a notebook: the committed pair's words and code, the executed copy's outputs.
+
+An edited sentence or caption therefore needs no new run, and edited code that was not run again is refused.
+What can make a page silently wrong is an error here: a cell that did not run, an exception, a hidden
+warning, a page without outputs.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from gengap.errors import UserError
+
+# Lines on stderr that look like warnings and are known to be harmless: pattern -> reason.
+HARMLESS_STDERR: dict[str, str] = {}
+_WARNING_LINE = re.compile(r"\b\w*Warning\b|^Traceback|\bERROR\b|\bCRITICAL\b", re.MULTILINE)
+
+
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _check_outputs(cell: Any, where: str) -> None:
+    """Raise `UserError` unless the executed code cell ran, without an error and without a real warning."""
+    if cell.execution_count is None:
+        raise UserError(f"{where} did not run: execute the notebook to its end (`make book`)")
+    for output in cell.outputs:
+        if output.output_type == "error":
+            raise UserError(f"{where} raised {output.ename}: {output.evalue}")
+        if output.output_type == "stream" and output.name == "stderr":
+            for line in output.text.splitlines():
+                harmless = any(re.search(pattern, line) for pattern in HARMLESS_STDERR)
+                if _WARNING_LINE.search(line) and not harmless:
+                    raise UserError(f"{where} warned, and the book would hide it: {line.strip()}")
+
+
+def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode:
+    """Words and code of the pair with the outputs of its executed copy.
+
+    Raises `UserError` if the executed copy is missing, if its code is not the pair's, if a code cell did not
+    run, raised, or wrote a warning to stderr. What papermill injected stays, as its own cell.
+    """
+    if not executed_path.is_file():
+        raise UserError(f"{executed_path} is missing: run the notebook first (`make book`)")
+    pair = nbformat.read(pair_path, as_version=4)
+    executed = nbformat.read(executed_path, as_version=4)
+    ran = [cell for cell in executed.cells if cell.cell_type == "code"]
+    injected = [cell for cell in ran if "injected-parameters" in _tags(cell)]
+    ran = [cell for cell in ran if "injected-parameters" not in _tags(cell)]
+    ours = [cell for cell in pair.cells if cell.cell_type == "code"]
+    codes = [[cell.source.strip() for cell in cells] for cells in (ours, ran)]
+    if codes[0] != codes[1]:
+        pairs = zip(*codes, strict=False)
+        differs = next((k for k, (a, b) in enumerate(pairs) if a != b), min(map(len, codes)))
+        raise UserError(
+            f"{executed_path}: code cell {differs + 1} is not the one of {pair_path.name}: "
+            "run the notebook again (`make book`)"
+        )
+    for k, (cell, source) in enumerate(zip(ours, ran, strict=True), start=1):
+        if cell.source.strip():
+            _check_outputs(source, f"{executed_path}: code cell {k}")
+        cell.outputs, cell.execution_count = source.outputs, source.execution_count
+    if not any(cell.outputs for cell in ours):
+        raise UserError(f"{executed_path} has no output at all: the page would be empty")
+    for cell in injected:
+        cell.id, cell.metadata = "injected-parameters", {"tags": ["injected-parameters"]}
+        place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
+        pair.cells.insert(place + 1, cell)
+    for key in ("jupytext", "papermill"):
+        pair.metadata.pop(key, None)
+    pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
+    return pair
+
+
+_LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
+
+
+def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
+    """The page of a template notebook for another model size: own title, own labels."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    labels = {name for match in _LABEL.findall(text) for name in match if name}
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
+    labels |= {figure["name"] for figure in figures if "name" in figure}
+    for figure in figures:
+        if "name" in figure:
+            figure["name"] += f"-{size}"
+    if labels:
+        names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+        use = re.compile(
+            rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE
+        )
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and labels:
+            cell.source = use.sub(lambda match: f"{match[0]}-{size}", cell.source)
+    title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
+    title.source = re.sub(r"^# (.*)$", rf"# \1: {size}", title.source, count=1, flags=re.MULTILINE)
+    return notebook
+
+
+def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
+    """The named figures of a page as SVG files, for prose pages that show them too."""
+    found = {}
+    for cell in notebook.cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        for output in cell.get("outputs", []) if name else []:
+            if svg := output.get("data", {}).get("image/svg+xml"):
+                found[f"{name}.svg"] = "".join(svg).encode()
+    return found
+
+
+def default_size(pair_path: Path) -> str | None:
+    """`model_size` in the parameters cell of a per-size notebook, else None."""
+    for cell in nbformat.read(pair_path, as_version=4).cells:
+        if "parameters" in _tags(cell) and (
+            found := re.search(r'^model_size\b.*?=\s*"([^"]+)"', cell.source, re.MULTILINE)
+        ):
+            return found[1]
+    return None
+
+
+# --- the Colab install cell ---
+
+
+def install_cell(config: dict[str, Any]) -> str | None:
+    """Code of the cell that makes a notebook run on Colab, or None when the repository has no address."""
+    repository = config.get("repository", {})
+    if not (url := repository.get("url")):
+        return None
+    return f"""# On Colab: fetch the book and the exact packages it was made with. Elsewhere: nothing.
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and not os.path.isdir("/content/book"):
+    url, version = "{url}", "{repository.get("branch", "main")}"
+    subprocess.run(["git", "clone", "-q", "--depth=1", "--branch", version, url, "/content/book"], check=True)
+    os.chdir("/content/book")
+    pip = [sys.executable, "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, "-r", "requirements.lock"], check=True)
+    subprocess.run([*pip, "--no-deps", "--ignore-requires-python", "."], check=True)"""
+
+
+def with_install_cell(source: str, cell: str | None) -> str:
+    """The percent-format notebook `source` with exactly the install cell `cell` (None: without one).
+
+    It stands right after the parameters cell, which must stay the first code cell.
+    """
+    header = '# %% tags=["install", "remove-cell"]\n'
+    source = re.sub(re.escape(header) + r".*?(?=^# %%|\Z)", "", source, flags=re.DOTALL | re.MULTILINE)
+    if cell is None:
+        return source
+    place = re.search(r'^# %% tags=\["parameters"\]\n.*?(?=^# %%|\Z)', source, flags=re.DOTALL | re.MULTILINE)
+    if place is None:
+        raise UserError("a notebook without a parameters cell has no place for the install cell: add one")
+    before = source[: place.end()].rstrip("\n")
+    return f"{before}\n\n{header}{cell}\n\n{source[place.end() :]}"
+
+
+def check_install_cell(pair_path: Path, config: dict[str, Any]) -> None:
+    cells = nbformat.read(pair_path, as_version=4).cells
+    found = [cell.source.strip() for cell in cells if "install" in _tags(cell)]
+    cell = install_cell(config)
+    if found != ([cell.strip()] if cell else []):
+        raise UserError(
+            f"{pair_path.name}: its install cell does not fit the address in _config.yml: run `make sync`"
+        )
