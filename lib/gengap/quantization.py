@@ -1,8 +1,8 @@
 """Quantization of a whole model, layer by layer, with the integer codes in hand (T8).
 
-Embeddings and the output head are quantized too: they are most of a small model. What is not a matrix (norms and
-biases) is kept in float16. The model that is passed in is never changed, and nothing of the engine stays on the
-model that is built from the codes.
+Embeddings and the output head are quantized too: they are most of a small model. What is not a matrix (norms
+and biases) is kept in float16. The model that is passed in is never changed, and nothing of the engine stays
+on the model that is built from the codes.
 """
 
 import copy
@@ -30,12 +30,19 @@ class QuantizedTensor:
     scales: np.ndarray  # (row blocks, column blocks) float16
     zero_points: np.ndarray  # (row blocks, column blocks) uint8; all 2^(bits-1) if symmetric
     bits: int  # b
-    block: tuple[int, int]  # rows and columns that share a scale
+    group_size: int  # weights that share a scale, 0 for the whole matrix: see `block_shape`
     symmetric: bool  # zero points need not be stored
     rotation_seed: int | None = None  # the columns were rotated by `rotation(cols, rotation_seed)`
 
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns that share a scale."""
+        return block_shape(*self.codes.shape, self.group_size)
+
     def dequantize(self) -> np.ndarray:
-        """The weights (rows, cols) float32 that the codes stand for; float32 arithmetic, so the same everywhere."""
+        """The weights (rows, cols) float32 that the codes stand for; float32 arithmetic, so the same
+        everywhere.
+        """
         shape = self.codes.shape
         scales = expand_blocks(self.scales.astype(np.float32), self.block, shape)
         zeros = expand_blocks(self.zero_points.astype(np.float32), self.block, shape)
@@ -69,11 +76,15 @@ class QuantizedModel:
         """
         from transformers import GPTNeoXForCausalLM
 
-        with torch.random.fork_rng(devices=[]):  # the initial values are overwritten: leave the caller's stream alone
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the initial values are overwritten: leave the caller's stream alone
             model = GPTNeoXForCausalLM(copy.deepcopy(config))
         own, new = model.state_dict(), self.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in new.items()}:
-            raise UserError("these quantized weights belong to another architecture than the given configuration")
+            raise UserError(
+                "these quantized weights belong to another architecture than the given configuration"
+            )
         model.load_state_dict(new)
         return model.eval()
 
@@ -89,7 +100,9 @@ def rotation(size: int, seed: int) -> np.ndarray:
     try:
         matrix = random_hadamard_matrix(size, dtype=torch.float64, gen=generator)
     except ValueError as error:
-        raise UserError(f"no Hadamard matrix of size {size} is known: use method gptq for this model") from error
+        raise UserError(
+            f"no Hadamard matrix of size {size} is known: use method gptq for this model"
+        ) from error
     return matrix.numpy() / np.sqrt(size)
 
 
@@ -105,18 +118,21 @@ def quantize(
 ) -> QuantizedModel:
     """Quantize every matrix of `model` to `bits` bits; the model itself is left as it is.
 
-    method "rtn" rounds to the nearest grid value, "gptq" feeds each column's error back into the next ones, "quip"
-    does so after a random rotation of the columns (seeded by `seed`, the only randomness). About `group_size`
-    weights share a float16 scale (0: the whole matrix). `calibration_rows` (m, seq) are token ids of training
-    windows; each layer is calibrated on the outputs of the quantized layers before it, as in GPTQ. Runs on the GPU
-    if there is one, one layer at a time. Raises `UserError` for settings that cannot be.
+    method "rtn" rounds to the nearest grid value, "gptq" feeds each column's error back into the next ones,
+    "quip" does so after a random rotation of the columns (seeded by `seed`, the only randomness). About
+    `group_size` weights share a float16 scale (0: the whole matrix). `calibration_rows` (m, seq) are token
+    ids of training windows; each layer is calibrated on the outputs of the quantized layers before it, as in
+    GPTQ. Runs on the GPU if there is one, one layer at a time. Raises `UserError` for settings that cannot
+    be.
     """
     if method not in METHODS:
         raise UserError(f"unknown quantization method {method!r}: choose one of {', '.join(METHODS)}")
     if not 2 <= bits <= 8:
         raise UserError(f"{bits} bits per weight: choose 2 to 8")
     if group_size < 0:
-        raise UserError(f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix")
+        raise UserError(
+            f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = torch.as_tensor(np.asarray(calibration_rows).astype(np.int64))
     tensors, kept = {}, {}
@@ -138,7 +154,9 @@ def _matrices(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
 
 
 def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric) -> QuantizedTensor:
-    """Codes of one matrix (rows, cols); `hessian` (cols, cols), or None for an embedding, whose input is one-hot."""
+    """Codes of one matrix (rows, cols); `hessian` (cols, cols), or None for an embedding, whose input is
+    one-hot.
+    """
     matrix = weight.detach().float()
     turn = None
     if method == "quip":
@@ -153,7 +171,7 @@ def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric)
         scales=grid.scales.cpu().numpy().astype(np.float16),
         zero_points=grid.zero_points.cpu().numpy().astype(np.uint8),
         bits=bits,
-        block=grid.block,
+        group_size=group_size,
         symmetric=symmetric,
         rotation_seed=None if turn is None else seed,
     )
@@ -163,10 +181,11 @@ def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric)
 def _calibrated_parts(
     model: "GPTNeoXForCausalLM", rows: torch.Tensor, device: str, batch_rows: int = 16
 ) -> Iterator[tuple[str, torch.nn.Module, dict[str, torch.Tensor]]]:
-    """Yield (name, private copy, Hessians by parameter path) for embedding, each layer, final norm and head, in turn.
+    """Yield (name, private copy, Hessians by parameter path) for embedding, each layer, final norm and head,
+    in turn.
 
-    The caller overwrites the weights of the copy before it asks for the next part, which is then calibrated on
-    the outputs of what came before. Norms and biases of a copy are already rounded to float16.
+    The caller overwrites the weights of the copy before it asks for the next part, which is then calibrated
+    on the outputs of what came before. Norms and biases of a copy are already rounded to float16.
     """
     trunk = model.gpt_neox
     embedding = _private_copy(trunk.embed_in, device)
@@ -199,7 +218,9 @@ def _private_copy(module: torch.nn.Module, device: str) -> torch.nn.Module:
 
 
 def _input_hessians(part, run, batches) -> dict[str, torch.Tensor]:
-    """Mean of x x' over the inputs x of every linear map inside `part`: {path of its weight: (cols, cols) float32}."""
+    """Mean of x x' over the inputs x of every linear map inside `part`: {path of its weight: (cols, cols)
+    float32}.
+    """
     hessians = {}
 
     def watch(path, linear):

@@ -1,8 +1,9 @@
 """Quantizers of one weight matrix: round-to-nearest and GPTQ by llm-compressor (T8).
 
-A quantized matrix is w[i, j] = (code[i, j] - zero) * scale, with one scale and one zero point for each block of
-rows x columns. The engine is llm-compressor, kept by the vLLM project; auto-gptq, which the paper used, ended with
-release 0.7.1 and cannot be imported beside transformers 5. Everything that touches the engine is in this file.
+A quantized matrix is w[i, j] = (code[i, j] - zero) * scale, with one scale and one zero point for each block
+of rows x columns. The engine is llm-compressor, kept by the vLLM project; auto-gptq, which the paper used,
+ended with release 0.7.1 and cannot be imported beside transformers 5. Everything that touches the engine is
+in this file.
 """
 
 import os
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")  # else it reports to stdout on import and on every layer
+os.environ.setdefault(
+    "LLM_COMPRESSOR_LOG_DISABLED", "true"
+)  # else it reports to stdout on import and on every layer
 
 DAMPING = 0.01  # of the mean Hessian diagonal: GPTQ's default, keeps the Cholesky factor finite
 _MIN_SCALE = 2.0**-14  # smallest normal float16
@@ -19,7 +22,7 @@ _MIN_SCALE = 2.0**-14  # smallest normal float16
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that a weight matrix may take: one arithmetic progression of 2^bits values for each block."""
+    """What values a weight matrix may take: an arithmetic progression of 2^bits values for each block."""
 
     bits: int  # b, 2..8
     block: tuple[int, int]  # rows, columns that share a scale
@@ -29,10 +32,12 @@ class Grid:
 
 
 def block_shape(rows: int, cols: int, group_size: int) -> tuple[int, int]:
-    """Rows and columns of the block in which about `group_size` weights share a scale; 0 means the whole matrix.
+    """Rows and columns of the block in which about `group_size` weights share a scale; 0 means the whole
+    matrix.
 
-    Long rows are cut into equal parts of at most `group_size`, short rows are joined: with 12 columns and a group
-    size of 128, eleven rows share one scale, since a float16 scale for every row would cost 1.3 bits a weight.
+    Long rows are cut into equal parts of at most `group_size`, short rows are joined: with 12 columns and a
+    group size of 128, eleven rows share one scale, since a float16 scale for every row would cost 1.3 bits a
+    weight.
     """
     if group_size == 0:
         return rows, cols
@@ -56,7 +61,9 @@ def _engine_arguments(bits: int, block: tuple[int, int], symmetric: bool):
 
 
 def fit_grid(weight: torch.Tensor, bits: int, block: tuple[int, int], symmetric: bool = True) -> Grid:
-    """Scales (and zero points) that minimize the squared rounding error of each block, scales rounded to float16."""
+    """Scales (and zero points) that minimize the squared rounding error of each block, scales rounded to
+    float16.
+    """
     from llmcompressor.observers import Observer
 
     arguments = _engine_arguments(bits, block, symmetric)
@@ -91,9 +98,9 @@ def round_to_nearest(weight: torch.Tensor, grid: Grid) -> np.ndarray:
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
     """Codes (rows, columns) by GPTQ (Frantar et al. 2023) with static activation order.
 
-    `hessian` (columns, columns) is any positive multiple of the mean of x x' over the inputs x of the layer; it is
-    copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each is fed back
-    into the columns not yet rounded. A column whose input never fires is set to zero.
+    `hessian` (columns, columns) is any positive multiple of the mean of x x' over the inputs x of the layer;
+    it is copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each
+    is fed back into the columns not yet rounded. A column whose input never fires is set to zero.
     """
     from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
