@@ -5,6 +5,7 @@ What can make a page silently wrong is an error here: a cell that did not run, a
 warning, a page without outputs.
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,24 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         cell.id, cell.metadata = "injected-parameters", {"tags": ["injected-parameters"]}
         place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
         pair.cells.insert(place + 1, cell)
+    _label_blocks(pair, pair_path.stem)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
     return pair
+
+
+_UNLABELLED = re.compile(r"^((?::{3,}|`{3,})\{prf:(?!proof)\w+\}.*\n)(?!(?::\w+:.*\n)*:label:)", re.MULTILINE)
+
+
+def _label_blocks(notebook: nbformat.NotebookNode, stem: str) -> None:
+    """Give every theorem-like block a label: sphinx-proof's own ones repeat from page to page."""
+    count = itertools.count(1)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _UNLABELLED.sub(
+                lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source
+            )
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)

@@ -1,12 +1,13 @@
 """The book as a tree of files: staged from sources and results, then built. Nothing is computed here.
 
 Sources and results meet in the staged tree (`gengap.pages` makes its notebook pages). Its paths are
-the repository's, which launch buttons are made from; its table of contents lists the model sizes that were run.
+the repository's, which launch buttons need; its table of contents lists the model sizes that were run.
 """
 
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from gengap.pages import (
 )
 from gengap.paths import build_dir, project_root
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
 
 
@@ -110,7 +112,8 @@ def stage(
         check_install_cell(pair_path, config)
         name = pair_path.stem
         own_size = default_size(pair_path)
-        runs = {path.stem: path for path in sorted((executed_dir / name).glob("*.ipynb"))}
+        runs = {path.stem: path for path in executed_dir.glob(f"{name}/*.ipynb")}
+        runs = {size: path for size, path in runs.items() if not size.endswith(".failed")}
         main = runs.pop(own_size, None) if own_size else None
         notebook = merge_outputs(pair_path, main or executed_dir / f"{name}.ipynb")
         add(docname, notebook)
@@ -171,7 +174,7 @@ def build(stage_dir: Path | None = None, output_dir: Path | None = None) -> Path
     if done.returncode != 0 or not (html / "index.html").is_file():
         # An incremental build would not repeat the warnings of pages that it does not read again.
         shutil.rmtree(doctrees, ignore_errors=True)
-        raise UserError(f"the book did not build:\n{done.stderr.strip()[-6000:]}")
+        raise UserError(f"the book did not build:\n{_COLOUR.sub('', done.stderr).strip()[-6000:]}")
     pages = {f"{page}.html" for page in toc_pages(read_toc(stage_dir))}
     for folder in ("book", "notebooks"):
         for path in sorted((html / folder).rglob("*.html")):
