@@ -72,6 +72,12 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", f"{template}.ipynb")
 
 
+def _without_thebe(app, pagename, templatename, context, doctree):
+    """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
+    files = context.get("script_files", [])
+    context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
+
+
 def _field_comments(app, what, name, obj, options, lines):
     """The trailing comment of a dataclass field (symbol, meaning, unit) is its description."""
     if what != "class" or not dataclasses.is_dataclass(obj):
@@ -91,5 +97,6 @@ def setup(app):
     app.connect("env-get-outdated", _outdated_by_records)
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
+    app.connect("html-page-context", _without_thebe, priority=950)
     app.connect("autodoc-process-docstring", _field_comments)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -70,6 +70,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
         pair.cells.insert(place + 1, cell)
     _label_blocks(pair, pair_path.stem)
+    _set_page_facts(pair)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
@@ -87,6 +88,21 @@ def _label_blocks(notebook: nbformat.NotebookNode, stem: str) -> None:
             cell.source = _UNLABELLED.sub(
                 lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source
             )
+
+
+_FACTS = re.compile(r"(?:^\| (?!.*\|[ ]*$).+\n?)+", re.MULTILINE)
+
+
+def _set_page_facts(notebook: nbformat.NotebookNode) -> None:
+    """Set a line block (lines that start with a bar and do not end in one), which Markdown does not know."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _FACTS.sub(_line_block, cell.source)
+
+
+def _line_block(match: re.Match[str]) -> str:
+    lines = [line.removeprefix("| ") for line in match[0].splitlines()]
+    return "::::{div} page-facts\n" + "\\\n".join(lines) + "\n::::\n"
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)

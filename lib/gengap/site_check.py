@@ -15,7 +15,7 @@ from gengap.paths import build_dir, project_root
 from gengap.site import read_toc, toc_pages
 
 _PATH_LIKE = re.compile(r"[/\\]|\.(png|svg|jpe?g|gif)$|^\d+$|^_images")
-_GENERATED = {"index.html", "search.html", "genindex.html", "py-modindex.html", "prf-modindex.html"}
+_GENERATED = {"index.html", "search.html", "genindex.html", "py-modindex.html", "prf-prf.html"}
 
 
 @dataclass
