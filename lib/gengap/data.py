@@ -55,3 +55,9 @@ def train_rows(spec: ModelSpec) -> TokenRows:
 def heldout_rows() -> TokenRows:
     """Rows of documents that no rung was trained on."""
     return _ladder_rows("heldout")
+
+
+def sample_rows(rows: np.ndarray, n_rows: int, seed: int) -> np.ndarray:
+    """`n_rows` rows drawn uniformly without replacement (all of them if there are fewer), in training order."""
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:n_rows]
+    return rows[np.sort(chosen)]

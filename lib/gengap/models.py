@@ -102,11 +102,11 @@ def _ladder(size: str, width: int, layers: int, heads: int, batch_rows: int, pea
 
 _LADDER = [
     # size  width layers heads batch  learning rate
-    _ladder("50k", 12, 2, 1, 8, 1.2e-2),
-    _ladder("100k", 20, 3, 2, 8, 1.0e-2),
-    _ladder("200k", 36, 3, 3, 8, 8e-3),
-    _ladder("300k", 48, 3, 4, 8, 7e-3),
-    _ladder("400k", 64, 3, 4, 16, 6e-3),
+    _ladder("50k", 12, 2, 1, 8, 2.0e-2),
+    _ladder("100k", 20, 3, 2, 8, 1.5e-2),
+    _ladder("200k", 36, 3, 3, 8, 1.2e-2),
+    _ladder("300k", 48, 3, 4, 8, 1.0e-2),
+    _ladder("400k", 64, 3, 4, 16, 8e-3),
     _ladder("800k", 96, 4, 6, 16, 5e-3),
     _ladder("1.5m", 128, 5, 8, 16, 4e-3),
     _ladder("3m", 192, 5, 8, 32, 3e-3),
@@ -124,6 +124,11 @@ def get(model_size: str) -> ModelSpec:
         return REGISTRY[model_size]
     near = difflib.get_close_matches(str(model_size), REGISTRY, n=3, cutoff=0.5) or list(REGISTRY)
     raise UserError(f"unknown model size {model_size!r}: did you mean {' or '.join(near)}?")
+
+
+def quantized_name(revision: str, method: str, bits: int) -> str:
+    """File stem of everything that belongs to one quantization of one checkpoint."""
+    return f"{revision}-{method}-{bits}bit"
 
 
 def load(spec: ModelSpec, name: str = "checkpoint") -> "GPTNeoXForCausalLM":

@@ -40,7 +40,9 @@ class TrainingLog:
 
     def write(self, path: Path) -> None:
         with atomic_path(path) as part, part.open("w") as file:
-            file.write(f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f}\nstep,online_nll_nats\n")
+            file.write(
+                f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f}\nstep,online_nll_nats\n"
+            )
             file.writelines(f"{step},{nll:.9g}\n" for step, nll in enumerate(self.online_nll))
 
     @classmethod
@@ -85,7 +87,9 @@ def new_optimizer(model: torch.nn.Module, spec: ModelSpec) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=spec.peak_lr, betas=BETAS, fused=True)
 
 
-def train(spec: ModelSpec, rows: TokenRows, out_dir: Path, seed: int = 0) -> TrainingLog:
+def train(
+    spec: ModelSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
+) -> TrainingLog:
     """Train `spec` on its rows in order, once; resume if a state is there; return at once if it is finished.
 
     Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases) and last `out_dir/loss_log.csv`.
@@ -96,7 +100,9 @@ def train(spec: ModelSpec, rows: TokenRows, out_dir: Path, seed: int = 0) -> Tra
     torch.set_num_threads(n_threads(spec))
     model = new_model(spec, seed).train()
     optimizer = new_optimizer(model, spec)
-    run = _RunState(model, optimizer, spec.n_steps, out_dir / "training_state.safetensors", _run_key(spec, rows, seed))
+    run = _RunState(
+        model, optimizer, spec.n_steps, out_dir / "training_state.safetensors", _run_key(spec, rows, seed)
+    )
     batches = rows.rows[: spec.n_train_rows].reshape(spec.n_steps, spec.batch_rows, -1)
 
     with progress.bar(total=spec.n_steps, desc=spec.model_size, unit="step", initial=run.step) as bar:
@@ -112,7 +118,9 @@ def train(spec: ModelSpec, rows: TokenRows, out_dir: Path, seed: int = 0) -> Tra
             torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
             optimizer.step()
             optimizer.zero_grad()
-            run.record(step, loss.item())
+            run.losses[step] = loss.item()
+            if time.monotonic() - run.saved >= save_every_s:
+                run.save()
             bar.update()
             bar.set_postfix(nll=f"{loss.item():.3f}", refresh=False)
     return run.finish(out_dir, tokens_per_step=spec.batch_rows * spec.seq_len)
@@ -124,7 +132,9 @@ def n_threads(spec: ModelSpec) -> int:
 
 
 def _run_key(spec: ModelSpec, rows: TokenRows, seed: int) -> str:
-    facts = json.dumps([asdict(spec), rows.sha256, seed, WARMUP_SHARE, DECAY_SHARE, BETAS, WEIGHT_DECAY, GRADIENT_CLIP])
+    facts = json.dumps(
+        [asdict(spec), rows.sha256, seed, WARMUP_SHARE, DECAY_SHARE, BETAS, WEIGHT_DECAY, GRADIENT_CLIP]
+    )
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
@@ -153,22 +163,21 @@ class _RunState:
         except Exception as error:  # safetensors raises its own classes for damaged files
             raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from error
         if facts["key"] != self.key:
-            raise UserError(f"{self.path} belongs to another run (size, data or settings): delete its folder and run again")
+            raise UserError(
+                f"{self.path} belongs to another run (size, data or settings): delete its folder and run again"
+            )
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
                 prefix = f"optimizer.{name}."
                 self.optimizer.state[p] = {
-                    key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+                    key.removeprefix(prefix): value
+                    for key, value in tensors.items()
+                    if key.startswith(prefix)
                 }
         self.losses = tensors["losses"]
         self.step = int(torch.isfinite(self.losses).sum())
         self.seconds = facts["seconds"]
-
-    def record(self, step: int, loss: float) -> None:
-        self.losses[step] = loss
-        if time.monotonic() - self.saved >= SAVE_EVERY_S:
-            self.save()
 
     def save(self) -> None:
         facts = {"key": self.key, "seconds": self.seconds + time.monotonic() - self.started}

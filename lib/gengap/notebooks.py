@@ -1,0 +1,125 @@
+"""The pair contract and the runs: `.py` is the source, `.ipynb` its pair, executed copies go to `build/`.
+
+papermill accepts a misspelt parameter or a value of the wrong type and still exits with 0, so names and types are
+checked here first. A failed run leaves its partial notebook beside the place of the whole one.
+"""
+
+import ast
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+
+from gengap.errors import UserError
+from gengap.paths import atomic_path, project_root
+
+KERNEL = "python3"
+
+
+def notebook_sources() -> list[Path]:
+    """The percent-format sources, in page order."""
+    return sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+def pair_of(source: Path) -> Path:
+    return source.with_suffix(".ipynb")
+
+
+def sync_pair(source: Path) -> bool:
+    """Write the `.ipynb` of a `.py` (keeping the ids of unchanged cells); True if it changed."""
+    if not pair_difference(source):
+        return False
+    notebook = jupytext.read(source)
+    pair = pair_of(source)
+    if pair.exists():
+        notebook = jupytext.combine.combine_inputs_with_outputs(notebook, nbformat.read(pair, as_version=4))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    with atomic_path(pair) as part:
+        jupytext.write(notebook, part, fmt="ipynb")
+    return True
+
+
+def pair_difference(source: Path) -> str:
+    """Unified diff from the source to what its pair says; empty if the pair is in step and holds no outputs."""
+    pair = pair_of(source)
+    if not pair.exists():
+        return f"{pair.name} is missing\n"
+    notebook = nbformat.read(pair, as_version=4)
+    if any(cell.get("outputs") for cell in notebook.cells):
+        return f"{pair.name} holds outputs\n"
+    old, new = (
+        jupytext.writes(nb, fmt="py:percent").splitlines(True) for nb in (jupytext.read(source), notebook)
+    )
+    return "".join(difflib.unified_diff(old, new, source.name, pair.name))
+
+
+def code_of(source: Path) -> str:
+    """The code cells alone: what a run depends on, so that editing prose repeats no computation."""
+    cells = jupytext.read(source).cells
+    return "\n# %%\n".join(cell.source for cell in cells if cell.cell_type == "code") + "\n"
+
+
+def parse_parameters(settings: list[str]) -> dict[str, object]:
+    """`["n_windows=500", "model_size=ladder-50k"]` as a dictionary of Python literals, else strings."""
+    parameters = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} is not of the form name=value")
+        try:
+            parameters[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parameters[name] = text
+    return parameters
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
+    """Raise `UserError` unless every parameter exists in the notebook's parameters cell and has its type."""
+    declared = papermill.inspect_notebook(str(notebook))
+    for name, value in parameters.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(declared) or 'none'}"
+            raise UserError(f"{notebook.stem} has no parameter {name!r}{hint}")
+        want = declared[name]["inferred_type_name"]
+        have = type(value).__name__
+        if have != want and (have, want) != ("int", "float"):
+            raise UserError(f"{notebook.stem}: parameter {name} is a {want}, but {value!r} is a {have}")
+
+
+def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> None:
+    """Run `notebook` (an `.ipynb` pair) into `output`; atomic.
+
+    Raises `UserError` for a bad parameter before anything runs, and for a failed cell after it; the partial run is then kept
+    as `<output>.failed.ipynb`.
+    """
+    if not notebook.exists():
+        raise UserError(f"there is no notebook {notebook}: `make sync` writes the pairs")
+    check_parameters(notebook, parameters)
+    failed = output.with_suffix(".failed.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONWARNINGS"] = "default"  # of the kernel: nothing real is hidden
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(failed),
+            dict(parameters),
+            kernel_name=KERNEL,
+            cwd=str(project_root()),
+            progress_bar=sys.stderr.isatty(),
+            log_output=False,
+            extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
+        )
+    except papermill.PapermillExecutionError as error:
+        raise UserError(
+            f"{notebook.stem} failed in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
+            f"its partial run is {failed}"
+        ) from error
+    failed.replace(output)
