@@ -107,10 +107,15 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
         raise ValueError("observations or baseline hold NaN or infinite values")
     if -least > loss_range * (1 + RANGE_SLACK):
         raise ValueError(
-            f"X - Y reaches {-least:.9g}, beyond loss_range = {loss_range:.9g}: no bound holds with this range"
+            f"X - Y reaches {-least:.9g}, above loss_range = {loss_range:.9g}: no bound holds for this range"
         )
     gaps /= loss_range
     return gaps
+
+
+def _plain(values: Floats) -> float | Floats:
+    """A Python float for one sequence, the array for several."""
+    return values.item() if values.ndim == 0 else values
 
 
 def _check_complexity(value: float) -> float:
@@ -174,7 +179,7 @@ def loss_variation(
         sigma = _sigma(mean_log, mean_gap, s, loss_range, c)
         best, best_s = np.where(sigma < best, sigma, best), np.where(sigma < best, s, best_s)
         if last:
-            return LossVariation(best[()], best_s[()])
+            return LossVariation(_plain(best), _plain(best_s))
         rises = mean_log - mean_slope >= c  # s phi'(s) >= phi(s)
         high = np.where(rises, middle, high)
         low = np.where(rises, low, np.minimum(middle + 1, high))
@@ -228,4 +233,55 @@ def freedman_direct(
     gaps = scaled_gaps(observations, baseline, loss_range)
     mean_log, _ = _mean_log(gaps, rate * loss_range)
     mean_baseline = np.mean(np.broadcast_to(baseline, gaps.shape), axis=-1, dtype=np.float64)
-    return (c / rate + mean_baseline - mean_log / rate)[()]
+    return _plain(c / rate + mean_baseline - mean_log / rate)
+
+
+def running_freedman(
+    observations: ArrayLike,
+    baseline: ArrayLike,
+    loss_range: float,
+    failure_prob: float,
+    s_grid: ArrayLike,
+    code_length_bits: float = 0.0,
+) -> Floats:
+    """Empirical Freedman after every step: (..., n) bounds on the mean deviation of the first 1, 2, ..., n
+    steps.
+
+    With probability at least 1 - failure_prob **all** of them hold: each s has one supermartingale, which
+    exceeds |K|/failure_prob at any time with probability at most failure_prob/|K| (Ville), so bound t has
+    complexity `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of
+    times.
+    """
+    grid, gaps = _check_s_grid(s_grid), scaled_gaps(observations, baseline, loss_range)
+    budget = complexity(1, failure_prob, grid.size, code_length_bits)  # nats, for the whole sequence
+    best = np.full(gaps.shape, np.inf)
+    for s in grid:
+        np.minimum(best, (budget - np.cumsum(np.log1p(s * gaps), axis=-1)) / s, out=best)
+    return loss_range * (best + np.cumsum(gaps, axis=-1)) / np.arange(1, gaps.shape[-1] + 1)
+
+
+def freedman_mixture(
+    observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike
+) -> Deviation:
+    """Ours: empirical Freedman with the mean of the supermartingales over K instead of a union over K.
+
+    The mean (1/|K|) sum_s M_n(s) is a non-negative supermartingale that starts at 1, so it stays below e^(nC)
+    with C = `complexity(n, failure_prob, 1, ...)`: |K| is not paid for. M_n(s) depends on what is unknown
+    through m = mean E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where
+    the mean reaches e^(nC), found by bisection between the union's bound, which it never exceeds, and the
+    best s without any payment.
+    """
+    c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
+    gaps = scaled_gaps(observations, baseline, loss_range)
+    n, mean_gap = gaps.shape[-1], gaps.mean(axis=-1)
+    logs = np.stack([_mean_log(gaps, s)[0] for s in grid], axis=-1)  # (..., |K|)
+    low = np.max((logs - c - math.log(grid.size) / n) / grid, axis=-1)
+    high = np.max((logs - c) / grid, axis=-1)
+    for _ in range(60):
+        middle = (low + high) / 2
+        mixture = np.logaddexp.reduce(n * (logs - grid * middle[..., None] - c), axis=-1) - math.log(
+            grid.size
+        )
+        low, high = np.where(mixture >= 0, middle, low), np.where(mixture >= 0, high, middle)
+    value = _plain(loss_range * (mean_gap - low))
+    return Deviation(value, {"mixture": value})
