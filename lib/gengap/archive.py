@@ -22,13 +22,13 @@ from gengap.errors import UserError
 from gengap.paths import atomic_path
 from gengap.quantization import QuantizedModel, QuantizedTensor
 from gengap.quantizers import block_shape
-from gengap.symbols import SymbolReader, SymbolWriter, code_adaptive, code_float16
+from gengap.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
 MAGIC = b"GGQ"
-VERSION = 1
+VERSION = 2
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
 _MAX_WEIGHTS_PER_BYTE = (
@@ -50,6 +50,7 @@ def honest_bits(model: QuantizedModel) -> int:
     for tensor in model.tensors.values():
         zero_point_bits = 0 if tensor.symmetric else tensor.bits
         total += tensor.bits * tensor.codes.size + (_KEPT_BITS + zero_point_bits) * tensor.scales.size
+        total += 0 if tensor.column_scales is None else _KEPT_BITS * tensor.column_scales.size
     return total
 
 
@@ -223,22 +224,31 @@ class _Settings:
     group_size: int
     symmetric: int  # 0 or 1
     rotation: int  # 0, or 1 + the seed of the rotation
+    column_scaled: int  # 0 or 1
 
     @classmethod
     def of(cls, tensor: QuantizedTensor) -> "_Settings":
         rotation = 0 if tensor.rotation_seed is None else 1 + tensor.rotation_seed
-        return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation)
+        return cls(
+            tensor.bits,
+            tensor.group_size,
+            int(tensor.symmetric),
+            rotation,
+            int(tensor.column_scales is not None),
+        )
 
     def check(self) -> None:
-        if not 1 <= self.bits <= 8 or self.symmetric > 1:
+        if not 1 <= self.bits <= 8 or self.symmetric > 1 or self.column_scaled > 1:
             raise UserError("the archive is corrupt: impossible settings")
 
 
 def _code_model(coder, model: QuantizedModel | None, architecture: Architecture, table: list[_Settings]):
     """Write `model` (or read one, if None) with `coder`; the two directions share every line."""
     chosen = np.full(len(table), 0.5)
-    histograms = {entry.bits: np.full(2**entry.bits, 0.5) for entry in table}
-    tensors = {}
+    code_models = {entry.bits: MatrixModel(2**entry.bits) for entry in table}
+    zero_counts = {entry.bits: np.full(2**entry.bits, 0.5) for entry in table}
+    scale_model, column_model, kept_model = Float16Model(), Float16Model(), Float16Model()
+    tensors: dict[str, QuantizedTensor] = {}
     for name, (rows, cols) in architecture.matrices().items():
         tensor = model.tensors[name] if model else None
         index = np.array([table.index(_Settings.of(tensor))]) if model else None
@@ -246,29 +256,47 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
         height, width = block_shape(rows, cols, entry.group_size)
         blocks = (math.ceil(rows / height), math.ceil(cols / width))
         n_blocks = blocks[0] * blocks[1]
-        scales = code_float16(coder, tensor.scales.ravel() if model else None, n_blocks)
+        guide = _scale_guide(name, n_blocks, tensors)
+        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide)
+        column_scales = None
+        if entry.column_scaled:
+            column_scales = column_model.code(coder, tensor.column_scales if model else None, cols)
         if entry.symmetric:
             zero_points = np.full(blocks, 2 ** (entry.bits - 1))
         else:
             zeros = tensor.zero_points.ravel() if model else None
-            zero_points = code_adaptive(coder, zeros, n_blocks, np.full(2**entry.bits, 0.5))
-        histogram = histograms[entry.bits]
-        histogram *= min(1.0, 64 / histogram.sum())  # what earlier matrices taught, kept light
-        codes = code_adaptive(coder, tensor.codes.ravel() if model else None, rows * cols, histogram)
+            zero_points = code_adaptive(coder, zeros, n_blocks, zero_counts[entry.bits])
+        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols))
         tensors[name] = QuantizedTensor(
-            codes=codes.astype(np.uint8).reshape(rows, cols),
+            codes=codes.astype(np.uint8),
             scales=scales.reshape(blocks),
             zero_points=zero_points.astype(np.uint8).reshape(blocks),
             bits=entry.bits,
             group_size=entry.group_size,
             symmetric=bool(entry.symmetric),
             rotation_seed=entry.rotation - 1 if entry.rotation else None,
+            column_scales=column_scales,
         )
     vectors = architecture.vectors()
     stored = np.concatenate([model.kept[name] for name in vectors]) if model else None
-    values = code_float16(coder, stored, sum(vectors.values()))
+    values = kept_model.code(coder, stored, sum(vectors.values()))
     parts = np.split(values, np.cumsum(list(vectors.values()))[:-1])
     return QuantizedModel(tensors, dict(zip(vectors, parts, strict=True)))
+
+
+def _scale_guide(name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
+    """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are
+    small.
+
+    Tokens come in the order of the tokenizer's merges, roughly by frequency, so the place of a block in the
+    matrix is a guide; for the output head the scales of the same tokens' embeddings are a better one.
+    """
+    embedding = earlier.get("gpt_neox.embed_in.weight")
+    if name == "lm_head.weight" and embedding is not None and embedding.scales.size == n_blocks:
+        return (32 + (embedding.scales.view(np.uint16) >> 10).ravel() % 32).astype(np.uint8)
+    if name == "gpt_neox.embed_in.weight":
+        return (np.arange(n_blocks) * 16 // n_blocks).astype(np.uint8)
+    return np.full(n_blocks, 255, np.uint8)
 
 
 def _checksum(body: bytes) -> bytes:

@@ -33,6 +33,7 @@ class QuantizedTensor:
     group_size: int  # weights that share a scale, 0 for the whole matrix: see `block_shape`
     symmetric: bool  # zero points need not be stored
     rotation_seed: int | None = None  # the columns were rotated by `rotation(cols, rotation_seed)`
+    column_scales: np.ndarray | None = None  # (cols,) float16, times the scale of the block
 
     @property
     def block(self) -> tuple[int, int]:
@@ -47,6 +48,8 @@ class QuantizedTensor:
         scales = expand_blocks(self.scales.astype(np.float32), self.block, shape)
         zeros = expand_blocks(self.zero_points.astype(np.float32), self.block, shape)
         weight = (self.codes.astype(np.float32) - zeros) * scales
+        if self.column_scales is not None:
+            weight = weight * self.column_scales.astype(np.float32)
         if self.rotation_seed is not None:
             weight = (weight.astype(np.float64) @ rotation(shape[1], self.rotation_seed)).astype(np.float32)
         return weight

@@ -117,3 +117,17 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
     if bool(fell_back.any()):
         raise FloatingPointError("the damped Hessian is not positive definite: calibrate on more rows")
     return _codes(dequantized[0], grid)
+
+
+def conditional_steps(hessian: torch.Tensor) -> torch.Tensor:
+    """(cols,) float64: 1/sqrt(d_j), with d_j the curvature of column j once the columns after it follow by
+    GPTQ.
+
+    d_j are the pivots of the damped Hessian, eliminated in GPTQ's order; uncorrelated inputs have d_j = H_jj.
+    """
+    damped = hessian.double().clone()
+    damped.diagonal().add_(DAMPING * damped.diagonal().mean())
+    order = torch.argsort(damped.diagonal(), descending=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
+    steps = torch.linalg.cholesky(inverse, upper=True).diagonal()
+    return steps[torch.argsort(order)]

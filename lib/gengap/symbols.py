@@ -53,9 +53,7 @@ def _categorical(counts: np.ndarray):
 
 
 def code_adaptive(coder, values, size: int, counts: np.ndarray, first_chunk: int = 32) -> np.ndarray:
-    """Code (size,) symbols in growing chunks; each chunk is added to `counts` (float64, updated in place)
-    once coded.
-    """
+    """Code (size,) symbols in growing chunks; each is added to `counts` (float64, in place) once coded."""
     parts, start, chunk = [], 0, first_chunk
     while start < size:
         stop = min(size, start + chunk)
@@ -66,16 +64,117 @@ def code_adaptive(coder, values, size: int, counts: np.ndarray, first_chunk: int
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
-def code_float16(coder, values, size: int) -> np.ndarray:
-    """Code (size,) float16 bit for bit: sign and exponent, then the mantissa in two halves, each adaptively.
+def code_by_context(coder, values, contexts: np.ndarray, histogram_of, first_chunk: int = 32) -> np.ndarray:
+    """Code symbols (size,) whose histogram depends on `contexts` (size,) uint8, known to both sides.
 
-    Values that lie on a coarse grid (few mantissa bits in use) therefore cost little more than their
-    exponents.
+    `histogram_of(context)` returns the counts (updated in place). Contexts are coded one after the other.
     """
-    words = None if values is None else values.astype(np.float16).view(np.uint16).astype(np.int32)
-    fields = []
-    for shift, width in ((10, 6), (5, 5), (0, 5)):  # sign and exponent | upper mantissa | lower mantissa
-        field = None if words is None else (words >> shift) & (2**width - 1)
-        fields.append(code_adaptive(coder, field, size, np.full(2**width, 0.05)))
-    joined = (fields[0] << 10) | (fields[1] << 5) | fields[2]
-    return joined.astype(np.uint16).view(np.float16)
+    order = np.argsort(contexts, kind="stable")
+    coded = np.empty(len(contexts), np.int32)
+    start = 0
+    for context, size in enumerate(np.bincount(contexts)):
+        if size:
+            where = order[start : start + size]
+            part = None if values is None else values[where]
+            coded[where] = code_adaptive(coder, part, int(size), histogram_of(context), first_chunk)
+            start += size
+    return coded
+
+
+class Float16Model:
+    """Codes float16 arrays bit for bit; values on a coarse grid cost little more than their exponents.
+
+    Sign and exponent are one symbol, learned for each value of a guide known to both sides; the mantissa
+    follows in two halves. What was learned on one array serves the next.
+    """
+
+    def __init__(self):
+        self._exponents: dict[int, np.ndarray] = {}
+        self._mantissas = [np.full(32, 0.05), np.full(32, 0.05)]
+
+    def code(self, coder, values, size: int, guide: np.ndarray | None = None) -> np.ndarray:
+        """Code `values` (size,) float16, or read them if None; `guide` (size,) uint8."""
+        words = None if values is None else values.astype(np.float16).view(np.uint16).astype(np.int32)
+        guide = np.zeros(size, np.uint8) if guide is None else guide
+        tops = None if words is None else words >> 10
+        joined = code_by_context(coder, tops, guide, self._histogram, first_chunk=2) << 10
+        for shift, counts in zip((5, 0), self._mantissas, strict=True):
+            half = None if words is None else (words >> shift) & 31
+            joined |= code_adaptive(coder, half, size, counts, first_chunk=2) << shift
+        return joined.astype(np.uint16).view(np.float16)
+
+    def _histogram(self, context: int) -> np.ndarray:
+        return self._exponents.setdefault(context, np.full(64, 0.05))
+
+
+class MatrixModel:
+    """Codes integer matrices whose entries are larger in some rows and columns than in others.
+
+    The mean magnitude of each column is transmitted as one of 28 levels, two to an octave; that of a row is
+    learned from the columns coded before, where rows differ enough. Their product picks the histogram of an
+    entry, and histograms are shared by all matrices, so that small ones cost no learning. Contexts are
+    computed in integers and single float64 operations: the same on every machine.
+    """
+
+    LEVELS = np.round(1024 * 2.0 ** (np.arange(28) / 2 - 6)).astype(np.int64)  # mean magnitude x 1024
+    _EDGES = 2.0 ** ((np.arange(27) + 0.5) / 2 + 4)  # between levels
+    _LEVEL_OF_ONE = 12  # LEVELS[12] is a mean magnitude of one
+    _PRIOR = 16.0  # symbols that the initial guess of a histogram is worth
+    _ROW_PRIOR = 4  # columns that the initial guess of a row's magnitude is worth
+    _MIN_BLOCK = 512  # entries coded under the same knowledge of the rows
+    _MAX_BLOCKS = 24  # of one matrix: more adapt faster and code slower
+
+    def __init__(self, n_symbols: int):
+        self._n_symbols = n_symbols
+        self._columns = np.full(len(self.LEVELS), 0.2)
+        self._flags = np.full(2, 0.5)
+        self._histograms: dict[int, np.ndarray] = {}
+
+    def code(self, coder, values, shape: tuple[int, int]) -> np.ndarray:
+        """Code `values` (rows, cols) in 0..n_symbols-1, centred at n_symbols // 2, or read them if None."""
+        rows, cols = shape
+        middle = self._n_symbols // 2
+        out = np.empty((cols, rows), np.int32)
+        turned = found = None
+        if values is not None:
+            turned = np.ascontiguousarray(values.T, dtype=np.int32)  # (cols, rows): columns are contiguous
+            magnitude = 1024.0 * np.abs(turned - middle).mean(axis=1)
+            found = np.searchsorted(self._EDGES, magnitude)
+        use_rows = None if values is None else np.array([self._rows_differ(np.abs(turned - middle))])
+        use_rows = code_adaptive(coder, use_rows, 1, self._flags)[0]
+        column_level = code_adaptive(coder, found, cols, self._columns, first_chunk=2)  # (cols,)
+        mean = self.LEVELS[column_level]  # (cols,)
+        if use_rows:
+            width = max(1, min(cols, max(self._MIN_BLOCK // rows, cols // self._MAX_BLOCKS)))
+        else:
+            width = cols
+        expected = int(np.sort(mean)[cols // 2]) * self._ROW_PRIOR  # of a row, before anything is known of it
+        seen = np.full(rows, expected, np.int64)
+        for start in range(0, cols, width):
+            part = slice(start, min(start + width, cols))
+            row_level = np.searchsorted(self._EDGES, seen * (1024 / expected)) - self._LEVEL_OF_ONE  # (rows,)
+            contexts = np.clip(column_level[part, None] + row_level, 0, len(self.LEVELS) - 1).astype(np.uint8)
+            block = None if turned is None else turned[part].ravel()
+            coded = code_by_context(coder, block, contexts.ravel(), self._histogram, first_chunk=256)
+            out[part] = coded.reshape(-1, rows)
+            if part.stop < cols:
+                seen += 1024 * np.abs(out[part] - middle).sum(axis=0)
+                expected += int(mean[part].sum())
+        return out.T
+
+    @staticmethod
+    def _rows_differ(magnitude: np.ndarray) -> bool:
+        """Whether the rows' mean magnitudes spread by more than chance and 15 % (magnitude is (cols, rows))."""
+        means = magnitude.mean(axis=0)
+        chance = magnitude.var(axis=0).mean() / len(magnitude)
+        return bool(means.var() - chance > (0.15 * means.mean()) ** 2)
+
+    def _histogram(self, context: int) -> np.ndarray:
+        if context not in self._histograms:
+            mean = self.LEVELS[context] / 1024
+            ratio = (np.sqrt(1 + mean * mean) - 1) / mean  # two-sided geometric distribution with that mean
+            distance = np.abs(np.arange(self._n_symbols) - self._n_symbols // 2)
+            powers = np.cumprod(np.full(self._n_symbols, ratio)) / ratio  # ratio^0, ratio^1, ...
+            guess = np.maximum(powers[distance], 1e-6)
+            self._histograms[context] = self._PRIOR * guess / guess.sum()
+        return self._histograms[context]
