@@ -15,7 +15,9 @@ import nbformat
 from gengap.errors import UserError
 
 # Lines on stderr that look like warnings and are known to be harmless: pattern -> reason.
-HARMLESS_STDERR: dict[str, str] = {}
+HARMLESS_STDERR: dict[str, str] = {
+    r"_figure_formats_changed is deprecated in traitlets": "how matplotlib-inline itself sets the SVG format",
+}
 _WARNING_LINE = re.compile(r"\b\w*Warning\b|^Traceback|\bERROR\b|\bCRITICAL\b", re.MULTILINE)
 
 
