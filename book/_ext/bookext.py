@@ -18,11 +18,15 @@ def _records():
     from gengap.records import load_records
 
     preferred = "main-gptq-4bit.json"
-    return {r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)}
+    return {
+        r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)
+    }
 
 
 def _digest() -> str:
-    return hashlib.sha256(repr(sorted((size, r.model_dump_json()) for size, r in _records().items())).encode()).hexdigest()
+    return hashlib.sha256(
+        repr(sorted((size, r.model_dump_json()) for size, r in _records().items())).encode()
+    ).hexdigest()
 
 
 def _follow(value, path: str):
@@ -42,7 +46,9 @@ class RecordRole(SphinxRole):
         try:
             text = format(_follow(_records()[size], path), spec)
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = self.inliner.reporter.error(f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno)
+            message = self.inliner.reporter.error(
+                f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno
+            )
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.inline(self.rawtext, text.replace("-", "−"), classes=["record"])], []
 
@@ -75,7 +81,19 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
-    context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
+    context["script_files"] = [
+        script for script in files if "thebe" not in (str(script) + repr(script)).lower()
+    ]
+
+
+def _plain_bars(app, what, name, obj, options, lines):
+    """A bar in a docstring is a size or an absolute value, |K|, not a substitution."""
+    literal = False
+    for k, line in enumerate(lines):
+        literal = line.startswith(" ") if literal and line.strip() else literal
+        if not literal:
+            lines[k] = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
+        literal = literal or line.rstrip().endswith("::")
 
 
 def _field_comments(app, what, name, obj, options, lines):
@@ -98,5 +116,6 @@ def setup(app):
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
     app.connect("html-page-context", _without_thebe, priority=950)
+    app.connect("autodoc-process-docstring", _plain_bars)
     app.connect("autodoc-process-docstring", _field_comments)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
