@@ -70,6 +70,11 @@ def sync(
     """Write the .ipynb pair of every .py notebook."""
     from gengap import notebooks
 
+    if not check:
+        from gengap.site import sync_install_cells
+
+        for source in sync_install_cells():
+            print(f"install cell of {source.name} brought in line with _config.yml")
     for source in notebooks.notebook_sources():
         if not check:
             if notebooks.sync_pair(source):
