@@ -131,7 +131,7 @@ def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
     return grid
 
 
-def _mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floats, Floats]:
+def mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floats, Floats]:
     """mean log(1 + sA) and mean sA/(1+sA) (its derivative times s; 0 unless asked for) over the last axis, in
     chunks.
 
@@ -175,12 +175,12 @@ def loss_variation(
     while True:
         middle = (low + high) // 2
         s, last = grid[middle], bool(np.all(low == high))
-        mean_log, mean_slope = _mean_log(gaps, s, with_slope=not last)
-        sigma = _sigma(mean_log, mean_gap, s, loss_range, c)
+        log, slope = mean_log(gaps, s, with_slope=not last)
+        sigma = _sigma(log, mean_gap, s, loss_range, c)
         best, best_s = np.where(sigma < best, sigma, best), np.where(sigma < best, s, best_s)
         if last:
             return LossVariation(_plain(best), _plain(best_s))
-        rises = mean_log - mean_slope >= c  # s phi'(s) >= phi(s)
+        rises = log - slope >= c  # s phi'(s) >= phi(s)
         high = np.where(rises, middle, high)
         low = np.where(rises, low, np.minimum(middle + 1, high))
 
@@ -228,12 +228,12 @@ def freedman_direct(
     chosen on the data from a finite grid is paid for in C; leading axes as in the module.
     """
     c = _check_complexity(complexity)
+    gaps = scaled_gaps(observations, baseline, loss_range)
     if not 0 < rate * loss_range < 1 / (1 + 2 * RANGE_SLACK):
         raise ValueError(f"rate = {rate:.9g} must lie in (0, 1/loss_range) = (0, {1 / loss_range:.9g})")
-    gaps = scaled_gaps(observations, baseline, loss_range)
-    mean_log, _ = _mean_log(gaps, rate * loss_range)
+    log, _ = mean_log(gaps, rate * loss_range)
     mean_baseline = np.mean(np.broadcast_to(baseline, gaps.shape), axis=-1, dtype=np.float64)
-    return _plain(c / rate + mean_baseline - mean_log / rate)
+    return _plain(c / rate + mean_baseline - log / rate)
 
 
 def running_freedman(
@@ -274,7 +274,7 @@ def freedman_mixture(
     c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
     n, mean_gap = gaps.shape[-1], gaps.mean(axis=-1)
-    logs = np.stack([_mean_log(gaps, s)[0] for s in grid], axis=-1)  # (..., |K|)
+    logs = np.stack([mean_log(gaps, s)[0] for s in grid], axis=-1)  # (..., |K|)
     low = np.max((logs - c - math.log(grid.size) / n) / grid, axis=-1)
     high = np.max((logs - c) / grid, axis=-1)
     for _ in range(60):

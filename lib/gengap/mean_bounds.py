@@ -105,7 +105,6 @@ def betting_excess(
     upper: float,
     budget_nats: float,
     population_size: int | None = None,
-    pilot: ArrayLike | None = None,
 ) -> Floats:
     r"""Bound by betting, less the sample mean, shape (...) (Waudby-Smith & Ramdas 2024, section 5,
     one-sided).
@@ -120,10 +119,9 @@ def betting_excess(
 
     Stakes: b_i = w_i sqrt(2 budget / (W var_{i-1})), with w_i = dm_i/dm (N/(N-i+1), or 1) and W = sum w_i^2.
     They minimize the excess e in budget = sum b_i w_i e - b_i^2 var/2, the second-order expansion of the log
-    capital; the minimum sqrt(2 var budget / W) holds the finite-population factor, since W = n N/(N-n)
-    nearly. var_{i-1} is estimated from the earlier draws, started from variance 1/4 or from `pilot`, values
-    in [lower, upper] that were known before the first of these draws (they choose stakes; they are not part
-    of the mean that is bounded).
+    capital; the minimum sqrt(2 var budget / W) holds the finite-population factor, since W = n N/(N-n) nearly.
+    var_{i-1} is estimated from the earlier draws, started at 1/4 (starting it from a pilot sample gained under
+    2 %). Where the cut binds (quiet data, small n) the excess is near budget (upper - mean)/(STAKE_LIMIT n).
     """
     x = check_in_range(values, lower, upper)
     n, span = x.shape[-1], upper - lower
@@ -133,8 +131,7 @@ def betting_excess(
     left = np.full(n, np.inf) if population_size is None else population_size - np.arange(n, dtype=np.float64)
     weights = np.ones(n) if population_size is None else population_size / left  # (n,) dm_i/dm
     scale = np.sqrt(2 * budget_nats / np.sum(weights**2))
-    start = None if pilot is None else (check_in_range(pilot, lower, upper) - lower) / span
-    stakes = scale * weights / np.sqrt(_predicted_variance(z, before, start))  # (..., n)
+    stakes = scale * weights / np.sqrt(_predicted_variance(z, before))  # (..., n)
 
     def reaches(m: Floats) -> NDArray[np.bool_]:
         if population_size is None:
@@ -158,16 +155,12 @@ def betting_excess(
     return (span * (high - z.mean(axis=-1)))[()]
 
 
-def _predicted_variance(z: Floats, before: Floats, pilot: Floats | None) -> Floats:
-    """(..., n) estimate of the variance of draw i from what is known before it."""
-    if pilot is None:
-        count, total, squares = 1.0, 0.5, 0.25
-    else:
-        count, total, squares = float(pilot.size), float(pilot.sum()), float(pilot.var() * pilot.size)
+def _predicted_variance(z: Floats, before: Floats) -> Floats:
+    """(..., n) variance of the draws before each draw and one imagined, of mean 1/2 and variance 1/4."""
     draws = np.arange(z.shape[-1])
-    centre = (total + before + z) / (count + draws + 1)
+    centre = (0.5 + before + z) / (draws + 2)
     deviations = np.square(z - centre)
-    return (squares + np.cumsum(deviations, axis=-1) - deviations) / (count + draws) + 1e-12
+    return (0.25 + np.cumsum(deviations, axis=-1) - deviations) / (draws + 1)
 
 
 def hoeffding_upper(values: ArrayLike, lower: float, upper: float, failure_prob: float) -> Floats:
@@ -193,9 +186,8 @@ def betting_upper(
     upper: float,
     failure_prob: float,
     population_size: int | None = None,
-    pilot: ArrayLike | None = None,
 ) -> Floats:
     """Betting upper confidence bound on the mean, valid for all prefixes at once; see `betting_excess`."""
     budget = -math.log(check_failure_prob(failure_prob))
-    excess = betting_excess(values, lower, upper, budget, population_size, pilot)
+    excess = betting_excess(values, lower, upper, budget, population_size)
     return np.mean(values, axis=-1, dtype=np.float64) + excess

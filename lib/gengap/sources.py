@@ -39,7 +39,11 @@ class Source:
             raise ValueError(f"probs and next_state must share a shape (n_states, V), got {self.probs.shape}")
         if not (np.all(self.probs >= 0) and np.allclose(self.probs.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise ValueError("each row of probs must be a probability distribution")
-        if not (0 <= self.next_state.min() and self.next_state.max() < self.n_states > self.start >= 0):
+        if not (
+            self.next_state.min() >= 0
+            and self.next_state.max() < self.n_states
+            and 0 <= self.start < self.n_states
+        ):
             raise ValueError("next_state and start must be rows of probs")
 
     @property
@@ -77,31 +81,36 @@ class Source:
         return out
 
     def conditional_risk(self, states: ArrayLike, log_probs: ArrayLike) -> Floats:
-        """E[X_k | F_{k-1}] of a predictor, (..., n) nats, exactly: -sum_x p(x | state) log q(x).
+        """E[X_k | F_{k-1}] of any predictor, (..., n) nats, exactly: -sum_x p(x | state) log q(x).
 
-        `states` (..., n) comes from `sample` or `states`. `log_probs` is the predictor's, either (..., n, V),
-        one distribution per position (any model's output), or (n_states, V), for a predictor that sees the
-        state alone. A token that cannot occur may have log-probability -inf.
+        `states` (..., n) come from `sample` or `states`; `log_probs` (..., n, V) are the predictor's next-token
+        log-probabilities at each position. A token that cannot occur may have log-probability -inf.
         """
         states, log_probs = np.asarray(states), np.asarray(log_probs, dtype=np.float64)
-        if log_probs.shape == self.probs.shape and states.shape != self.probs.shape[:1]:
-            return self._expected_loss(self.probs, log_probs)[states]
         if log_probs.shape != (*states.shape, self.vocab_size):
-            raise ValueError(
-                f"log_probs must be {self.probs.shape} or {(*states.shape, self.vocab_size)}, got {log_probs.shape}"
-            )
+            raise ValueError(f"log_probs must be {(*states.shape, self.vocab_size)}, got {log_probs.shape}")
         return self._expected_loss(self.probs[states], log_probs)
+
+    def state_risk(self, log_probs: ArrayLike) -> Floats:
+        """The same, (n_states,) nats, for a predictor that sees the state alone: `log_probs` (n_states, V).
+
+        `state_risk(log_probs)[states]` are the conditional risks along a path.
+        """
+        log_probs = np.asarray(log_probs, dtype=np.float64)
+        if log_probs.shape != self.probs.shape:
+            raise ValueError(f"log_probs must be {self.probs.shape}, got {log_probs.shape}")
+        return self._expected_loss(self.probs, log_probs)
+
+    def entropies(self) -> Floats:
+        """The risk of the truth itself, (n_states,) nats: no predictor does better in that state."""
+        with np.errstate(divide="ignore"):
+            return self.state_risk(np.log(self.probs))
 
     @staticmethod
     def _expected_loss(probs: Floats, log_probs: Floats) -> Floats:
         if np.isnan(log_probs).any() or log_probs.max() > 1e-6:
             raise ValueError("log_probs must be log-probabilities: no NaN, none above 0")
         return -np.sum(probs * np.where(probs > 0, log_probs, 0.0), axis=-1)
-
-    def entropy_rate(self, states: ArrayLike) -> Floats:
-        """The conditional risk of the truth itself, (..., n) nats: no predictor does better in that state."""
-        with np.errstate(divide="ignore"):
-            return self._expected_loss(self.probs, np.log(self.probs))[np.asarray(states)]
 
 
 def token_loss(tokens: ArrayLike, states: ArrayLike, log_probs: Floats) -> Floats:
@@ -183,7 +192,7 @@ def language_like(vocab_size: int, rng: np.random.Generator) -> Source:
     Zipf law.
     """
     common = zipf_probs(vocab_size)
-    weights = rng.dirichlet([0.5, 0.5, 0.5], size=vocab_size)  # (V, 3)
+    weights = rng.dirichlet([0.3, 0.3, 0.3], size=vocab_size)  # (V, 3)
     own = np.stack([rng.permutation(common**2 / np.sum(common**2)) for _ in range(vocab_size)])
     favourite = np.eye(vocab_size)[rng.integers(vocab_size, size=vocab_size)]
     probs = weights[:, :1] * common + weights[:, 1:2] * own + weights[:, 2:] * favourite
