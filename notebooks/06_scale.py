@@ -176,7 +176,7 @@ gaps = {
 fig, ax = plt.subplots()
 for (name, values), style in zip(gaps.items(), ["^-C3", "s-C1", "D-C2"], strict=True):
     ax.plot(n_params, values, style, label=name)
-ax.set(xscale="log", xlabel="parameters", ylabel="bound less training loss, nats per token", ylim=(0, None))
+ax.set(xscale="log", xlabel="parameters", ylabel="gap, nats per token", ylim=(0, None))
 ax.set_xticks(n_params, sizes)
 ax.minorticks_off()
 fig.legend(loc="outside lower center", ncols=3)
