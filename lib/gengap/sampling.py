@@ -20,7 +20,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gengap.concentration import betting_upper, empirical_bernstein_upper, hoeffding_upper
+from gengap.mean_bounds import (
+    betting_upper,
+    check_failure_prob,
+    check_in_range,
+    empirical_bernstein_upper,
+    hoeffding_upper,
+)
 
 Floats = NDArray[np.float64]
 Method = Literal["betting", "empirical-bernstein", "hoeffding"]
@@ -46,30 +52,10 @@ def split_failure_prob(total: float = 0.01, martingale_share: float = 0.1) -> Fa
     The martingale's part enters as log(1/delta)/D and costs nothing at D of millions, so the sample gets most
     of it.
     """
-    if not 0 < total < 1:
-        raise ValueError(f"the failure probability must lie in (0, 1), got {total}")
+    check_failure_prob(total)
     if not 0 < martingale_share < 1:
         raise ValueError(f"martingale_share must lie in (0, 1), got {martingale_share}")
     return FailureBudget(total * martingale_share, total * (1 - martingale_share))
-
-
-def _check_failure_prob(failure_prob: float) -> None:
-    if not 0 < failure_prob < 1:
-        raise ValueError(f"failure_prob must lie in (0, 1), got {failure_prob}")
-
-
-def _check_values(values: ArrayLike, n: int, lower: float, upper: float) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (n,):
-        raise ValueError(f"expected one value per draw, shape ({n},), got {array.shape}")
-    if not (lower < upper and math.isfinite(lower) and math.isfinite(upper)):
-        raise ValueError(f"the range must be finite with lower < upper, got [{lower}, {upper}]")
-    slack = 1e-9 * max(1.0, abs(lower), abs(upper))
-    if not (array.min() >= lower - slack and array.max() <= upper + slack):  # NaN fails here too
-        raise ValueError(
-            f"values in [{array.min()}, {array.max()}] leave their stated range [{lower}, {upper}]"
-        )
-    return np.clip(array, lower, upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +99,21 @@ class WindowSample:
         one such statement is made per sample; several need a union bound. The pilot enters exactly: (n_pilot
         mean(pilot) + (n_windows - n_pilot) U) / n_windows, with U the bound for the rest.
         """
-        values = _check_values(values, len(self.pilot) + len(self.certificate), lower, upper)
+        values = check_in_range(values, lower, upper)
+        if values.shape != self.windows.shape:
+            raise ValueError(f"expected one value per window, shape {self.windows.shape}, got {values.shape}")
         n_pilot, rest = len(self.pilot), self.n_windows - len(self.pilot)
-        drawn = values[n_pilot:]
+        pilot, drawn = values[:n_pilot], values[n_pilot:]
         if len(drawn) == rest:  # every window was evaluated: nothing is left to chance
             return float(values.mean())
         match self.method:
             case "betting":
-                bound = betting_upper(drawn, lower, upper, self.failure_prob, population_size=rest)
+                bound = betting_upper(drawn, lower, upper, self.failure_prob, rest)
             case "empirical-bernstein":
-                bound = empirical_bernstein_upper(drawn, lower, upper, self.failure_prob)
+                bound = empirical_bernstein_upper(drawn, lower, upper, self.failure_prob, rest)
             case "hoeffding":
                 bound = hoeffding_upper(drawn, lower, upper, self.failure_prob)
-        return float((values[:n_pilot].sum() + rest * min(bound, upper)) / self.n_windows)
+        return float((pilot.sum() + rest * min(bound, upper)) / self.n_windows)
 
 
 def draw_windows(
@@ -140,7 +128,7 @@ def draw_windows(
 
     Random order.
     """
-    _check_failure_prob(failure_prob)
+    check_failure_prob(failure_prob)
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     if n_pilot < 1 or n_certificate < 2 or n_pilot + n_certificate > n_windows:
@@ -191,7 +179,9 @@ class PairSample:
         `values` (n_pairs,) lie in [lower, upper] for every training token; both and the function averaged
         must not depend on the sample.
         """
-        values = _check_values(values, len(self.windows), lower, upper)
+        values = check_in_range(values, lower, upper)
+        if values.shape != self.windows.shape:
+            raise ValueError(f"expected one value per pair, shape {self.windows.shape}, got {values.shape}")
         return float(hoeffding_upper(values, lower, upper, self.failure_prob))
 
 
@@ -199,7 +189,7 @@ def draw_pairs(
     n_windows: int, seq_len: int, n_pairs: int, failure_prob: float, rng: np.random.Generator
 ) -> PairSample:
     """Draw `n_pairs` IID (window, position) pairs uniformly from n_windows x seq_len tokens."""
-    _check_failure_prob(failure_prob)
+    check_failure_prob(failure_prob)
     if min(n_windows, seq_len, n_pairs) < 1:
         raise ValueError(f"cannot draw {n_pairs} pairs from {n_windows} windows of {seq_len} tokens")
     windows, positions = rng.integers(n_windows, size=n_pairs), rng.integers(seq_len, size=n_pairs)

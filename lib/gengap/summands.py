@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gengap import smoothing
 from gengap.choices import Choice
+from gengap.concentration import shifted_log
 
 Floats = NDArray[np.float64]
 TOKENS_PER_CHUNK = 2**20  # reduced at a time, so that memory does not grow with D
@@ -42,8 +43,8 @@ def window_means(nll: NDArray, entropy: NDArray, choice: Choice, vocab_size: int
         part = slice(start, start + rows)
         x = smoothing.smoothed_nll(nll[part], choice.alpha, vocab_size)
         y = np.maximum(entropy[part].astype(np.float64), choice.baseline_floor)
-        f = y - np.log1p(rate * (y - x)) / rate
-        for means, values in zip(result, (nll[part].astype(np.float64), x, f), strict=True):
+        tokens = nll[part].astype(np.float64), x, shifted_log(x, y, rate)
+        for means, values in zip(result, tokens, strict=True):
             means[part] = values.reshape(len(values), -1).mean(axis=1)
     return result
 
