@@ -107,8 +107,8 @@ def test_conditional_steps_are_the_conditional_deviations():
     order = torch.argsort(damped.diagonal(), descending=True)
     first, last = order[0], order[-1]
     inverse = torch.linalg.inv(damped)
-    np.testing.assert_allclose(steps[first], inverse[first, first].sqrt(), rtol=1e-9)
-    np.testing.assert_allclose(steps[last], damped[last, last].rsqrt(), rtol=1e-9)
+    np.testing.assert_allclose(steps[first], inverse[first, first].sqrt(), rtol=1e-6)
+    np.testing.assert_allclose(steps[last], damped[last, last].rsqrt(), rtol=1e-6)
 
 
 def test_block_shape_joins_short_rows_and_cuts_long_ones():
@@ -287,10 +287,14 @@ def test_agrees_with_the_engine_driven_end_to_end(model, rows, tmp_path):
         pipeline="sequential",
         tie_word_embeddings=False,
     )
-    agreement = []
+    agreement = {}
     for name, tensor in ours.tensors.items():
         theirs = engine.get_parameter(name).detach().numpy()
         codes = np.round(theirs / tensor.scales.astype(np.float32)) + 4
-        agreement.append(np.mean(codes == tensor.codes))
-    assert min(agreement) > 0.95  # their scales are not rounded to float16: a few ties differ
-    assert np.mean(agreement) > 0.99
+        agreement[name] = np.mean(codes == tensor.codes)
+    # Their scales are not rounded to float16, so a few ties differ, and layers after those see other inputs.
+    assert all(share > 0.97 for name, share in agreement.items() if ".layers.0." in name)
+    assert min(agreement.values()) > 0.7
+    exact = logits(model, rows)
+    our_error = (logits(ours.build(CONFIG), rows) - exact).square().mean()
+    np.testing.assert_allclose((logits(engine, rows) - exact).square().mean(), our_error, rtol=0.15)
