@@ -398,10 +398,40 @@ needs_browser = pytest.mark.skipif(
 )
 
 
+# Words that stand out from what lies behind them by less than 4.5:1 (WCAG 2, level AA).
+FAINT = """
+(theme => {
+  document.documentElement.dataset.theme = theme;
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = color => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = color => color.slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const over = (top, below) => top.slice(0, 3).map((v, k) => v * top[3] / 255 + below[k] * (1 - top[3] / 255));
+  const ground = element => {
+    const base = element.parentElement ? ground(element.parentElement) : rgba('white').slice(0, 3);
+    return over(rgba(getComputedStyle(element).backgroundColor), base);
+  };
+  const faint = new Set();
+  for (const element of document.querySelectorAll('article :is(p, li, th, td, a, figcaption, dt, dd, h1, h2, h3)')) {
+    const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('');
+    if (!text || element.classList.contains('headerlink') || !element.checkVisibility()) continue;
+    const back = ground(element), ink = over(rgba(getComputedStyle(element).color), back);
+    const [dark, light] = [luminance(ink), luminance(back)].sort((a, b) => a - b);
+    if ((light + 0.05) / (dark + 0.05) < 4.5) faint.add(`${element.tagName} "${text.slice(0, 30)}"`);
+  }
+  return [...faint];
+})
+"""
+
+
 @needs_book
 @needs_browser
 def test_built_book_in_a_browser():
-    """No console error, math and figures drawn, nothing wider than a phone, search finds."""
+    """No console error, math and figures drawn, words legible in both themes, nothing wider than a phone, search."""
     started = time.monotonic()
     with serve(HTML) as address, open_browser() as page:
         page.view(390, 844)
@@ -420,6 +450,9 @@ def test_built_book_in_a_browser():
                 "})).then(sources => sources.filter(Boolean))"
             )
             assert missing == [], f"{docname}: {missing}"
+            for theme in ("dark", "light"):
+                faint = page.evaluate(f"{FAINT}('{theme}')")
+                assert faint == [], f"{docname}, {theme}: too little contrast: {faint[:5]}"
 
         page.view(1280, 900)
         page.open(f"{address}/search.html?q=Freedman")

@@ -118,4 +118,12 @@ def setup(app):
     app.connect("html-page-context", _without_thebe, priority=950)
     app.connect("autodoc-process-docstring", _plain_bars)
     app.connect("autodoc-process-docstring", _field_comments)
-    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+    own_version = int(
+        hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16
+    )  # all is read again if it changes
+    return {
+        "version": "1",
+        "env_version": own_version,
+        "parallel_read_safe": False,
+        "parallel_write_safe": True,
+    }

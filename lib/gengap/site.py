@@ -4,6 +4,8 @@ Sources and results meet in the staged tree (`gengap.pages` makes its notebook p
 the repository's, which launch buttons need; its table of contents lists the model sizes that were run.
 """
 
+import copy
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -126,15 +128,22 @@ def stage(
             entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
 
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
-    files["_config.yml"] = yaml.safe_dump(_built_config(config, root), sort_keys=False).encode()
+    static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
+    built = _built_config(config, root, hashlib.sha256(static).hexdigest())
+    files["_config.yml"] = yaml.safe_dump(built, sort_keys=False).encode()
     _mirror(files, stage_dir)
     return stage_dir
 
 
-def _built_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The configuration that is built: links to the repository only if it has an address; the footer."""
+def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dict[str, Any]:
+    """The configuration that is built: links to the repository only if it has an address; the footer.
+
+    The digest makes Sphinx write again when a style sheet changed; it would not copy it if no page had changed.
+    """
     html = {**config.get("html", {}), "extra_footer": _footer(root)}
-    built = {**config, "html": html}
+    built = {**copy.deepcopy(config), "html": html}
+    context = built.setdefault("sphinx", {}).setdefault("config", {}).setdefault("html_context", {})
+    context["static_digest"] = static_digest
     if config.get("repository", {}).get("url"):
         html |= {"use_repository_button": True, "use_issues_button": True}
     else:
