@@ -32,7 +32,7 @@ MAGIC = b"GGQ"
 VERSION = 2
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
-_MAX_WEIGHTS_PER_BYTE = 64  # refuse files that claim more: no model is that compressible; memory stays bounded
+_MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded
 _KEPT_BITS = 16  # float16 norms, biases and scales
 
 
@@ -99,6 +99,10 @@ def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
     writer = SymbolWriter()
     _code_model(writer, model, architecture, table)
     body += writer.finish()
+    if architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
+        raise UserError(
+            "these weights are almost all equal: no archive is made of less than half a bit a weight"
+        )
     return MAGIC + bytes([VERSION]) + _checksum(body) + body
 
 
