@@ -129,7 +129,7 @@ for place, index in (("smallest", 0), ("largest", -1)):
 # change that: see {doc}`03_quantization`.) The sampling term is the price of evaluating a sample of the training tokens; it is
 # zero where all of them were evaluated.
 
-# %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung, nats per token. The dashed line is the loss of guessing.", "name": "fig-decomposition"}, "image": {"alt": "Stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
+# %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "Stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
 LABELS = {
     "train_risk": "training loss",
     "parameters": r"parameters, $\mathcal{C} \log V$",
@@ -167,7 +167,7 @@ terms.rename(columns=LABELS).rename(columns=lambda name: name.split(",")[0]).ass
 # paper's sees how far losses really stray from the model's own entropy; ours evaluates what the paper over-estimates and shrinks the
 # range ({doc}`05_bound` shows each gain by itself).
 
-# %% mystnb={"figure": {"caption": "The gap of each bound over the training loss, nats per token.", "name": "fig-gaps"}, "image": {"alt": "Gap of the Azuma bound, the paper's bound and our bound over the training loss in nats per token, for every model size; the Azuma gap is the largest and ours the smallest."}}
+# %% mystnb={"figure": {"caption": "The gap of each bound over the training loss, nats per token.", "name": "fig-scale-gaps"}, "image": {"alt": "Gap of the Azuma bound, the paper's bound and our bound over the training loss in nats per token, for every model size; the Azuma gap is the largest and ours the smallest."}}
 gaps = {
     "Azuma": np.array([bounds.azuma.gap for bounds in nominal]),
     "paper": np.array([bounds.paper.gap for bounds in nominal]),

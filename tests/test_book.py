@@ -228,15 +228,16 @@ def test_injected_parameters_stay_and_progress_bars_pass(project):
     assert [cell.source for cell in staged(project).cells[1:]] == [CODE[0], 'size = "large"', CODE[1]]
 
 
-def per_size(project, *sizes):
+def per_size(project, *sizes, text=TEXT):
     codes = ['model_size: str = "ladder-100k"  # which', CODE[1]]
-    write(project / "notebooks" / "01_page.ipynb", notebook(codes))
+    write(project / "notebooks" / "01_page.ipynb", notebook(codes, text))
     for size in sizes:
         write(project / "build" / "notebooks" / "01_page" / f"{size}.ipynb", notebook(codes, ran=True))
 
 
 def test_one_page_per_model_size_with_labels_of_its_own(project):
-    per_size(project, "ladder-100k", "ladder-800k", "ladder-50k")
+    links = "\n{doc}`../book/index`, {doc}`it <02_other>`, [this](02_other.md), [that](https://arxiv.org/)\n"
+    per_size(project, "ladder-100k", "ladder-800k", "ladder-50k", text=TEXT + links)
     write(project / "build" / "notebooks" / "01_page" / "ladder-3m.failed.ipynb", notebook())
     stage_dir = site.stage()
     entry = site.read_toc(stage_dir)["chapters"][0]
@@ -245,6 +246,10 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     assert main.cells[0].source.startswith("# A page\n")
     assert other.cells[0].source.startswith("# A page: ladder-50k\n")
     assert "{eq}`eq-one-ladder-50k`" in other.cells[0].source
+    assert (
+        "{doc}`../../book/index`, [this](../02_other.md) and [that](https://arxiv.org/)"
+        in other.cells[0].source
+    )
     labels = [
         set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE))
         for page in (main, other)

@@ -110,8 +110,12 @@ def _line_block(match: re.Match[str]) -> str:
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
 
 
+# Paths relative to the page: {doc}`path`, {doc}`text <path>`, [text](path)
+_RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
+
+
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
-    """The page of a template notebook for another model size: own title, own labels."""
+    """The page of a template notebook for another model size: one folder deeper, own title, own labels."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     labels = {name for match in _LABEL.findall(text) for name in match if name}
     figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
@@ -125,8 +129,10 @@ def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNod
             rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE
         )
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and labels:
-            cell.source = use.sub(lambda match: f"{match[0]}-{size}", cell.source)
+        if cell.cell_type == "markdown":
+            if labels:
+                cell.source = use.sub(lambda match: f"{match[0]}-{size}", cell.source)
+            cell.source = _RELATIVE.sub(r"\1../", cell.source)
     title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
     title.source = re.sub(r"^# (.*)$", rf"# \1: {size}", title.source, count=1, flags=re.MULTILINE)
     return notebook
