@@ -245,10 +245,11 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     main, other = staged(project), staged(project, "notebooks/01_page/ladder-50k")
     assert main.cells[0].source.startswith("# A page\n")
     assert other.cells[0].source.startswith("# A page: ladder-50k\n")
-    assert "{eq}`eq-one-ladder-50k`" in other.cells[0].source
+    text = other.cells[0].source
+    assert "{eq}`eq-one-ladder-50k`" in text
     assert (
-        "{doc}`../../book/index`, [this](../02_other.md) and [that](https://arxiv.org/)"
-        in other.cells[0].source
+        "{doc}`../../book/index`, {doc}`it <../02_other>`, [this](../02_other.md), [that](https://arxiv.org/)"
+        in text
     )
     labels = [
         set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE))
