@@ -121,7 +121,7 @@ for name, length in code_length_bits.items():
 # %%
 rng = np.random.default_rng(seed)
 sample = sampling.draw_windows(len(rows), n_pilot_windows, n_windows, budget.sampling, rng)
-alphas = sorted({*np.geomspace(0.002, 0.2, 9), *(c.paper_alpha for c in coded.values())})
+alphas = sorted({*np.geomspace(0.002, 0.5, 10), *(c.paper_alpha for c in coded.values())})
 drawn = rows.rows[sample.windows]
 statistics = token_statistics(model, drawn, alphas, desc="quantized model")
 before = token_statistics(checkpoint, drawn, desc="checkpoint")

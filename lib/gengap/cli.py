@@ -38,9 +38,11 @@ def corpus() -> None:
 @app.command()
 def train(model_size: ModelSize, seed: int = 0) -> None:
     """Train one rung for one epoch (resumes where it was stopped)."""
-    from gengap import data, models, training
+    from gengap import models
 
-    spec = models.get(model_size)
+    spec = models.get(model_size)  # before the slow imports: a misspelt size is refused at once
+    from gengap import data, training
+
     log = training.train(spec, data.train_rows(spec), spec.results_dir(), seed)
     n = max(1, len(log.online_nll) // 20)
     print(
@@ -105,10 +107,12 @@ def quantize(
     seed: int = 0,
 ) -> None:
     """Quantize a checkpoint into the file whose length is its archive code length."""
-    from gengap import archive, data, models
-    from gengap import quantization as room
+    from gengap import models
 
     spec = models.get(model_size)
+    from gengap import archive, data
+    from gengap import quantization as room
+
     path = spec.results_dir() / f"{models.quantized_name('main', method, bits)}.ggq"
     rows = data.train_rows(spec).rows
     rows = data.sample_rows(rows, n_calibration_rows, seed)[:, :-1]

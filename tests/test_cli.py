@@ -1,0 +1,58 @@
+"""The command line: each mistake is one sentence on stderr and a non-zero exit, before long work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gengap.paths import project_root
+
+GENGAP = Path(sys.executable).with_name("gengap")
+
+
+def run(*arguments, root=None):
+    environment = {**os.environ, "GENGAP_ROOT": str(root or project_root())}
+    return subprocess.run([GENGAP, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "ladder-10k"), "unknown model size 'ladder-10k': did you mean"),
+        (("quantize", "ladder-50k", "--bits", "9"), "choose 2 to 8"),
+        (("quantize", "ladder-50k", "--method", "gptp"), "unknown quantization method 'gptp'"),
+        (
+            ("notebook", "notebooks/05_bound.ipynb", "out.ipynb", "-p", "model_sise=ladder-50k"),
+            "did you mean model_size?",
+        ),
+        (("notebook", "notebooks/05_bound.ipynb", "out.ipynb", "-p", "bits=four"), "bits is a int"),
+        (("notebook", "notebooks/no.ipynb", "out.ipynb"), "there is no notebook"),
+        (("site", "bild"), "unknown step 'bild'"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, said):
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_training_without_a_corpus_says_what_to_do_first(empty_project):
+    done = run("train", "ladder-50k", root=empty_project)
+    assert done.returncode == 1
+    assert done.stderr == "error: there is no corpus yet: run `gengap corpus` (or `make book`) first\n"
+
+
+def test_unknown_size_stops_a_sweep_before_it_starts():
+    snakemake = Path(sys.executable).with_name("snakemake")
+    command = [snakemake, "--dry-run", "--config", "models=ladder-1k", "--", "sweep"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project_root(), check=False)
+    assert done.returncode != 0
+    assert "unknown model size 'ladder-1k'" in done.stdout + done.stderr
+
+
+def test_sizes_are_listed_with_their_parameters():
+    assert "ladder-50k          52,944" in run("sizes").stdout
