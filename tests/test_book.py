@@ -259,6 +259,25 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     assert not labels[0] & labels[1]
 
 
+def test_named_figures_are_there_for_prose_pages_and_once_under_each_name(project):
+    per_size(project, "ladder-100k", "ladder-50k")
+    pair = project / "notebooks" / "01_page.ipynb"
+    page = nbformat.read(pair, as_version=4)
+    page.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One"}}
+    write(pair, page)
+    for size, svg in (("ladder-100k", "<svg>main</svg>"), ("ladder-50k", "<svg>other</svg>")):
+        run = project / "build" / "notebooks" / "01_page" / f"{size}.ipynb"
+        page = nbformat.read(run, as_version=4)
+        page.cells[2].outputs = [nbformat.v4.new_output("display_data", data={"image/svg+xml": svg})]
+        write(run, page)
+    names = [
+        staged(project, name).cells[2].metadata["mystnb"]["figure"]["name"]
+        for name in ("notebooks/01_page", "notebooks/01_page/ladder-50k")
+    ]
+    assert names == ["fig-one", "fig-one-ladder-50k"]
+    assert (site.stage() / "figures" / "fig-one.svg").read_text() == "<svg>main</svg>"
+
+
 # --- the address of the repository ------------------------------------------------------------------------------
 
 
