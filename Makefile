@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 ENV := .venv/.installed
-SNAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --rerun-triggers mtime params input --quiet rules host progress
+SNAKE = $(BIN)/snakemake --quiet rules host progress --rerun-triggers mtime params input --rerun-incomplete --cores $(CORES)
 
 .PHONY: help book test lint sync sweep lock clean
 .DEFAULT_GOAL := help

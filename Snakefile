@@ -53,7 +53,9 @@ rule train:
 
 
 rule quantize:
-    input: "build/results/{family}/{size}/checkpoint/model.safetensors",
+    input:
+        "build/results/{family}/{size}/checkpoint/model.safetensors",
+        [f"lib/gengap/{room}.py" for room in ("quantization", "quantizers", "archive", "symbols")],
     output: f"{QUANTIZED}.ggq",
     shell: f"{{GENGAP}} quantize {{wildcards.family}}-{{wildcards.size}} --method {METHOD} --bits {BITS}"
 
@@ -97,12 +99,13 @@ rule stage:
         [p for p in Path("notebooks").glob("*") if p.suffix in (".py", ".ipynb")],
         [p for p in Path("book").rglob("*") if p.is_file() and "__pycache__" not in p.parts],
         Path("results").rglob("*.json"),
-        "_config.yml", "_toc.yml", "lib/gengap/site.py", "lib/gengap/pages.py",
+        of_size(f"{QUANTIZED}.json", SIZES),
+        "_config.yml", "_toc.yml", "lib/gengap/site.py", "lib/gengap/pages.py", LIBRARY,
     output: touch("build/staged"),
     shell: "{GENGAP} site stage"
 
 
 rule html:
-    input: "build/staged",
+    input: "build/staged", "lib/gengap/site_check.py",
     output: "_build/html/index.html",
     shell: "{GENGAP} site build && {GENGAP} site check"
