@@ -387,3 +387,32 @@ def test_a_missing_paper_alpha_is_named(windows):
         tightening_steps(coded, nll, entropies[[0, 2]], (alphas[0], alphas[2]), 1.5)
     with pytest.raises(ValueError, match="entropies per alpha"):
         choose(nll, entropies[:, :5], tight_grid(alphas, V), V, 0.1)
+
+
+def test_range_cost_is_minimized_with_the_bound(windows):
+    """The search with worst tokens added equals a plain minimum of bound + beta max f."""
+    coded, alphas, nll, entropies = windows
+    grid, beta = tight_grid(alphas[:1], V, n_floors=3, s_grid_size=200), 0.02
+    found = choose(nll, entropies[:1], grid, V, coded.complexity(grid.size), beta)
+
+    def cost(choice):
+        bound = tight_bound(coded, nll, entropies[0], choice, nll.mean()).value
+        return bound + beta * summands.summand_range(choice, V)[1]
+
+    best = min(
+        (Choice(alphas[0], float(y0), float(s), grid.size) for y0 in grid.floors[0] for s in grid.s_grid),
+        key=cost,
+    )
+    np.testing.assert_allclose(found, best, rtol=1e-12)
+    assert found.s < choose(nll, entropies[:1], grid, V, coded.complexity(grid.size)).s
+
+
+def test_knowing_the_certificate_improves_it(windows):
+    coded, alphas, nll, entropies = windows
+    grid, values = tight_grid(alphas[1:2], V), []
+    sample = sampling.draw_windows(400, 60, 120, 0.01, np.random.default_rng(1))
+    part, h = nll[sample.windows], entropies[1, sample.windows]
+    for range_cost in (0.0, sample.range_cost):
+        choice = choose(part[:60], h[None, :60], grid, V, coded.complexity(grid.size), range_cost)
+        values.append(tight_bound(coded, part, h, choice, part.mean(), sample).value)
+    assert values[1] < values[0]

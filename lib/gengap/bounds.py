@@ -156,7 +156,7 @@ def paper_bound(
     nll, entropy = _checked_tokens(coded, nll, entropy, alpha, sample)
     low, high = float(smoothing.min_nll(alpha, vocab_size)), float(smoothing.max_nll(alpha, vocab_size))
     grid = Grid((alpha,), np.array([[low]]), default_s_grid(coded.s_grid_size))
-    choice = choose(*_pilot(sample, nll, entropy[None]), grid, vocab_size, c)
+    choice = choose(*_pilot(sample, nll, entropy[None]), grid, vocab_size, c, _range_cost(sample))
     means = window_means(nll, entropy, choice, vocab_size)
     freedman = c / choice.rate(vocab_size) + np.mean(
         means.summand - means.smoothed
@@ -299,7 +299,8 @@ def tightening_steps(
     }
     for name, grid in grids.items():
         rows = [alphas.index(alpha) for alpha in grid.alphas]
-        choice = choose(*_pilot(sample, nll, entropies[rows]), grid, vocab_size, coded.complexity(grid.size))
+        pilot, c = _pilot(sample, nll, entropies[rows]), coded.complexity(grid.size)
+        choice = choose(*pilot, grid, vocab_size, c, _range_cost(sample))
         entropy = entropies[alphas.index(choice.alpha)]
         steps[name] = tight_bound(coded, nll, entropy, choice, train_risk, sample)
     return steps
@@ -327,6 +328,10 @@ def _pilot(sample: Sample | None, nll: ArrayLike, entropies: ArrayLike) -> tuple
     """The tokens that may choose constants: the pilot windows, or everything that was evaluated."""
     n = len(sample.pilot) if isinstance(sample, WindowSample) else len(np.asarray(nll))
     return np.asarray(nll)[:n], np.asarray(entropies)[:, :n]
+
+
+def _range_cost(sample: Sample | None) -> float:
+    return sample.range_cost if isinstance(sample, WindowSample) else 0.0
 
 
 def _sampling_error(sample: Sample | None, values: Floats, lower: float, upper: float) -> float:

@@ -63,14 +63,24 @@ def tight_grid(alphas: Sequence[float], vocab_size: int, n_floors: int = 32, s_g
     return Grid(tuple(map(float, alphas)), floors, default_s_grid(s_grid_size))
 
 
-def choose(nll: ArrayLike, entropies: ArrayLike, grid: Grid, vocab_size: int, complexity: float) -> Choice:
+def choose(
+    nll: ArrayLike,
+    entropies: ArrayLike,
+    grid: Grid,
+    vocab_size: int,
+    complexity: float,
+    range_cost: float = 0.0,
+) -> Choice:
     """The element of `grid` with the least tight bound on the tokens given (the pilot, or all of them).
 
     `nll` (...) and `entropies` (A, ...), nats, one array per alpha of the grid; `complexity` C, nats/token,
     with the grid paid. Any element is admissible, since the grid is paid as a whole, so the search need not
     be exhaustive: all (alpha, y0) on a thinned set of tokens, then downhill over neighbours on all of them,
-    each time with the best s of the grid (the bound is convex in 1/s, so `loss_variation` finds it by
-    bracketing).
+    each time with the best s of the grid (the bound is convex in 1/s, so `loss_variation` finds it by bisection).
+
+    `range_cost` beta is what a certificate from a sample costs per nat of the summand's range (`WindowSample`
+    knows it): the search then minimizes the bound plus beta max f, which is the bound of the same tokens and of
+    the worst token (X = log(V/alpha), Y = y0) with weight beta. It keeps s from 1, where max f is infinite.
     """
     nll, entropies = np.asarray(nll).ravel(), np.asarray(entropies).reshape(len(grid.alphas), -1)
     if entropies.shape[1] != nll.size:
@@ -80,10 +90,12 @@ def choose(nll: ArrayLike, entropies: ArrayLike, grid: Grid, vocab_size: int, co
         """The bound and its s for one (alpha, y0)."""
         alpha, y0 = grid.alphas[place[0]], float(grid.floors[place])
         x = smoothing.smoothed_nll(nll[tokens], alpha, vocab_size)
-        y = np.maximum(entropies[place[0], tokens], y0)
-        loss_range = float(smoothing.max_nll(alpha, vocab_size)) - y0
-        found = loss_variation(x, y, loss_range, complexity, grid.s_grid)
-        return x.mean() + loss_range * complexity + found.sigma * math.sqrt(complexity), float(found.s)
+        top, n_worst = float(smoothing.max_nll(alpha, vocab_size)), round(range_cost * x.size)
+        x = np.concatenate([x, np.full(n_worst, top)])
+        y = np.concatenate([np.maximum(entropies[place[0], tokens], y0), np.full(n_worst, y0)])
+        c = complexity / (1 + n_worst / (x.size - n_worst))  # per token, the worst ones counted
+        found = loss_variation(x, y, top - y0, c, grid.s_grid)
+        return complexity / c * (x.mean() + (top - y0) * c + found.sigma * math.sqrt(c)), float(found.s)
 
     places = list(np.ndindex(grid.floors.shape))
     thin, everything = slice(None, None, max(1, nll.size // SCAN_TOKENS)), slice(None)

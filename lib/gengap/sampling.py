@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gengap.mean_bounds import (
+    STAKE_LIMIT,
     betting_upper,
     check_failure_prob,
     check_in_range,
@@ -75,6 +76,11 @@ class WindowSample:
     def windows(self) -> NDArray[np.int64]:
         """The window numbers to evaluate, (n_pilot + n_certificate,), in the order every array must keep."""
         return np.concatenate([self.pilot, self.certificate])
+
+    @property
+    def range_cost(self) -> float:
+        """What `upper_mean` costs per nat of range, at least: budget / (0.9 n), reached by betting on quiet data."""
+        return -math.log(self.failure_prob) / (STAKE_LIMIT * len(self.certificate))
 
     def pilot_part(self, values: NDArray) -> NDArray:
         """The part of `values` (n_pilot + n_certificate, ...) that may choose constants."""
@@ -157,6 +163,11 @@ class PairSample:
                 f"expected rows of the {len(self.windows)} drawn windows x {self.seq_len}, got {values.shape}"
             )
         return values[..., np.arange(len(self.windows)), self.positions]
+
+    @property
+    def range_cost(self) -> float:
+        """What `upper_mean` costs per nat of range, at least: budget / (0.9 n), reached by betting on quiet data."""
+        return -math.log(self.failure_prob) / (STAKE_LIMIT * len(self.certificate))
 
     def pilot_part(self, values: NDArray) -> NDArray:
         """All of `values`: the paper chooses s on the sample that it certifies with."""
