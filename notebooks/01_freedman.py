@@ -124,9 +124,8 @@ def sigma_by_definition(x, y, loss_range, c, s_grid):
     """Equation (eq-loss-variation), one s after the other; x, y (n,) nats."""
     a = (y - x) / loss_range
     mean_v = np.array([np.mean(s * a - np.log1p(s * a)) for s in s_grid])
-    return np.min(
-        loss_range * math.sqrt(c) * (1 - s_grid) / s_grid + loss_range / math.sqrt(c) * mean_v / s_grid
-    )
+    penalty = loss_range * math.sqrt(c) * (1 - s_grid) / s_grid
+    return np.min(penalty + loss_range / math.sqrt(c) * mean_v / s_grid)
 
 
 s_grid = concentration.default_s_grid()  # the paper's K

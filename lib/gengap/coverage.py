@@ -14,6 +14,7 @@ import numpy as np
 
 from gengap import concentration, sources
 from gengap.concentration import Floats
+from gengap.smoothing import smoothed_nll
 
 PROCESSES = (
     "iid Zipf",
@@ -50,8 +51,8 @@ class Simulation(NamedTuple):
 
 
 def smoothed(log_probs: Floats, alpha: float) -> Floats:
-    """Log-probabilities of (1 - alpha) q + alpha/V, same shape (..., V)."""
-    return np.log((1 - alpha) * np.exp(log_probs) + alpha / log_probs.shape[-1])
+    """Log-probabilities of the smoothed predictor (1 - alpha) q + alpha/V, same shape (..., V)."""
+    return -smoothed_nll(-log_probs, alpha, log_probs.shape[-1])
 
 
 def tempered(source: sources.Source, power: float) -> Floats:
