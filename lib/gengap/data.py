@@ -1,14 +1,22 @@
-"""Rows of tokens: what a model was trained on, in training order, and what it never saw."""
+"""Rows of tokens: what a model was trained on, in training order, and what it never saw.
+
+Both families are used alike: `len(rows)`, and `rows[indices]` for an (n, seq_len + 1) array. A ladder's rows lie in one file
+on this machine; Pythia's are fetched row by row from wherever the shards are (`gengap.pile`).
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gengap import corpus
 from gengap.errors import UserError
-from gengap.models import ModelSpec
+from gengap.models import ModelSpec, PythiaSpec
+
+if TYPE_CHECKING:
+    from gengap.pile import PileRows
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,10 @@ class TokenRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """The rows asked for, (n, seq_len + 1) uint16, in the order asked."""
+        return self.rows[indices]
 
 
 def open_rows(path: Path, row_tokens: int, sha256: str) -> TokenRows:
@@ -41,8 +53,15 @@ def _ladder_rows(name: str) -> TokenRows:
     return open_rows(path.with_name(f"{name}.bin"), manifest["row_tokens"], manifest["sha256"][name])
 
 
-def train_rows(spec: ModelSpec) -> TokenRows:
-    """The rows `spec` was trained on, (n_train_rows, seq_len + 1), in training order."""
+def train_rows(spec: ModelSpec) -> "TokenRows | PileRows":
+    """The rows `spec` was trained on, (n_train_rows, seq_len + 1), in training order.
+
+    Raises `UserError` if they are not to be had, with what to do.
+    """
+    if isinstance(spec, PythiaSpec):
+        from gengap import pile
+
+        return pile.train_rows(spec)
     corpus_rows = _ladder_rows("train")
     if len(corpus_rows) < spec.n_train_rows:
         raise UserError(
@@ -52,12 +71,16 @@ def train_rows(spec: ModelSpec) -> TokenRows:
     return TokenRows(corpus_rows.rows[: spec.n_train_rows], corpus_rows.sha256)
 
 
-def heldout_rows() -> TokenRows:
-    """Rows of documents that no rung was trained on."""
+def heldout_rows(spec: ModelSpec | None = None) -> "TokenRows | PileRows":
+    """Rows that `spec` was not trained on: of held-out documents (the ladder's, and without `spec`), or of later steps."""
+    if isinstance(spec, PythiaSpec):
+        from gengap import pile
+
+        return pile.heldout_rows(spec)
     return _ladder_rows("heldout")
 
 
-def sample_rows(rows: np.ndarray, n_rows: int, seed: int) -> np.ndarray:
+def sample_rows(rows: "np.ndarray | TokenRows | PileRows", n_rows: int, seed: int) -> np.ndarray:
     """`n_rows` rows drawn uniformly without replacement (all of them if there are fewer), in training order."""
     chosen = np.random.default_rng(seed).permutation(len(rows))[:n_rows]
     return rows[np.sort(chosen)]
