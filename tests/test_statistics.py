@@ -36,8 +36,8 @@ def plain(model, rows):
 
 def test_matches_the_plain_computation_for_any_chunk(model, rows, monkeypatch):
     nll, entropy = plain(model, rows)
-    for logits in (1, 7 * SMALL.vocab_size, 2**21):
-        monkeypatch.setattr(statistics, "LOGITS_PER_CHUNK", logits)
+    for tokens in (1, 7, 64, 4096):
+        monkeypatch.setattr(statistics, "TOKENS_PER_CHUNK", tokens)
         found = statistics.token_statistics(model, rows, ALPHAS)
         np.testing.assert_allclose(found.nll, nll, rtol=2e-5, atol=1e-5)
         np.testing.assert_allclose(found.entropy, entropy, rtol=2e-5, atol=1e-5)
