@@ -117,6 +117,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
             cwd=str(project_root()),
             progress_bar=sys.stderr.isatty(),
             log_output=False,
+            start_timeout=300,
             config=Config({"KernelManager": {"transport": "ipc"}}),  # local sockets: no open port, no warning
             extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
         )
