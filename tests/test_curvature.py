@@ -6,9 +6,6 @@ from gengap import curvature
 from gengap.quantization import quantize
 from tiny_models import tiny_config, tiny_model, token_rows
 
-# torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-
 CONFIG = tiny_config(hidden_size=8, vocab_size=24, n_layers=1)
 BUILDERS = {"hessian": curvature.hessian, "gauss_newton": curvature.gauss_newton}
 
@@ -79,8 +76,8 @@ def test_gauss_newton_is_positive_and_is_the_expected_hessian(model, rows, dense
 @pytest.mark.parametrize("name", BUILDERS)
 def test_quadrature_against_exact_eigenvalues(model, rows, dense, name):
     eigenvalues = np.linalg.eigvalsh(dense[name])
-    estimate = curvature.lanczos_quadrature(BUILDERS[name](model, rows, 6), n_probes=6, n_steps=40, seed=0)
-    assert estimate.n_products <= 6 * 40
+    estimate = curvature.lanczos_quadrature(BUILDERS[name](model, rows, 6), n_probes=12, n_steps=40, seed=0)
+    assert estimate.n_products <= 12 * 40
     np.testing.assert_allclose(estimate.weights.sum(1), 1, rtol=1e-4)
     np.testing.assert_allclose(estimate.nodes.max(), eigenvalues.max(), rtol=1e-3)
     for function in (np.abs, lambda x: np.sqrt(np.abs(x)), lambda x: x):

@@ -14,6 +14,7 @@ CoLA supplies linear operators and Lanczos with reorthogonalization, nothing els
 log-determinant was found to return |tr log A|.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,7 +105,10 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
 
     def matmul(vectors):
         vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+        # the fused kernels have no second derivative
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
+            warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
             for batch in batches:
                 columns = vmap(flat_product, (1, None), 1, chunk_size=64)(vectors, batch)
                 total += columns.detach() * (len(batch) / n_rows)

@@ -7,14 +7,19 @@ in this file.
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-os.environ.setdefault(
-    "LLM_COMPRESSOR_LOG_DISABLED", "true"
-)  # else it reports to stdout on import and on every layer
+# The engine else reports every layer to stdout.
+os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")
+with (
+    warnings.catch_warnings()
+):  # tqdm warns once, on import, in a notebook without widgets; nothing here shows a bar
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import tqdm.auto  # noqa: F401
 
 DAMPING = 0.01  # of the mean Hessian diagonal: GPTQ's default, keeps the Cholesky factor finite
 _MIN_SCALE = 2.0**-14  # smallest normal float16
