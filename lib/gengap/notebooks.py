@@ -8,6 +8,7 @@ import ast
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -108,22 +109,25 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
     failed = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONWARNINGS"] = "default"  # of the kernel: nothing real is hidden
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(failed),
-            dict(parameters),
-            kernel_name=KERNEL,
-            cwd=str(project_root()),
-            progress_bar=sys.stderr.isatty(),
-            log_output=False,
-            start_timeout=300,
-            config=Config({"KernelManager": {"transport": "ipc"}}),  # local sockets: no open port, no warning
-            extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
-        )
-    except papermill.PapermillExecutionError as error:
-        raise UserError(
-            f"{notebook.stem} failed in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
-            f"its partial run is {failed}"
-        ) from error
+    with tempfile.TemporaryDirectory() as sockets:
+        # Local sockets of its own: no open port, no warning about one, and parallel runs do not meet.
+        transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(failed),
+                dict(parameters),
+                kernel_name=KERNEL,
+                cwd=str(project_root()),
+                progress_bar=sys.stderr.isatty(),
+                log_output=False,
+                start_timeout=300,
+                config=transport,
+                extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
+            )
+        except papermill.PapermillExecutionError as error:
+            raise UserError(
+                f"{notebook.stem} failed in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
+                f"its partial run is {failed}"
+            ) from error
     failed.replace(output)
