@@ -27,6 +27,7 @@
 
 # %% tags=["parameters"]
 model_size: str = "ladder-100k"  # a key of gengap.models.REGISTRY
+revision: str = ""  # of Pythia: stepN; empty: the compute-optimal checkpoint
 method: str = "gptq"  # quantizer: gptq, quip or rtn
 bits: int = 4  # per quantized weight
 failure_prob: float = 0.01  # delta, of everything a bound states together
@@ -50,7 +51,7 @@ from gengap.units import nats_from_bits
 
 plt.style.use("gengap.book")
 started = time.monotonic()
-spec = models.get(model_size)
+spec = models.get(model_size, revision)
 rows = data.train_rows(spec)
 
 # %% [markdown]
@@ -66,9 +67,9 @@ rows = data.train_rows(spec)
 
 # %%
 checkpoint = models.load(spec)
-archive_path = spec.find(f"{models.quantized_name('main', method, bits)}.ggq")
+archive_path = models.find_archive(spec, method, bits)
 quantized = archive.read(archive_path, spec.config())
-model = quantized.build(spec.config())
+model = quantized.build(spec.config()).to(checkpoint.device)
 group_size = quantized.tensors["lm_head.weight"].group_size
 
 code_length_bits = {
@@ -122,10 +123,10 @@ for name, length in code_length_bits.items():
 rng = np.random.default_rng(seed)
 sample = sampling.draw_windows(len(rows), n_pilot_windows, n_windows, budget.sampling, rng)
 alphas = sorted({*np.geomspace(0.002, 0.5, 10), *(c.paper_alpha for c in coded.values())})
-drawn = rows.rows[sample.windows]
+drawn = rows[sample.windows]
 statistics = token_statistics(model, drawn, alphas, desc="quantized model")
 before = token_statistics(checkpoint, drawn, desc="checkpoint")
-unseen = data.sample_rows(data.heldout_rows().rows, n_windows, seed)
+unseen = data.sample_rows(data.heldout_rows(spec), n_windows, seed)
 
 
 def estimate(nll):
@@ -179,7 +180,7 @@ azuma = {name: bounds.azuma_bound(c, statistics.nll, train_risk, sample) for nam
 
 # %%
 pairs = sampling.draw_pairs(len(rows), spec.seq_len, n_pairs, budget.sampling, rng)
-pair_rows = rows.rows[pairs.windows]
+pair_rows = rows[pairs.windows]
 at_pairs = token_statistics(
     model, pair_rows, [c.paper_alpha for c in coded.values()], pairs.positions, "pairs"
 )
@@ -278,7 +279,7 @@ plt.show()
 # %%
 exact = None
 if spec.n_train_tokens <= exact_below_tokens:
-    everything = token_statistics(model, rows.rows, [nominal.alpha], desc="all windows")
+    everything = token_statistics(model, rows[:], [nominal.alpha], desc="all windows")
     means = summands.window_means(everything.nll, everything.entropy[0], chosen["nominal"], spec.vocab_size)
     exact = nominal.complexity / nominal.rate + means.summand.mean()
     assert exact <= nominal.value  # certified from the sample, true for the whole
@@ -301,7 +302,7 @@ designs.style.format("{:,.0f}", subset=["tokens processed"]).format("{:.4f}", su
 
 # %%
 record = records.BoundRecord(
-    identity=records.identify(spec, rows.sha256),
+    identity=records.identify(spec, rows.sha256, spec.revision),
     quantization=records.Quantization(
         method=method, bits=bits, group_size=group_size, code_length_bits=code_length_bits
     ),
@@ -320,7 +321,7 @@ record = records.BoundRecord(
         )
         for name in records.ACCOUNTINGS
     },
-    provenance=records.provenance("cpu", time.monotonic() - started),
+    provenance=records.provenance(str(checkpoint.device), time.monotonic() - started),
 )
 path = records.write(record)
 assert records.read(path) == record

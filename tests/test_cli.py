@@ -55,4 +55,6 @@ def test_unknown_size_stops_a_sweep_before_it_starts():
 
 
 def test_sizes_are_listed_with_their_parameters():
-    assert "ladder-50k          52,944" in run("sizes").stdout
+    listed = run("sizes").stdout
+    assert "ladder-50k             52,944" in listed
+    assert "pythia-410m       405,334,016     8,388,608,000" in listed

@@ -10,6 +10,7 @@ from gengap.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 ModelSize = Annotated[str, typer.Argument(help="A key of gengap.models.REGISTRY, such as ladder-100k.")]
+Revision = Annotated[str, typer.Option(help="A checkpoint of Pythia, stepN; empty: the compute-optimal one.")]
 
 
 class _OneSentence(typer.core.TyperGroup):
@@ -41,6 +42,8 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
     from gengap import models
 
     spec = models.get(model_size)  # before the slow imports: a misspelt size is refused at once
+    if not isinstance(spec, models.LadderSpec):
+        raise UserError(f"{model_size} is read as it was released; only the ladder is trained here")
     from gengap import data, training
 
     log = training.train(spec, data.train_rows(spec), spec.results_dir(), seed)
@@ -90,11 +93,23 @@ def sizes() -> None:
     """List the model sizes."""
     from gengap.models import REGISTRY
 
-    print(f"{'model size':<14}{'parameters':>12}{'tokens':>14}{'layers':>8}{'width':>7}")
+    print(f"{'model size':<14}{'parameters':>15}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
     for name, spec in REGISTRY.items():
         print(
-            f"{name:<14}{spec.n_params:>12,}{spec.n_train_tokens:>14,}{spec.n_layers:>8}{spec.hidden_size:>7}"
+            f"{name:<14}{spec.n_params:>15,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
+            f"  {spec.revision}"
         )
+
+
+@app.command()
+def doctor(timeout_s: float = 3.0) -> None:
+    """Say what this machine can run, and the next step for whatever is missing."""
+    from gengap import machine
+
+    for finding in machine.survey(timeout_s):
+        print(f"{'ok  ' if finding.fine else 'note'} {finding.name:<13} {finding.what}")
+        if not finding.fine:
+            print(f"{'':18} -> {finding.next_step}")
 
 
 @app.command()
@@ -105,17 +120,17 @@ def quantize(
     group_size: int = 0,
     n_calibration_rows: int = 128,
     seed: int = 0,
+    revision: Revision = "",
 ) -> None:
     """Quantize a checkpoint into the file whose length is its archive code length."""
     from gengap import models
 
-    spec = models.get(model_size)
+    spec = models.get(model_size, revision)
     from gengap import archive, data
     from gengap import quantization as room
 
-    path = spec.results_dir() / f"{models.quantized_name('main', method, bits)}.ggq"
-    rows = data.train_rows(spec).rows
-    rows = data.sample_rows(rows, n_calibration_rows, seed)[:, :-1]
+    path = spec.results_dir() / f"{models.quantized_name(spec.revision, method, bits)}.ggq"
+    rows = data.sample_rows(data.train_rows(spec), n_calibration_rows, seed)[:, :-1]
     quantized = room.quantize(models.load(spec), method, bits, group_size, rows, seed)
     length_bits = archive.write(quantized, spec.config(), path)
     print(

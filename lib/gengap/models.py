@@ -142,7 +142,7 @@ class PythiaSpec(ModelSpec):
         facts = published.facts("pythia")
         match = re.fullmatch(r"step(\d+)", revision)
         step = int(match[1]) if match else -1
-        early = step == 0 or (step.bit_count() == 1 and step <= 512)
+        early = step == 0 or (0 < step <= 512 and step.bit_count() == 1)
         if not (early or (0 < step <= facts["last_step"] and step % facts["checkpoint_every_steps"] == 0)):
             raise UserError(
                 f"{self.model_size} has no checkpoint {revision!r}: there are {facts['checkpoints']}; "
