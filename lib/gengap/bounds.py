@@ -29,6 +29,7 @@ from gengap.choices import Choice, Grid, choose, tight_grid
 from gengap.concentration import complexity, default_s_grid
 from gengap.sampling import PairSample, Sample, WindowSample
 from gengap.summands import checked_entropy, summand_range, window_means
+from gengap.tilts import Tilt
 
 Floats = NDArray[np.float64]
 PAPER_S_GRID_SIZE = 1000  # |K|, the paper's setting
@@ -136,6 +137,7 @@ class TightBound(_Terms):
     failure_prob: float  # of the martingale statement
     sampling_failure_prob: float  # of the sampling statement
     n_tokens_evaluated: int
+    smoother: str = "uniform mixing"  # or "maximum entropy"
 
 
 def paper_bound(
@@ -266,6 +268,49 @@ def tight_bound(
         s=choice.s,
         grid_size=choice.grid_size,
         **_settings(coded, nll, sample),
+    )
+
+
+def maximum_entropy_bound(
+    coded: CodedModel,
+    nll: ArrayLike,
+    loss: ArrayLike,
+    entropy: ArrayLike,
+    tilt: Tilt,
+    train_risk: float,
+    sample: Sample | None = None,
+) -> TightBound:
+    """Our bound with maximum-entropy smoothing (chapter 02) in place of uniform mixing, nats/token.
+
+    `nll` as everywhere, of the model without smoothing; `loss` X and `entropy` H of the model smoothed by `tilt`
+    (`gengap.maximum_entropy`), all of one shape. `tilt` comes from a fixed grid, chosen on the pilot. In the
+    record, `alpha` is the safety and s = lambda max(X - Y). Assumes and raises as `paper_bound` does.
+    """
+    nll, loss = _checked_losses(coded, nll, sample), np.asarray(loss, dtype=np.float64)
+    f, (low, high) = tilt.summand(loss, entropy), tilt.summand_range(coded.vocab_size)
+    if f.shape != nll.shape:
+        raise ValueError(f"loss and entropy have shape {f.shape}, nll {nll.shape}")
+    if not (f.min() >= low and f.max() <= high):
+        raise ValueError(
+            f"f in [{f.min():.4g}, {f.max():.4g}] leaves [{low:.4g}, {high:.4g}]: evaluate at {tilt}"
+        )
+    means = f.reshape(len(f), -1).mean(axis=1)  # (n_windows,)
+    c, mean_nll = coded.complexity(tilt.grid_size), float(smoothing.checked_nll(nll).mean())
+    floor = max(tilt.baseline_floor, tilt.least_entropy(coded.vocab_size))
+    return TightBound(
+        train_risk=float(train_risk),
+        deviation=float(c / tilt.rate + means.mean() - loss.mean()),
+        smoothing=float(loss.mean() - mean_nll),
+        quantization_gap=float(mean_nll - train_risk),
+        sampling=_sampling_error(sample, means, low, high),
+        complexity=c,
+        rate=tilt.rate,
+        alpha=tilt.safety,
+        baseline_floor=floor,
+        s=-math.expm1(tilt.rate * (floor - high)),
+        grid_size=tilt.grid_size,
+        **_settings(coded, nll, sample),
+        smoother="maximum entropy",
     )
 
 
