@@ -42,6 +42,7 @@ class RangeServer(ThreadingHTTPServer):
         self.listing = True
         self.fault: Callable[[tuple, int], str | None] = lambda key, n: None
         self.requests: Counter = Counter()
+        self.endless_replies_read = 0
         self.lock = threading.Lock()
 
     @property
@@ -116,8 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
             os.close(self.connection.detach())  # a reset at once, not a polite end
             self.close_connection = True
         elif fault == "endless":
-            for _ in range(10_000):
-                self.wfile.write(part)
+            for _ in range(2000):
+                self.wfile.write(part * 1000)
+            self.server.endless_replies_read += 1  # to the end of their 260 MB
             self.close_connection = True
         else:
             for byte in part[:30]:

@@ -133,11 +133,22 @@ def test_lasting_faults_are_one_error_and_leave_good_rows_only(server, fault, sa
     with pytest.raises(UserError) as error:
         rows[np.array([1, 3, 5])]
     assert said in str(error.value)
+    assert server.endless_replies_read == 0
     assert any(step in str(error.value) for step in ("run again later", "use a server"))
     assert_cache_holds_only_true_rows()
     assert 1 not in pile.train_rows(SPEC, HASTE).cache
     server.fault = lambda key, n: None
     np.testing.assert_array_equal(rows[np.array([1, 3, 5])], ROWS[[1, 3, 5]])
+
+
+def test_one_error_does_not_wait_for_the_patience_of_the_others(server):
+    rows = pile.train_rows(SPEC, replace(HASTE, first_pause_s=20.0, longest_pause_s=20.0))
+    bad = {"bytes=130-259": "whole", "bytes=390-519": "short"}
+    server.fault = lambda key, n: bad.get(key[2])
+    started = time.monotonic()
+    with pytest.raises(UserError, match="ignores range requests"):
+        rows[np.array([1, 3])]
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("fault", ["429", "503"])

@@ -115,6 +115,7 @@ class PileRows:
             ThreadPoolExecutor(N_CONNECTIONS) as pool,
             progress.bar(total=len(missing), desc="fetch rows", unit="row") as bar,
         ):
+            self.file.abandoned.clear()
             requests = {pool.submit(self._read_run, run): run for run in _runs(missing)}
             try:
                 for done in as_completed(requests):
@@ -122,6 +123,9 @@ class PileRows:
                     bar.update(len(requests[done]))
                     if sum(len(run) for run, _ in pack) >= PACK_ROWS:
                         self._keep(pack)
+            except BaseException:  # a failed row, or Ctrl-C: the others need not try again
+                self.file.abandoned.set()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._keep(pack)
@@ -140,9 +144,7 @@ class PileRows:
             rows = np.frombuffer(content, "<u2").reshape(shape)
             if rows.max() >= self.vocab_size:
                 raise BadReply(f"rows {run.start} to {run.stop - 1} hold numbers that are no tokens")
-            if not rows.any(
-                axis=1
-            ).all():  # a hole in a half-copied file; text has other tokens than separators
+            if not rows.any(axis=1).all():  # a hole in a half-copied file, no text
                 raise BadReply(f"rows {run.start} to {run.stop - 1} hold rows of zeros alone")
 
         content = self.file.read(run.start * self.row_bytes, run.stop * self.row_bytes, check)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,7 @@ class FlatFile:
     def __init__(self, url: str, fs, shards: list[Shard], patience: Patience):
         self.url, self.fs, self.shards, self.patience = url, fs, tuple(shards), patience
         self.size = sum(shard.size for shard in shards)
+        self.abandoned = threading.Event()  # set it, and no read waits for another attempt
         self._http = fs if isinstance(fs, HTTPFileSystem) else _http_filesystem(patience)
 
     @property
@@ -99,11 +101,12 @@ class FlatFile:
 
         def attempt() -> bytes:
             pieces = [partial(self._read_piece, *piece) for piece in self._pieces(start, stop)]
-            content = b"".join(patiently(piece, self.patience, what) for piece in pieces)
+            wait = self.abandoned.wait
+            content = b"".join(patiently(piece, self.patience, what, wait) for piece in pieces)
             check(content)
             return content
 
-        return patiently(attempt, self.patience, what)
+        return patiently(attempt, self.patience, what, self.abandoned.wait)
 
     def _pieces(self, start: int, stop: int):
         """(shard, start, stop) in the shard's own bytes."""
@@ -163,8 +166,16 @@ async def _get_range(fs, url: str, headers: dict, start: int, stop: int, size: i
     return bytes(content)
 
 
-def patiently(action: Callable[[], Result], patience: Patience, what: str) -> Result:
-    """The result of `action`, repeated after faults that may pass; `UserError` for the others and in the end."""
+def patiently(
+    action: Callable[[], Result],
+    patience: Patience,
+    what: str,
+    wait: Callable[[float], bool | None] = time.sleep,
+) -> Result:
+    """The result of `action`, repeated after faults that may pass; `UserError` for the others and in the end.
+
+    `wait` sits out a pause, and returns true if nobody waits for the result any more.
+    """
     for attempt in range(patience.attempts):
         try:
             return action()
@@ -180,12 +191,11 @@ def patiently(action: Callable[[], Result], patience: Patience, what: str) -> Re
                 raise UserError(
                     f"{what}: {_reason(error)}; check the address in GENGAP_PILE (and `gengap doctor`)"
                 ) from error
-            if attempt + 1 == patience.attempts:
+            if attempt + 1 == patience.attempts or wait(patience.pause_s(attempt, error)):
                 raise UserError(
-                    f"{what} failed {patience.attempts} times, the last time so: {_reason(error)}; run again later: "
+                    f"{what} failed {attempt + 1} times, the last time so: {_reason(error)}; run again later: "
                     "what was fetched is kept"
                 ) from error
-            time.sleep(patience.pause_s(attempt, error))
     raise ValueError("patience needs at least one attempt")
 
 
