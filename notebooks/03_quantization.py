@@ -30,6 +30,7 @@
 model_size: str = "ladder-100k"  # a key of gengap.models.REGISTRY
 group_size: int = 128  # weights that share a float16 scale
 n_calibration_windows: int = 32  # training windows that GPTQ sees
+n_fisher_windows: int = 400  # training windows that say which weights matter
 n_evaluation_windows: int = 32  # other training windows, on which losses are measured
 n_seeds: int = 3  # draws of the calibration windows
 gap_nats: float = 0.08  # loss increase asked for when steps are chosen for entropy coding, nats/token
@@ -318,9 +319,7 @@ plt.show()
 # a power of two for each row and of $\sqrt 2$ for each column, in about a bit each.
 
 # %%
-factors = fisher_factors(
-    model, data.sample_rows(train_rows, 4 * n_calibration_windows, seed + 1)[:, :-1], seed
-)
+factors = fisher_factors(model, data.sample_rows(train_rows, n_fisher_windows, seed + 1)[:, :-1], seed)
 entropy_coded = []
 for asked in (gap_nats / 2, gap_nats, 2 * gap_nats):
     quantized = quantize_for_entropy(model, factors, asked)
@@ -400,6 +399,8 @@ for key, value in {
     "gap_2": results.loc[("gptq", 2), "gap"],
     "gap_3": results.loc[("gptq", 3), "gap"],
     "gap_4": results.loc[("gptq", 4), "gap"],
+    "quip_gap_4": results.loc[("quip", 4), "gap"],
+    "rtn_gap_4": results.loc[("rtn", 4), "gap"],
     "best_paper_bits": results.loc["gptq", "paper"].idxmin(),
     "best_tight_bits": results.loc["gptq", "tight, archive"].idxmin(),
     "paper_gap": paper_gap,
@@ -407,6 +408,7 @@ for key, value in {
     "best_entropy": best_entropy["tight, archive"],
     "best_entropy_bits": best_entropy["archive"],
     "best_ratio": best / paper_gap,
+    "entropy_factor": float((by_entropy["gap"] / by_entropy["predicted gap"]).max()),
 }.items():
     glue(key, value, display=False)
 
@@ -497,13 +499,16 @@ ax.set(yscale="log", xlabel="bits of a code, $b$", ylabel="quantization gap, nat
 ax.legend()
 plt.show()
 
+
 # %%
-measured = results.loc["rtn", "gap"].loc[4:6]
-ratio = float(np.exp(np.log(predicted["trace"].loc[4:6] / measured).mean()))
-limit_ratio = float(
-    np.exp(np.log(results.loc["quip", "gap"].loc[4:6] / predicted["LDLQ limit"].loc[4:6]).mean())
-)
-assert 0.4 < ratio < 2.5
+def factor_between(measured, prediction):
+    """By how much the two differ at 4 to 6 bits, as a factor of at least one (geometric mean)."""
+    return float(np.exp(np.abs(np.log(measured.loc[4:6] / prediction.loc[4:6]).mean())))
+
+
+trace_factor = factor_between(results.loc["rtn", "gap"], predicted["trace"])
+limit_factor = factor_between(results.loc["quip", "gap"], predicted["LDLQ limit"])
+assert trace_factor < 10  # the order of magnitude, with no free constant
 for key, value in {
     "trace": trace,
     "trace_error": trace_error,
@@ -511,21 +516,22 @@ for key, value in {
     "root_error": root_error,
     "root_saving": trace * spec.n_params / root**2,
     "n_products": spectrum.n_products,
-    "trace_ratio": ratio,
-    "limit_ratio": limit_ratio,
+    "trace_factor": trace_factor,
+    "limit_factor": limit_factor,
     "runtime_minutes": (time.monotonic() - started) / 60,
 }.items():
     glue(key, value, display=False)
 
 # %% [markdown]
 # {glue:text}`n_products` products give $\operatorname{tr} = $ {glue:text}`trace:.1f` $\pm$ {glue:text}`trace_error:.1f` and $\operatorname{tr}\,(\cdot)^{1/2} = $ {glue:text}`root:.0f` $\pm$ {glue:text}`root_error:.0f` (error over probes, plus what the last half of the
-# Lanczos steps changed). At 4 to 6 bits the trace predicts the gap of rounding up to a factor of {glue:text}`trace_ratio:.2f`.
+# Lanczos steps changed). At 4 to 6 bits the trace predicts the gap of rounding up to a factor of {glue:text}`trace_factor:.2f`.
 #
 # ## What agreed, what did not
 #
-# * **Agreed.** GPTQ written in ten lines gives the engine's integers, and the engine those of auto-gptq. Gaps fall by four for each bit, and the trace of the curvature predicts their size, with no free constant.
-# * **Agreed, and used.** Half the paper's remark, that fewer bits than four may pay, is confirmed by both bounds. Choosing steps for the entropy coder goes further than any fixed $b$, and its one knob, the predicted gap, is close to the
-#   measured one.
-# * **Did not.** The LDLQ formula is a limit for this architecture, not a prediction: QuIP and GPTQ pay {glue:text}`limit_ratio:.1f` times as much. It assumes that errors are fed back through the *whole* Hessian, whereas both methods see one layer's inputs at a time, and the embeddings, most of a
-#   small model, give no feedback at all. Random rotations gain little here for the same reason: there are few outliers to spread.
+# * **Agreed.** GPTQ written in ten lines gives the engine's integers, and the engine those of auto-gptq. Gaps fall by four for each bit, and the trace of the curvature predicts their size within a factor of {glue:text}`trace_factor:.1f`, with no free constant.
+# * **Beyond the paper.** The number of bits need not be assumed: the paper's bound is least at {glue:text}`best_paper_bits` and not at 4. Choosing steps for the entropy coder goes further than any fixed $b$, and its one knob is the gap itself, predicted
+#   within a factor of {glue:text}`entropy_factor:.1f`.
+# * **Did not.** The LDLQ formula is a limit for this architecture, not a prediction: QuIP pays {glue:text}`limit_factor:.1f` times as much. It assumes that errors are fed back through the *whole* Hessian, whereas the methods see one layer's inputs at a time, and the embeddings, most of a
+#   small model, give no feedback at all. Random rotations help where a
+#   matrix holds outliers that stretch its grid: at 4 bits QuIP costs {glue:text}`quip_gap_4:.3f`, GPTQ {glue:text}`gap_4:.3f` and rounding {glue:text}`rtn_gap_4:.3f` nats here.
 # * **Kept apart.** The gaps of this page are estimates on a sample of windows; certified values are in {doc}`05_bound`.

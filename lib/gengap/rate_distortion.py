@@ -37,6 +37,7 @@ _LEAST_SHARE = (
 )
 _BITS = 8
 _MIDDLE = 128
+_LARGEST_CODE = 90  # of 127: room for rounded scales and for fed-back errors
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ def fisher_factors(
 ) -> dict[str, FisherFactors]:
     """Factors for every matrix of `model`, from `rows` (m, seq) token ids, by name in the state dict.
 
-    Targets are drawn from the model's own predictions (seeded), so that this is the Fisher information and
-    equals the Gauss-Newton matrix in expectation; real targets would add the model's error to it.
+    Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps,
+    and one window full of such tokens can cost ten nats. Targets are drawn from the model's own predictions
+    (seeded), so that this is the Fisher information and equals the Gauss-Newton matrix in expectation; real
+    targets would add the model's error to it.
     """
     inputs, outputs, handles = {}, {}, []
     device = next(model.parameters()).device
@@ -77,10 +80,15 @@ def fisher_factors(
         handles.append(linear.register_forward_hook(forward))
 
     def watch_embedding(_module, arguments, output):
-        tokens = arguments[0].flatten()
+        ids = arguments[0]  # (batch, seq)
+        window = torch.arange(len(ids), device=device)[:, None]
+        places, inverse = torch.unique(window * len(per_entry) + ids, return_inverse=True)
 
         def backward(grad):
-            per_entry.index_add_(0, tokens, grad.flatten(0, -2).square())
+            # an error in a token's embedding is the same at all its places in a window: sum before squaring
+            sums = torch.zeros(len(places), grad.shape[-1], device=device)
+            sums.index_add_(0, inverse.flatten(), grad.flatten(0, -2))
+            per_entry.index_add_(0, places % len(per_entry), sums.square())
 
         output.register_hook(backward)
 
@@ -140,7 +148,10 @@ def _quantize_matrix(weight: torch.Tensor, factors: FisherFactors, step: float) 
     conditional = (
         factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
     )
-    column_scales = _power(step * typical.rsqrt() * conditional, per_octave=2)
+    least = (weight.double().abs() / row_scales.double()[:, None]).amax(
+        0
+    ) / _LARGEST_CODE  # no weight is clipped
+    column_scales = _power(torch.maximum(step * typical.rsqrt() * conditional, least), per_octave=2)
     grid = Grid(
         bits=_BITS,
         block=(1, 1),
