@@ -32,7 +32,7 @@ method: str = "gptq"  # quantizer: gptq, quip or rtn
 bits: int = 4  # per quantized weight
 failure_prob: float = 0.01  # delta, of everything a bound states together
 n_pilot_windows: int = 200  # training windows drawn to choose the constants of the bound
-n_windows: int = 1_000  # training windows drawn to certify it
+n_windows: int = 3_000  # training windows drawn to certify it
 n_pairs: int = 10_000  # (window, position) pairs of the paper's own estimate
 exact_below_tokens: int = 5_000_000  # models trained on fewer tokens are evaluated on all of them too
 seed: int = 0  # of the samples
@@ -45,7 +45,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gengap import archive, bounds, choices, data, models, records, sampling, smoothing, summands
+from gengap import archive, bounds, choices, data, models, records, sampling, smoothing, summands, tilts
+from gengap.maximum_entropy import tilted_statistics
 from gengap.statistics import token_statistics
 from gengap.units import nats_from_bits
 
@@ -122,7 +123,7 @@ for name, length in code_length_bits.items():
 # %%
 rng = np.random.default_rng(seed)
 sample = sampling.draw_windows(len(rows), n_pilot_windows, n_windows, budget.sampling, rng)
-alphas = sorted({*np.geomspace(0.002, 0.5, 10), *(c.paper_alpha for c in coded.values())})
+alphas = sorted({*np.geomspace(0.02, 0.3, 8), *(c.paper_alpha for c in coded.values())})
 drawn = rows[sample.windows]
 statistics = token_statistics(model, drawn, alphas, desc="quantized model")
 before = token_statistics(checkpoint, drawn, desc="checkpoint")
@@ -143,7 +144,6 @@ risks = records.Risks(
     heldout=estimate(token_statistics(checkpoint, unseen, desc="held-out").nll),
     heldout_quantized=estimate(token_statistics(model, unseen, desc="held-out, quantized").nll),
 )
-gap_of_windows = statistics.nll.mean(axis=1, dtype=np.float64) - before.nll.mean(axis=1, dtype=np.float64)
 pd.DataFrame(
     {name: {"mean": e.mean, "standard error": e.standard_error} for name, e in risks}
 ).T.style.format("{:.4f}")
@@ -212,25 +212,62 @@ def summand(loss, baseline, rate):
 
 
 grid = choices.tight_grid(statistics.alphas, spec.vocab_size)
-chosen, tight = {}, {}
+chosen, mixed = {}, {}
 for name, c in coded.items():
     pilot_nll, pilot_entropy = statistics.nll[:n_pilot_windows], statistics.entropy[:, :n_pilot_windows]
-    chosen[name] = choices.choose(pilot_nll, pilot_entropy, grid, spec.vocab_size, c.complexity(grid.size))
-    tight[name] = bounds.tight_bound(
+    chosen[name] = choices.choose(
+        pilot_nll, pilot_entropy, grid, spec.vocab_size, c.complexity(grid.size), sample.range_cost
+    )
+    mixed[name] = bounds.tight_bound(
         c, statistics.nll, entropy_at[chosen[name].alpha], chosen[name], train_risk, sample
     )
 
 # %%
-nominal = tight["nominal"]
+nominal = mixed["nominal"]
 loss = smoothing.smoothed_nll(statistics.nll, nominal.alpha, spec.vocab_size)
 baseline = np.maximum(entropy_at[nominal.alpha], nominal.baseline_floor)
 by_hand = nominal.complexity / nominal.rate + summand(loss, baseline, nominal.rate).mean() + nominal.sampling
 np.testing.assert_allclose(nominal.value, by_hand, rtol=1e-6)  # the library's bound is the equation
 
+# %% [markdown]
+# Mixing with the uniform distribution is not the best way to bound a loss. {prf:ref}`thm-maximum-entropy` says what is: the distribution of largest entropy within
+# a divergence of the model's prediction, which Lambert's function writes down. It obeys the same inequality {eq}`eq-tight`, with its own losses $X_k$ and
+# entropies $Y_k$; its constants lie in a grid of their own, which is paid for in the same way, and are found on a few windows of the pilot.
+
+# %%
+tilt_grid = tilts.TiltGrid()
+few_windows, evaluated = drawn[: min(16, n_pilot_windows)], {}
+
+
+def on_pilot(tilt):
+    """Losses and entropies of a few pilot windows under the smoothing `tilt`, each evaluated once."""
+    key = tilt.rate, tilt.safety
+    if key not in evaluated:
+        evaluated[key] = tilted_statistics(model, few_windows, tilt, "pilot")
+    return evaluated[key].loss, evaluated[key].entropy
+
+
+tight, tilted = {}, {}
+for name, c in coded.items():
+    tilt = tilts.choose_tilt(
+        on_pilot, tilt_grid, spec.vocab_size, c.complexity(tilt_grid.size), sample.range_cost
+    )
+    key = tilt.rate, tilt.safety
+    if key not in tilted:
+        tilted[key] = tilted_statistics(model, drawn, tilt)
+    best = tilted[key]
+    tight[name] = bounds.maximum_entropy_bound(
+        c, statistics.nll, best.loss, best.entropy, tilt, train_risk, sample
+    )
+    if name == "nominal":
+        nominal_tilt, nominal_summand = tilt, tilt.summand(best.loss, best.entropy).mean(axis=1)  # (n,) nats
+
 # %%
 steps = bounds.tightening_steps(
     coded["nominal"], statistics.nll, statistics.entropy, statistics.alphas, train_risk, sample
 )
+steps["maximum entropy"] = tight["nominal"]
+assert all(step.value < steps["paper"].value for name, step in steps.items() if name != "paper")
 ladder_of_gains = pd.DataFrame(
     {name: {"bound": step.value, "gap": step.gap} for name, step in steps.items()}
 ).T
@@ -277,25 +314,58 @@ plt.show()
 # constants unchanged. The same number for the paper's design, at the cost in tokens that the model has to process.
 
 # %%
-exact = None
 if spec.n_train_tokens <= exact_below_tokens:
     everything = token_statistics(model, rows[:], [nominal.alpha], desc="all windows")
     means = summands.window_means(everything.nll, everything.entropy[0], chosen["nominal"], spec.vocab_size)
     exact = nominal.complexity / nominal.rate + means.summand.mean()
+    print(
+        f"uniform mixing, nominal: certified {nominal.value:.3f}, evaluated on all windows {exact:.3f} nats/token"
+    )
     assert exact <= nominal.value  # certified from the sample, true for the whole
-designs = pd.DataFrame(
+else:
+    print(f"{spec.n_train_tokens:,} training tokens: not evaluated on all of them")
+
+# %% [markdown]
+# How many tokens must the model process for a given certainty? The paper's design uses one token of each window it reads, ours all of them, and a betting
+# argument that profits from the small spread between windows. Both at the same number of windows, and the number that each needs for an error of 0.05 nats:
+
+
+# %%
+def certificate_error(n_certificate):
+    """Sampling error of the tight bound if only the first `n_certificate` windows had been drawn, nats."""
+    part = replace(sample, certificate=sample.certificate[:n_certificate])
+    values = nominal_summand[: n_pilot_windows + n_certificate]
+    return part.upper_mean(values, *nominal_tilt.summand_range(spec.vocab_size)) - values.mean()
+
+
+def pairs_error(n_drawn):
+    """Hoeffding's correction of the paper's design with `n_drawn` pairs, nats."""
+    alpha = coded["nominal"].paper_alpha
+    loss_range = smoothing.max_nll(alpha, spec.vocab_size) - smoothing.min_nll(alpha, spec.vocab_size)
+    return loss_range * math.sqrt(math.log(1 / budget.sampling) / (2 * n_drawn))
+
+
+target = 0.05  # nats
+n_read = n_pilot_windows + n_windows
+prefixes = np.arange(100, n_windows + 1, 100)
+errors = np.array([certificate_error(n) for n in prefixes])
+reached = prefixes[errors <= target]
+windows_needed = n_pilot_windows + int(reached[0]) if len(reached) else None
+pairs_needed = math.ceil(n_read * (pairs_error(n_read) / target) ** 2)
+error_ratio = errors[-1] / pairs_error(n_read)
+pd.DataFrame(
     {
-        f"windows ({n_pilot_windows} + {n_windows})": {
-            "tokens processed": statistics.nll.size,
-            "sampling error": nominal.sampling,
-        },
-        f"pairs ({n_pairs:,})": {
-            "tokens processed": n_pairs * spec.seq_len,
-            "sampling error": paper_mode["nominal"].sampling,
-        },
-    }
-).T
-designs.style.format("{:,.0f}", subset=["tokens processed"]).format("{:.4f}", subset=["sampling error"])
+        "paper's pairs": [pairs_error(n_read), pairs_needed, pairs_needed * spec.seq_len],
+        "our windows": [errors[-1], windows_needed, windows_needed and windows_needed * spec.seq_len],
+    },
+    index=[
+        f"error with {n_read:,} windows read (nats)",
+        "windows for 0.05 nats",
+        "forward tokens for 0.05 nats",
+    ],
+).T.style.format("{:.4f}", subset=[f"error with {n_read:,} windows read (nats)"]).format(
+    "{:,.0f}", subset=["windows for 0.05 nats", "forward tokens for 0.05 nats"], na_rep="more than drawn"
+)
 
 # %% [markdown]
 # ## The record
@@ -331,3 +401,26 @@ pd.DataFrame(
         for name, bound in record.bounds.items()
     }
 ).style.format("{:.3f}")
+
+# %%
+glue("runtime_minutes", record.provenance.seconds / 60, display=False)
+glue("n_params", spec.n_params, display=False)
+glue("log_vocab", math.log(spec.vocab_size), display=False)
+glue("train_risk", train_risk, display=False)
+glue("paper_bound", paper["nominal"].value, display=False)
+glue("tight_bound", tight["nominal"].value, display=False)
+glue("tight_archive", tight["archive"].value, display=False)
+glue("gap_ratio", tight["nominal"].gap / paper["nominal"].gap, display=False)
+glue("azuma_ratio", azuma["nominal"].gap / paper["nominal"].gap, display=False)
+glue("quantization_gap", risks.quantized.mean - risks.train.mean, display=False)
+glue("error_ratio", error_ratio, display=False)
+assert tight["archive"].value < math.log(spec.vocab_size)  # better than guessing, with everything counted
+
+# %% [markdown]
+# ## What agreed, what did not
+#
+# * **Agreed**: the bound of a model with {glue:text}`n_params:,` parameters is not vacuous: {glue:text}`paper_bound:.2f` nats against {glue:text}`log_vocab:.2f` for guessing, at a training
+#   loss of {glue:text}`train_risk:.2f`. Azuma's inequality gives a gap {glue:text}`azuma_ratio:.2f` times as large; the rebuttal reports 1.57 to 1.69 times for Pythia.
+# * **Different**: quantization to 4 bits costs {glue:text}`quantization_gap:.3f` nats here, and the sampling error of the paper's design is part of our number; the published table does not show it.
+# * **Beyond**: the same data and the same code length give a bound of {glue:text}`tight_bound:.2f`, {glue:text}`gap_ratio:.2f` of the paper's gap, and {glue:text}`tight_archive:.2f` with the archive's
+#   length; its sampling error is {glue:text}`error_ratio:.2f` of that of the paper's design at equal cost.
