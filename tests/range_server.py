@@ -1,5 +1,6 @@
-"""A local HTTP server of byte ranges that misbehaves on order, and a small flat file of rows cut into shards."""
+"""A local HTTP server of byte ranges that misbehaves on order and can pose as the hub, and a small flat file of rows cut into shards."""
 
+import json
 import os
 import re
 import socket
@@ -80,6 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
             names = [f'<a href="{path.name}">x</a>' for path in sorted(self.server.folder.iterdir())]
             page = "".join(names).encode() if self.server.listing else b""
             return self._send(200, {"Content-Type": "text/html"}, page, body)
+        if self.path.startswith("/api/"):
+            return self._send(200, {"Content-Type": "application/json"}, self._hub_api(), body)
+        if "/resolve/main/" in self.path:  # the hub sends to another address for the content
+            return self._send(302, {"Location": "/" + self.path.rsplit("/", 1)[-1]}, b"", body)
         path = self.server.folder / self.path.lstrip("/")
         if not path.is_file():
             return self._send(404, {}, b"", body)
@@ -126,6 +131,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
                 time.sleep(0.05)
             self.close_connection = True
+
+    def _hub_api(self) -> bytes:
+        """What the hub's interface says of a repository that holds the folder's files."""
+        if "/tree/" not in self.path:
+            return json.dumps(
+                {"id": "EleutherAI/pile", "sha": "0" * 40, "siblings": [], "private": False}
+            ).encode()
+        files = sorted(self.server.folder.iterdir())
+        facts = [
+            {"type": "file", "oid": f"{i:040}", "size": path.stat().st_size, "path": path.name}
+            for i, path in enumerate(files)
+        ]
+        return json.dumps(facts).encode()
 
     def _send(self, status: int, headers: dict, content: bytes, body: bool):
         self.send_response(status)

@@ -84,6 +84,20 @@ def test_folder_server_and_cache_give_the_same_rows(folder, server, monkeypatch)
     assert_cache_holds_only_true_rows()
 
 
+def test_hub_is_the_default_source(server, monkeypatch):
+    """Against a server that speaks as much of the hub's interface as is needed; the hub itself is not asked in tests."""
+    monkeypatch.delenv("GENGAP_PILE")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    server.fault = lambda key, n: "429" if n == 1 and (key[2] or "/tree/" in key[1]) else None
+    np.testing.assert_array_equal(pile.train_rows(SPEC, HASTE)[DRAWN], ROWS[DRAWN])
+    assert (
+        server.requests["GET", "/document-00000-of-00012.bin", "bytes=0-129"] == 2
+    )  # refused once, then served
+    assert_cache_holds_only_true_rows()
+
+
 def test_only_the_rows_asked_for_are_fetched(server):
     pile.train_rows(SPEC, HASTE)[np.array([7, 50])]
     asked = [
