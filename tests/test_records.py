@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SMALL
 
+from conftest import SMALL
 from gengap import bounds, choices, records, sampling
 from gengap.errors import UserError
 

@@ -123,7 +123,9 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
                 log_output=False,
                 start_timeout=300,
                 config=transport,
-                extra_arguments=["--InlineBackend.figure_formats={'svg'}"],  # sharp at any size, on any ground
+                extra_arguments=[
+                    "--InlineBackend.figure_formats={'svg'}"
+                ],  # sharp at any size, on any ground
             )
         except papermill.PapermillExecutionError as error:
             raise UserError(

@@ -14,7 +14,9 @@ from gengap import progress
 from gengap.errors import UserError
 
 ROWS_PER_BATCH = 8
-TOKENS_PER_CHUNK = 64  # at V = 2048 their logits stay in a core's cache: four times faster than chunks of 8 MiB
+TOKENS_PER_CHUNK = (
+    64  # at V = 2048 their logits stay in a core's cache: four times faster than chunks of 8 MiB
+)
 TOKENS_PER_CHUNK_GPU = 2048
 
 
