@@ -90,3 +90,17 @@ def test_truncated_record_is_refused(record):
     path.write_text(path.read_text()[:200])
     with pytest.raises(UserError, match="is no valid record"):
         records.load_records()
+
+
+def test_publishing_copies_valid_results_and_nothing_else(record, empty_project):
+    with pytest.raises(UserError, match="nothing to publish"):
+        records.publish("test", "9k")
+    path = records.write(record)
+    (path.parent / "loss_log.csv").write_text("log")
+    (path.parent / "training_state.safetensors").write_text("half a run")
+    assert [copy.name for copy in records.publish("test", "9k")] == [path.name, "loss_log.csv"]
+    path.unlink()
+    assert records.load_records() == [record]  # the published one
+    path.write_text("{}")
+    with pytest.raises(UserError, match="is no valid record"):
+        records.publish("test", "9k")

@@ -139,6 +139,16 @@ def quantize(
 
 
 @app.command()
+def publish(model_size: ModelSize) -> None:
+    """Copy this machine's records, logs and checkpoint of a size into results/, to be committed."""
+    from gengap import models, records
+
+    spec = models.get(model_size)
+    for path in records.publish(spec.family, spec.size):
+        print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+@app.command()
 def site(
     step: Annotated[str, typer.Argument(help="stage, build or check: in this order they make the book.")],
 ) -> None:

@@ -6,6 +6,7 @@ key this machine's wins, so a rerun shows up in every figure, and so does a GPU 
 
 import importlib.metadata
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Annotated, Literal
@@ -158,6 +159,27 @@ def read(path: Path) -> BoundRecord:
         raise UserError(
             f"{path} is no valid record: {place or 'file'}: {fault['msg']}; run its size again"
         ) from error
+
+
+PUBLISHED_FILES = ("*bit.json", "loss_log.csv", "*bit.ggq", "checkpoint/*.json", "checkpoint/*.safetensors")
+
+
+def publish(family: str, size: str) -> list[Path]:
+    """Copy what this machine computed for one size into `results/`, to be committed; the files written.
+
+    Every record is read, and so validated, before anything is copied. Raises `UserError` if there is none.
+    """
+    source, target = run_results_dir() / family / size, published_results_dir() / family / size
+    if not (found := sorted(source.glob("*bit.json"))):
+        raise UserError(f"nothing to publish in {source}: run `make sweep` for {family}-{size} first")
+    for path in found:
+        read(path)
+    copied = []
+    for path in [path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern))]:
+        with atomic_path(target / path.relative_to(source)) as part:
+            shutil.copyfile(path, part)
+        copied.append(target / path.relative_to(source))
+    return copied
 
 
 def load_records() -> list[BoundRecord]:
