@@ -117,7 +117,7 @@ def quantize(
     model_size: ModelSize,
     method: str = "gptq",
     bits: int = 4,
-    group_size: int = 0,
+    group_size: int = 128,
     n_calibration_rows: int = 128,
     seed: int = 0,
     revision: Revision = "",
