@@ -34,7 +34,7 @@ failure_prob: float = 0.01  # delta, of everything a bound states together
 n_pilot_windows: int = 200  # training windows drawn to choose the constants of the bound
 n_windows: int = 3_000  # training windows drawn to certify it
 n_pairs: int = 10_000  # (window, position) pairs of the paper's own estimate
-exact_below_tokens: int = 5_000_000  # models trained on fewer tokens are evaluated on all of them too
+exact_below_tokens: int = 3_000_000  # models trained on fewer tokens are evaluated on all of them too
 seed: int = 0  # of the samples
 
 # %%
