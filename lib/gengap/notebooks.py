@@ -108,7 +108,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
     check_parameters(notebook, parameters)
     failed = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
-    os.environ["PYTHONWARNINGS"] = "default"  # of the kernel: nothing real is hidden
+    # Of the kernel: nothing real is hidden. The one exception: bars are not drawn in pages, so their widget may be missing.
+    os.environ["PYTHONWARNINGS"] = "default,ignore:IProgress not found"
     with tempfile.TemporaryDirectory() as sockets:
         # Local sockets of its own: no open port, no warning about one, and parallel runs do not meet.
         transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
