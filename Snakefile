@@ -10,7 +10,7 @@ GENGAP = Path(sys.executable).with_name("gengap")
 SIZES = config["models"].split() if config.get("models") else list(models.DEFAULT_LADDER)
 for size in SIZES:
     models.get(size)  # refuse an unknown size before anything runs
-PAGES = ["01_freedman", "02_smoothing", "03_quantization", "06_scale"]
+PAGES = ["01_freedman", "02_smoothing", "03_quantization", "06_scale", "08_beyond"]
 PAGES_PER_SIZE = ["00_ladder", "05_bound"]
 METHOD, BITS = "gptq", 4
 LIBRARY = [p for p in Path("lib/gengap").glob("*.py") if p.name not in ("site.py", "site_check.py", "pages.py", "cli.py")]

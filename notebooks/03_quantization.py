@@ -393,7 +393,6 @@ paper_gap = results.loc[("gptq", 4), "paper"]
 best_engine = results["tight, archive"].min()
 best = min(best_engine, best_entropy["tight, archive"])
 for key, value in {
-    "runtime_minutes": 0.0,  # glued again at the end
     "group_size": group_size,
     "n_windows": n_evaluation_windows,
     "gap_2": results.loc[("gptq", 2), "gap"],

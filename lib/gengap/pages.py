@@ -65,6 +65,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         if cell.source.strip():
             _check_outputs(source, f"{executed_path}: code cell {k}")
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
+        _unwrap_glued_scalars(cell)
     if not any(cell.outputs for cell in ours):
         raise UserError(f"{executed_path} has no output at all: the page would be empty")
     for cell in injected:
@@ -77,6 +78,18 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
     return pair
+
+
+_NUMPY_SCALAR = re.compile(r"^np\.\w+\((.*)\)$")
+
+
+def _unwrap_glued_scalars(cell: Any) -> None:
+    """Let glued numbers take formats: numpy's repr, np.float64(1.5), becomes the number alone."""
+    for output in cell.outputs:
+        if "scrapbook" in output.get("metadata", {}) and "data" in output:
+            for mime, text in output.data.items():
+                if mime.endswith("text/plain"):
+                    output.data[mime] = _NUMPY_SCALAR.sub(r"\1", text)
 
 
 _UNLABELLED = re.compile(r"^((?::{3,}|`{3,})\{prf:(?!proof)\w+\}.*\n)(?!(?::\w+:.*\n)*:label:)", re.MULTILINE)
