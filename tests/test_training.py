@@ -48,6 +48,8 @@ def test_one_epoch_learns_and_logs_the_loss_before_each_update(small_rows, tmp_p
     assert log.online_nll[-20:].mean() < log.online_nll[:20].mean() - 0.3
     again = training.train(SHORT, small_rows, tmp_path)  # finished: read, not repeated
     np.testing.assert_array_equal(again.online_nll, log.online_nll)
+    with pytest.raises(UserError, match="belongs to another run"):  # but never taken for another run's result
+        training.train(SHORT, small_rows, tmp_path, seed=1)
 
 
 def test_killed_runs_resume_to_the_same_bits(small_rows, small_project, tmp_path):
@@ -111,7 +113,7 @@ def test_schedule_warms_up_stays_and_decays_to_zero():
 )
 def test_damaged_loss_log_is_refused(tmp_path, damage):
     path = tmp_path / "loss_log.csv"
-    training.TrainingLog(np.array([3.0, 2.0, 1.0], np.float32), 64, 1.5).write(path)
+    training.TrainingLog(np.array([3.0, 2.0, 1.0], np.float32), 64, 1.5, "key").write(path)
     np.testing.assert_array_equal(training.TrainingLog.read(path).online_nll, [3.0, 2.0, 1.0])
     path.write_text("\n".join(damage(path.read_text().splitlines())))
     with pytest.raises(UserError, match="is no loss log"):

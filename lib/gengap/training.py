@@ -37,11 +37,12 @@ class TrainingLog:
     online_nll: np.ndarray  # (n_steps,) mean NLL of each batch before its update, nats/token
     tokens_per_step: int
     seconds: float  # of all training processes together
+    run_key: str  # hash of size, data, seed and settings: which run this was
 
     def write(self, path: Path) -> None:
         with atomic_path(path) as part, part.open("w") as file:
             file.write(
-                f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f}\nstep,online_nll_nats\n"
+                f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f} run={self.run_key}\nstep,online_nll_nats\n"
             )
             file.writelines(f"{step},{nll:.9g}\n" for step, nll in enumerate(self.online_nll))
 
@@ -54,7 +55,9 @@ class TrainingLog:
             steps, nll = np.loadtxt(lines, delimiter=",", ndmin=2).T
             if not np.array_equal(steps, np.arange(len(steps))):
                 raise ValueError("steps are missing")
-            return cls(nll.astype(np.float32), int(facts["tokens_per_step"]), float(facts["seconds"]))
+            return cls(
+                nll.astype(np.float32), int(facts["tokens_per_step"]), float(facts["seconds"]), facts["run"]
+            )
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} is no loss log ({error}): delete its folder and train the rung again"
@@ -93,16 +96,17 @@ def train(
     """Train `spec` on its rows in order, once; resume if a state is there; return at once if it is finished.
 
     Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases) and last `out_dir/loss_log.csv`.
-    Raises `UserError` if a loss is not finite, and if `out_dir` holds the state of another run (other size, data or seed).
+    Raises `UserError` if a loss is not finite, and if `out_dir` holds another run (other size, data, seed or settings).
     """
+    key = _run_key(spec, rows, seed)
     if (out_dir / "loss_log.csv").exists():
-        return TrainingLog.read(out_dir / "loss_log.csv")
+        log = TrainingLog.read(out_dir / "loss_log.csv")
+        _refuse_other_run(log.run_key, key, out_dir)
+        return log
     torch.set_num_threads(n_threads(spec))
     model = new_model(spec, seed).train()
     optimizer = new_optimizer(model, spec)
-    run = _RunState(
-        model, optimizer, spec.n_steps, out_dir / "training_state.safetensors", _run_key(spec, rows, seed)
-    )
+    run = _RunState(model, optimizer, spec.n_steps, out_dir / "training_state.safetensors", key)
     batches = rows.rows[: spec.n_train_rows].reshape(spec.n_steps, spec.batch_rows, -1)
 
     with progress.bar(total=spec.n_steps, desc=spec.model_size, unit="step", initial=run.step) as bar:
@@ -138,6 +142,13 @@ def _run_key(spec: ModelSpec, rows: TokenRows, seed: int) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
+def _refuse_other_run(found: str, wanted: str, folder: Path) -> None:
+    if found != wanted:
+        raise UserError(
+            f"{folder} belongs to another run (size, data, seed or settings): delete it and run again"
+        )
+
+
 class _RunState:
     """Everything that a resumed run needs, as named tensors in one safetensors file."""
 
@@ -162,10 +173,7 @@ class _RunState:
             facts = json.loads(self.path.with_suffix(".json").read_text())
         except Exception as error:  # safetensors raises its own classes for damaged files
             raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from error
-        if facts["key"] != self.key:
-            raise UserError(
-                f"{self.path} belongs to another run (size, data or settings): delete its folder and run again"
-            )
+        _refuse_other_run(facts["key"], self.key, self.path.parent)
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
@@ -190,7 +198,7 @@ class _RunState:
     def finish(self, out_dir: Path, tokens_per_step: int) -> TrainingLog:
         self.seconds += time.monotonic() - self.started
         save_checkpoint(self.model, out_dir / "checkpoint")
-        log = TrainingLog(self.losses.numpy(), tokens_per_step, self.seconds)
+        log = TrainingLog(self.losses.numpy(), tokens_per_step, self.seconds, self.key)
         log.write(out_dir / "loss_log.csv")
         self.path.unlink(missing_ok=True)
         self.path.with_suffix(".json").unlink(missing_ok=True)
