@@ -164,11 +164,6 @@ class PairSample:
             )
         return values[..., np.arange(len(self.windows)), self.positions]
 
-    @property
-    def range_cost(self) -> float:
-        """What `upper_mean` costs per nat of range, at least: budget / (0.9 n), reached by betting on quiet data."""
-        return -math.log(self.failure_prob) / (STAKE_LIMIT * len(self.certificate))
-
     def pilot_part(self, values: NDArray) -> NDArray:
         """All of `values`: the paper chooses s on the sample that it certifies with."""
         return values
