@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +44,23 @@ def test_build_is_reproducible_and_resumes_after_any_stage(tmp_path, monkeypatch
     (corpus.corpus_dir() / "manifest.json").unlink()  # killed before the last write
     (corpus.corpus_dir() / "train.bin").write_bytes(b"half")
     assert corpus.build(300, 32) == manifests[0]
+
+
+def test_a_build_killed_in_the_middle_goes_on_to_the_same_corpus(tmp_path, monkeypatch):
+    manifests = []
+    for name, watched in (("whole", None), ("killed", "tokenizer.json"), ("killed later", "train.bin")):
+        monkeypatch.setenv("GENGAP_ROOT", str(make_project(tmp_path / name, n_documents=1200)))
+        if watched:
+            script = "from gengap import corpus; corpus.build(2000, 32)"
+            process = subprocess.Popen([sys.executable, "-c", script])
+            while not (corpus.corpus_dir() / watched).exists():
+                assert process.poll() is None
+                time.sleep(0.001)
+            process.kill()
+            process.wait()
+            assert not (corpus.corpus_dir() / "manifest.json").exists()  # it was in the middle
+        manifests.append(corpus.build(2000, 32))
+    assert manifests[0] == manifests[1] == manifests[2]
 
 
 def test_near_duplicates_are_dropped_and_different_documents_kept():
