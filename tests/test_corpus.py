@@ -48,19 +48,19 @@ def test_build_is_reproducible_and_resumes_after_any_stage(tmp_path, monkeypatch
 
 def test_a_build_killed_in_the_middle_goes_on_to_the_same_corpus(tmp_path, monkeypatch):
     manifests = []
-    for name, watched in (("whole", None), ("killed", "tokenizer.json"), ("killed later", "train.bin")):
+    for name in ("whole", "killed"):
         monkeypatch.setenv("GENGAP_ROOT", str(make_project(tmp_path / name, n_documents=1200)))
-        if watched:
+        if name == "killed":
             script = "from gengap import corpus; corpus.build(2000, 32)"
             process = subprocess.Popen([sys.executable, "-c", script])
-            while not (corpus.corpus_dir() / watched).exists():
+            while not (corpus.corpus_dir() / "tokenizer.json").exists():
                 assert process.poll() is None
                 time.sleep(0.001)
             process.kill()
             process.wait()
             assert not (corpus.corpus_dir() / "manifest.json").exists()  # it was in the middle
         manifests.append(corpus.build(2000, 32))
-    assert manifests[0] == manifests[1] == manifests[2]
+    assert manifests[0] == manifests[1]
 
 
 def test_near_duplicates_are_dropped_and_different_documents_kept():
