@@ -52,9 +52,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
-    part.chmod(0o644)
     try:
         yield part
+        part.chmod(0o644)  # afterwards: some writers put a private file of their own in its place
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(target)
