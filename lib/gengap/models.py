@@ -235,11 +235,6 @@ def load(spec: ModelSpec, name: str = "checkpoint") -> "GPTNeoXForCausalLM":
     A rung is float32 on the CPU; for Pythia see `gengap.checkpoints.load_pythia`. Only safetensors files are read and no
     remote code is run. Raises `UserError` if there is no checkpoint.
     """
-    import torch
-    from transformers import GPTNeoXForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
     if isinstance(spec, PythiaSpec):
         from gengap import checkpoints
 
@@ -249,6 +244,16 @@ def load(spec: ModelSpec, name: str = "checkpoint") -> "GPTNeoXForCausalLM":
         raise UserError(
             f"there is no checkpoint of {spec.model_size}: `gengap train {spec.model_size}` makes it, `make book` the default rungs"
         )
+    return load_folder(folder)
+
+
+def load_folder(folder: Path) -> "GPTNeoXForCausalLM":
+    """The checkpoint in a folder of `gengap.training`, float32, in evaluation mode."""
+    import torch
+    from transformers import GPTNeoXForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     model = GPTNeoXForCausalLM.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
     )

@@ -2,25 +2,33 @@
 
 The run can be killed at any moment: its whole state (weights, optimizer moments, losses) is written atomically
 every few seconds, and a resumed run is bit-identical to an undisturbed one.
+
+The schedule is warmup-stable-decay. A run of D tokens is constant until 0.8 D and then cools down to zero; the warmup is that of the
+rung's compute-optimal run, whatever D. So all lengths share one trunk, and each costs little more than its own last fifth.
 """
 
 import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import GPTNeoXForCausalLM
 
-from gengap import progress
+from gengap import numerics, progress
 from gengap.data import TokenRows
 from gengap.errors import UserError
-from gengap.models import ModelSpec
+from gengap.models import LadderSpec
+from gengap.numerics import n_threads
 from gengap.paths import atomic_path
+from gengap.statistics import token_statistics
+from gengap.training_log import TrainingLog, write_heldout_log
+from gengap.training_state import TrainingState, fork_path, fork_steps, refuse_other_run
 
 WARMUP_SHARE = 0.02  # of the steps: linear warmup
 DECAY_SHARE = 0.2  # of the steps: linear decay to zero at the end (warmup-stable-decay)
@@ -31,43 +39,88 @@ SAVE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class TrainingLog:
-    """What one epoch leaves beside the weights."""
+class Schedule:
+    """Warmup-stable-decay: linear up, constant, linear to zero over the last 20 % of the steps."""
 
-    online_nll: np.ndarray  # (n_steps,) mean NLL of each batch before its update, nats/token
-    tokens_per_step: int
-    seconds: float  # of all training processes together
-    run_key: str  # hash of size, data, seed and settings: which run this was
+    n_steps: int
+    warmup_steps: int  # 2 % of the rung's compute-optimal run
+    peak: float  # learning rate of the stable phase
 
-    def write(self, path: Path) -> None:
-        with atomic_path(path) as part, part.open("w") as file:
-            file.write(
-                f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f} run={self.run_key}\nstep,online_nll_nats\n"
-            )
-            file.writelines(f"{step},{nll:.9g}\n" for step, nll in enumerate(self.online_nll))
+    @property
+    def decay_steps(self) -> int:
+        return max(1, round(DECAY_SHARE * self.n_steps))
 
-    @classmethod
-    def read(cls, path: Path) -> "TrainingLog":
-        """Raises `UserError` if the file is not a whole loss log."""
-        try:
-            head, _, *lines = path.read_text().splitlines()
-            facts = dict(fact.split("=") for fact in head.lstrip("# ").split())
-            steps, nll = np.loadtxt(lines, delimiter=",", ndmin=2).T
-            if not np.array_equal(steps, np.arange(len(steps))):
-                raise ValueError("steps are missing")
-            return cls(
-                nll.astype(np.float32), int(facts["tokens_per_step"]), float(facts["seconds"]), facts["run"]
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{path} is no loss log ({error}): delete its folder and train the rung again"
-            ) from error
+    @property
+    def fork_step(self) -> int:
+        """Up to here a longer run takes the same steps."""
+        return self.n_steps - self.decay_steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step` = 0 .. n_steps - 1."""
+        return self.peak * min(1.0, (step + 1) / self.warmup_steps, (self.n_steps - step) / self.decay_steps)
 
 
-def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """Warmup-stable-decay: linear up over the first 2 %, constant, linear to zero over the last 20 %."""
-    warmup, decay = max(1, round(WARMUP_SHARE * n_steps)), max(1, round(DECAY_SHARE * n_steps))
-    return peak * min(1.0, (step + 1) / warmup, (n_steps - step) / decay)
+@dataclass(frozen=True)
+class Run:
+    """What is trained, for how long, on how much text, from which seed."""
+
+    spec: LadderSpec
+    length: float = 1.0  # D over the compute-optimal 20 N
+    seed: int = 0  # of the initial weights
+    unique_share: float = 1.0  # of the D tokens; below 1 the same batches come again in the same order
+    precision: numerics.Precision | None = None  # None: by size
+
+    @property
+    def schedule(self) -> Schedule:
+        warmup = max(1, round(WARMUP_SHARE * self.spec.n_steps))
+        return Schedule(max(1, round(self.length * self.spec.n_steps)), warmup, self.spec.peak_lr)
+
+    @property
+    def n_steps(self) -> int:
+        return self.schedule.n_steps
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.spec.batch_rows * self.spec.seq_len
+
+    @property
+    def n_unique_steps(self) -> int:
+        """Different batches."""
+        return max(1, round(self.unique_share * self.n_steps))
+
+    @property
+    def n_rows(self) -> int:
+        """Different rows of training data."""
+        return self.n_unique_steps * self.spec.batch_rows
+
+    @cached_property
+    def computed_in(self) -> numerics.Precision:
+        return self.precision or numerics.precision(self.spec)
+
+    def key(self, data_sha256: str) -> str:
+        """Hash of everything that the digits of the run depend on."""
+        return self._hash(data_sha256, {"length": float(self.length)} if self.length != 1 else {})
+
+    def trunk_key(self, data_sha256: str) -> str:
+        """Hash of everything that runs of all lengths have in common."""
+        return self._hash(data_sha256, {"length": None})
+
+    def _hash(self, data_sha256: str, more: dict) -> str:
+        facts = [asdict(self.spec), data_sha256, self.seed, WARMUP_SHARE, DECAY_SHARE]
+        facts += [BETAS, WEIGHT_DECAY, GRADIENT_CLIP]
+        if self.unique_share != 1:
+            more = more | {"unique_share": self.unique_share}
+        if self.computed_in != "float32":
+            more = more | {"precision": self.computed_in}
+        return hashlib.sha256(json.dumps([*facts, more] if more else facts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Held-out losses along the way."""
+
+    rows: np.ndarray  # (n, seq_len + 1) tokens never trained on
+    steps: tuple[int, ...]  # after which they are evaluated, ascending
 
 
 def next_token_nll(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
@@ -76,14 +129,14 @@ def next_token_nll(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
 
 
-def new_model(spec: ModelSpec, seed: int) -> GPTNeoXForCausalLM:
+def new_model(spec: LadderSpec, seed: int) -> GPTNeoXForCausalLM:
     """A freshly initialised rung (GPT-NeoX's own initialisation, seeded)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GPTNeoXForCausalLM(spec.config())
 
 
-def new_optimizer(model: torch.nn.Module, spec: ModelSpec) -> torch.optim.AdamW:
+def new_optimizer(model: torch.nn.Module, spec: LadderSpec) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
@@ -91,118 +144,99 @@ def new_optimizer(model: torch.nn.Module, spec: ModelSpec) -> torch.optim.AdamW:
 
 
 def train(
-    spec: ModelSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
+    spec: LadderSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
 ) -> TrainingLog:
-    """Train `spec` on its rows in order, once; resume if a state is there; return at once if it is finished.
+    """Train `spec` on its rows in order, once: the compute-optimal run of a rung. See `train_run`."""
+    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s)
 
-    Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases) and last `out_dir/loss_log.csv`.
-    Raises `UserError` if a loss is not finite, and if `out_dir` holds another run (other size, data, seed or settings).
+
+def train_run(
+    run: Run,
+    rows: TokenRows,
+    out_dir: Path,
+    trunks: Path | None = None,
+    checks: Checks | None = None,
+    save_every_s: float = SAVE_EVERY_S,
+) -> TrainingLog:
+    """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return at once if finished.
+
+    Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases), `out_dir/heldout_log.csv` if there are `checks`,
+    last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate begins to fall. Raises `UserError` if there are too few
+    rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or settings).
     """
-    key = _run_key(spec, rows, seed)
+    key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():
         log = TrainingLog.read(out_dir / "loss_log.csv")
-        _refuse_other_run(log.run_key, key, out_dir)
+        refuse_other_run(log.run_key, key, out_dir)
         return log
-    torch.set_num_threads(n_threads(spec))
-    model = new_model(spec, seed).train()
-    optimizer = new_optimizer(model, spec)
-    run = _RunState(model, optimizer, spec.n_steps, out_dir / "training_state.safetensors", key)
-    batches = rows.rows[: spec.n_train_rows].reshape(spec.n_steps, spec.batch_rows, -1)
-
-    with progress.bar(total=spec.n_steps, desc=spec.model_size, unit="step", initial=run.step) as bar:
-        for step in range(run.step, spec.n_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, spec.n_steps, spec.peak_lr)
-            loss = next_token_nll(model, torch.from_numpy(batches[step].astype(np.int64)))
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"{spec.model_size}: the loss of step {step} is {loss.item()}: lower its learning rate in gengap.models"
-                )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-            optimizer.step()
-            optimizer.zero_grad()
-            run.losses[step] = loss.item()
-            if time.monotonic() - run.saved >= save_every_s:
-                run.save()
-            bar.update()
-            bar.set_postfix(nll=f"{loss.item():.3f}", refresh=False)
-    return run.finish(out_dir, tokens_per_step=spec.batch_rows * spec.seq_len)
-
-
-def n_threads(spec: ModelSpec) -> int:
-    """Fixed by size and not by machine, so that sums are taken in the same order everywhere."""
-    return 1 if spec.n_params < 500_000 else 2
-
-
-def _run_key(spec: ModelSpec, rows: TokenRows, seed: int) -> str:
-    facts = json.dumps(
-        [asdict(spec), rows.sha256, seed, WARMUP_SHARE, DECAY_SHARE, BETAS, WEIGHT_DECAY, GRADIENT_CLIP]
-    )
-    return hashlib.sha256(facts.encode()).hexdigest()
-
-
-def _refuse_other_run(found: str, wanted: str, folder: Path) -> None:
-    if found != wanted:
+    if len(rows) < run.n_rows:
         raise UserError(
-            f"{folder} belongs to another run (size, data, seed or settings): delete it and run again"
+            f"{run.spec.model_size}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run"
         )
+    numerics.keep_freed_memory()
+    torch.set_num_threads(n_threads(run.spec))
+    schedule, checks = run.schedule, checks or Checks(rows[:0], ())
+    model = prepared_model(run)
+    state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps))
+    path = out_dir / "training_state.safetensors"
+    trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
+    if path.exists():
+        state.load(path, key)
+    elif trunk and (forks := [step for step in fork_steps(trunk) if step <= schedule.fork_step]):
+        state.load(fork_path(trunk, forks[-1]), trunk.name)
+    batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
+
+    with progress.bar(total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step) as bar:
+        for step in range(state.step, run.n_steps):
+            if trunk and step == schedule.fork_step and not fork_path(trunk, step).exists():
+                state.save(fork_path(trunk, step), trunk.name)
+            batch = batches[step % run.n_unique_steps]
+            state.losses[step] = loss = take_step(model, state.optimizer, batch, step, run)
+            if step in checks.steps:
+                state.checks[checks.steps.index(step)] = float(
+                    token_statistics(model, checks.rows).nll.mean()
+                )
+            if time.monotonic() - state.saved >= save_every_s:
+                state.save(path, key)
+            bar.update()
+            bar.set_postfix(nll=f"{loss:.3f}", refresh=False)
+    save_checkpoint(model, out_dir / "checkpoint")
+    if checks.steps:
+        write_heldout_log(out_dir / "heldout_log.csv", checks.steps, state.checks.numpy())
+    log = TrainingLog(state.losses.numpy(), run.tokens_per_step, state.seconds, key)
+    log.write(out_dir / "loss_log.csv")
+    path.unlink(missing_ok=True)
+    return log
 
 
-class _RunState:
-    """Everything that a resumed run needs, as named tensors in one safetensors file."""
+def prepared_model(run: Run) -> GPTNeoXForCausalLM:
+    """The fresh model of a run, with the attention that suits its precision."""
+    model = new_model(run.spec, run.seed).train()
+    if run.computed_in == "bfloat16":
+        model.set_attn_implementation(numerics.CAUSAL_ATTENTION)
+    return model
 
-    def __init__(self, model, optimizer, n_steps: int, path: Path, key: str):
-        self.model, self.optimizer, self.path, self.key = model, optimizer, path, key
-        self.losses = torch.full((n_steps,), torch.nan)
-        self.step = 0
-        self.seconds = 0.0
-        self.started = self.saved = time.monotonic()
-        if path.exists():
-            self._load()
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        for name, p in self.model.named_parameters():
-            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[p].items()}
-        return tensors | {"losses": self.losses}
+def take_step(
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.ndarray, step: int, run: Run
+) -> float:
+    """One step of AdamW on a batch, (batch_rows, seq_len + 1) tokens; its mean NLL before the update, nats/token.
 
-    def _load(self) -> None:
-        try:
-            tensors = load_file(self.path)
-            facts = json.loads(self.path.with_suffix(".json").read_text())
-        except Exception as error:  # safetensors raises its own classes for damaged files
-            raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from error
-        _refuse_other_run(facts["key"], self.key, self.path.parent)
-        with torch.no_grad():
-            for name, p in self.model.named_parameters():
-                p.copy_(tensors[f"model.{name}"])
-                prefix = f"optimizer.{name}."
-                self.optimizer.state[p] = {
-                    key.removeprefix(prefix): value
-                    for key, value in tensors.items()
-                    if key.startswith(prefix)
-                }
-        self.losses = tensors["losses"]
-        self.step = int(torch.isfinite(self.losses).sum())
-        self.seconds = facts["seconds"]
-
-    def save(self) -> None:
-        facts = {"key": self.key, "seconds": self.seconds + time.monotonic() - self.started}
-        with atomic_path(self.path.with_suffix(".json")) as part:
-            part.write_text(json.dumps(facts))
-        with atomic_path(self.path) as part:
-            save_file(self._tensors(), part)
-        self.saved = time.monotonic()
-
-    def finish(self, out_dir: Path, tokens_per_step: int) -> TrainingLog:
-        self.seconds += time.monotonic() - self.started
-        save_checkpoint(self.model, out_dir / "checkpoint")
-        log = TrainingLog(self.losses.numpy(), tokens_per_step, self.seconds, self.key)
-        log.write(out_dir / "loss_log.csv")
-        self.path.unlink(missing_ok=True)
-        self.path.with_suffix(".json").unlink(missing_ok=True)
-        return log
+    Raises `UserError` if that is not finite.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = run.schedule.rate(step)
+    with numerics.autocast(run.computed_in):
+        loss = next_token_nll(model, torch.from_numpy(batch.astype(np.int64)))
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"{run.spec.model_size}: the loss of step {step} is {loss.item()}: lower its learning rate in gengap.models"
+        )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
 
 
 def save_checkpoint(model: GPTNeoXForCausalLM, folder: Path) -> None:
