@@ -1,0 +1,152 @@
+"""Works through the plan: trains a run, measures it, writes its record; goes on where it was stopped."""
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gengap import data, models, noise_scale, numerics, records, runs, training, transfer
+from gengap.errors import UserError
+from gengap.models import LadderSpec
+from gengap.paths import published_results_dir
+from gengap.plan import FRONTIER, GROUPS, PlannedRun, plan
+from gengap.records import Estimate
+from gengap.statistics import token_statistics
+from gengap.training_log import read_heldout_log
+from gengap.training_state import fork_path, fork_weights
+
+N_WINDOWS = 500  # of each loss at the end of a run
+N_CHECK_WINDOWS = 100  # of each held-out loss on the way
+N_CHECKS = 24  # on the way
+N_NOISE_ROWS = 512  # of each gradient noise scale
+WINDOWS_SEED = 0
+
+
+def selected(
+    groups: Collection[str] = (), sizes: Collection[str] = (), max_flops: float = math.inf
+) -> list[PlannedRun]:
+    """The runs of some groups and model sizes (empty: all) that cost at most `max_flops` each, cheapest first.
+
+    Raises `UserError` for an unknown name.
+    """
+    for group in groups:
+        if group not in GROUPS:
+            raise UserError(f"unknown group {group!r}: there are {', '.join(GROUPS)}")
+    wanted = {models.get(size).size for size in sizes}
+    return [
+        p
+        for p in plan()
+        if (not groups or p.group in groups) and (not wanted or p.size in wanted) and p.flops <= max_flops
+    ]
+
+
+def is_done(planned: PlannedRun, anew: bool = False) -> bool:
+    """Whether its record is there; `anew`: on this machine, a published one does not count."""
+    name = f"runs/{planned.name}.json"
+    return runs.record_path(planned.size, planned.name).exists() or (
+        not anew and planned.run.spec.find(name) is not None
+    )
+
+
+def folder(planned: PlannedRun) -> Path:
+    """Checkpoint and log of a run: the rung's own folder for the frontier."""
+    base = planned.run.spec.results_dir()
+    return base if planned.name == FRONTIER else base / "runs" / planned.name
+
+
+def carry_out(planned: PlannedRun) -> runs.TrainingRun:
+    """Train and measure one run (resumed where it was stopped), and write its record."""
+    run, out = planned.run, folder(planned)
+    rows, heldout = data.corpus_rows(), data.heldout_rows()
+    other = transfer.king_james_rows(run.spec.seq_len + 1)  # first of all: it may have to be downloaded
+    trunks = run.spec.results_dir() / "trunks" if planned.on_trunk else None
+    checks = _checks(run, heldout.rows) if planned.checked_on_the_way else None
+    log = training.train_run(run, rows, out, trunks, checks)
+    torch.set_num_threads(numerics.n_threads(run.spec))  # training may have had nothing to do
+    model = models.load_folder(out / "checkpoint")
+    curve = read_heldout_log(out / "heldout_log.csv") if checks else ((), ())
+    record = runs.TrainingRun(
+        group=planned.group,
+        name=planned.name,
+        size=planned.size,
+        shape=_shape(run.spec),
+        schedule=_schedule(run),
+        seed=run.seed,
+        length=run.length,
+        n_train_tokens=run.n_steps * run.tokens_per_step,
+        n_unique_tokens=run.n_unique_steps * run.tokens_per_step,
+        train=_loss(model, rows[: run.n_rows]),
+        heldout=_loss(model, heldout.rows),
+        transfer=_loss(model, other),
+        heldout_steps=tuple(map(int, curve[0])),
+        heldout_curve=tuple(map(float, curve[1])),
+        noise=_noise(run, rows, trunks) if trunks else None,
+        run_key=log.run_key,
+        data_sha256=rows.sha256,
+        provenance=records.provenance("cpu", log.seconds),
+    )
+    runs.write(record, log)
+    return record
+
+
+def _shape(spec: LadderSpec) -> runs.Shape:
+    embeddings = 2 * spec.vocab_size * spec.hidden_size
+    return runs.Shape(
+        hidden_size=spec.hidden_size,
+        n_layers=spec.n_layers,
+        n_heads=spec.n_heads,
+        n_params=spec.n_params,
+        n_nonembedding=spec.n_params - embeddings,
+    )
+
+
+def _schedule(run: training.Run) -> runs.Schedule:
+    return runs.Schedule(
+        n_steps=run.n_steps,
+        tokens_per_step=run.tokens_per_step,
+        warmup_steps=run.schedule.warmup_steps,
+        decay_steps=run.schedule.decay_steps,
+        peak_lr=run.spec.peak_lr,
+        precision=run.computed_in,
+    )
+
+
+def _checks(run: training.Run, heldout: np.ndarray) -> training.Checks:
+    """Evenly spaced over the run, the last at its end."""
+    steps = np.linspace(0, run.n_steps, N_CHECKS + 1)[1:].astype(int) - 1
+    return training.Checks(
+        data.sample_rows(heldout, N_CHECK_WINDOWS, WINDOWS_SEED), tuple(dict.fromkeys(steps.tolist()))
+    )
+
+
+def _loss(model, rows: np.ndarray) -> Estimate:
+    """Mean loss on windows drawn from `rows`, its standard error over windows; 0 if they were all evaluated."""
+    sample = data.sample_rows(rows, N_WINDOWS, WINDOWS_SEED)
+    means = token_statistics(model, sample).nll.mean(axis=1)  # (m,) nats/token
+    error = 0.0 if len(sample) == len(rows) else means.std(ddof=1) / np.sqrt(len(means))
+    return Estimate(mean=float(means.mean()), standard_error=float(error), n_tokens=sample[:, 1:].size)
+
+
+def _noise(run: training.Run, rows: data.TokenRows, trunks: Path) -> runs.Noise | None:
+    """The gradient noise scale at the weights with which this run left the trunk, if they are kept."""
+    step = run.schedule.fork_step
+    path = fork_path(trunks / run.trunk_key(rows.sha256)[:16], step)
+    if not path.exists():
+        return None
+    model = training.new_model(run.spec, run.seed)
+    model.load_state_dict(fork_weights(path))
+    found = noise_scale.noise_scale(
+        model, rows[-N_NOISE_ROWS:]
+    )  # the last rows of the corpus: no rung comes so far
+    return runs.Noise(step=step, **found._asdict())
+
+
+def change_from_published(record: runs.TrainingRun) -> float | None:
+    """Held-out loss less that of the published record, nats/token; None if there is none.
+
+    Zero on a machine like the one that published; elsewhere sums in another order make digits drift apart.
+    """
+    path = runs.runs_dir(published_results_dir(), record.size) / f"{record.name}.json"
+    return record.heldout.mean - runs.read(path).heldout.mean if path.exists() else None
