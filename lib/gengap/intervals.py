@@ -1,0 +1,113 @@
+"""How sure a fit is: the same fit to many data sets that might as well have been observed.
+
+Two ways to make them. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
+where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
+where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,
+from s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly, and with one degree of freedom
+it is honestly wide.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Law = Any  # a record of constants that predicts when called (gengap.scaling)
+Fit = Callable[..., Law]  # the columns of the runs, the observed values last, to a law
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A central interval."""
+
+    low: float
+    high: float
+
+    def covers(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A fit and its replicates."""
+
+    law: Law  # fitted to the runs themselves
+    replicates: tuple[Law, ...]  # (n_replicates,) fitted to what might have been observed
+    noise: Floats  # (n_replicates,) standard deviation of log(observed / law) of one run
+
+    def spread(self, quantity: str | Callable[[Law], float]) -> Floats:
+        """A constant (by name) or a function of the law in every replicate, (n_replicates,)."""
+        if isinstance(quantity, str):
+            return np.array([getattr(law, quantity) for law in self.replicates], float)
+        return np.array([quantity(law) for law in self.replicates], float)
+
+    def interval(self, quantity: str | Callable[[Law], float], level: float = 0.95) -> Interval:
+        """Where a constant, or a function of the law, lies."""
+        return percentiles(self.spread(quantity), level)
+
+    def prediction(self, *at: float, level: float = 0.95, seed: int = 0) -> Interval:
+        """Where one more run at this place will fall: uncertainty of the law and a new run's own error."""
+        values = self.spread(lambda law: float(law(*at)))
+        with np.errstate(over="ignore"):  # few runs, wide noise: an infinite end says so
+            errors = np.exp(self.noise * np.random.default_rng(seed).standard_normal(len(values)))
+        return percentiles(values * errors, level)
+
+
+def percentiles(values: ArrayLike, level: float) -> Interval:
+    """The central interval of a sample that holds `level` of it."""
+    if not 0 < level < 1:
+        raise ValueError(f"the level must lie in (0, 1), got {level}")
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation")
+    return Interval(float(low), float(high))
+
+
+def resample_runs(
+    fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 200, seed: int = 0
+) -> Ensemble:
+    """Replicates by drawing runs with replacement. `columns`, (n,) each, the observed values last.
+
+    `refit` (default `fit`) makes the replicates: a fit that starts from the first one saves the search. A draw that
+    does not fix the constants is drawn again; ValueError if that happens every other time.
+    """
+    *places, values = (np.asarray(column, float) for column in columns)
+    law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
+    replicates: list[Law] = []
+    for _ in range(2 * n_replicates):
+        drawn = rng.integers(len(values), size=len(values))
+        try:
+            replicates.append(refit(*(place[drawn] for place in places), values[drawn]))
+        except ValueError:
+            continue
+        if len(replicates) == n_replicates:
+            return Ensemble(law, tuple(replicates), np.full(n_replicates, _noise(law, places, values)))
+    raise ValueError(f"{len(values)} runs are too few to be resampled: use resample_noise")
+
+
+def resample_noise(
+    fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 400, seed: int = 0
+) -> Ensemble:
+    """Replicates by drawing the errors of log values again, and their size too. Arguments as `resample_runs`.
+
+    Raises ValueError unless there are more runs than constants.
+    """
+    *places, values = (np.asarray(column, float) for column in columns)
+    law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
+    freedom = len(values) - len(law)
+    noise = _noise(law, places, values) * np.sqrt(freedom / rng.chisquare(freedom, n_replicates))
+    fitted = np.asarray(law(*places))
+    with np.errstate(over="ignore"):
+        drawn = fitted * np.exp(
+            np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300)
+        )
+    return Ensemble(law, tuple(refit(*places, row) for row in drawn), noise)
+
+
+def _noise(law: Law, places: list[Floats], values: Floats) -> float:
+    """Standard deviation of log(observed / law), the constants counted."""
+    freedom = len(values) - len(law)
+    if freedom < 1:
+        raise ValueError(f"{len(values)} runs leave no error to see beside {len(law)} constants")
+    return float(np.sqrt(np.sum(np.log(values / law(*places)) ** 2) / freedom))
