@@ -7,16 +7,15 @@ Whatever c the iteration stops at, q is normalized exactly, and 1 + lambda (H - 
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gengap import progress
+from gengap.evaluation import evaluate
 from gengap.tilts import TOLERANCE, Tilt
 
-ROWS_PER_BATCH = 8
-LOGITS_PER_CHUNK = 2**18  # 1 MiB of float32: three of these fit the cache, and the speed depends on it
 NEWTON_STEPS = 12
 
 
@@ -27,26 +26,24 @@ class TiltedStatistics(NamedTuple):
     entropy: np.ndarray  # (n_rows, seq_len) c - 1/lambda, the entropy of q, nats, float64
 
 
-@torch.inference_mode()
-def tilted_statistics(model, rows: np.ndarray, tilt: Tilt, desc: str = "best smoothing") -> TiltedStatistics:
-    """Evaluate a GPT-NeoX model on `rows`, (n_rows, seq_len + 1) integer tokens, smoothed as `tilt` says."""
-    rows = np.ascontiguousarray(rows)
-    n_rows, seq_len = len(rows), rows.shape[1] - 1
-    result = TiltedStatistics(np.empty((n_rows, seq_len)), np.empty((n_rows, seq_len)))
-    head, device = model.get_output_embeddings(), next(model.parameters()).device
-    chunk = max(1, LOGITS_PER_CHUNK // model.config.vocab_size)
-    with progress.bar(total=n_rows * seq_len, desc=desc, unit="tok") as bar:
-        for start in range(0, n_rows, ROWS_PER_BATCH):
-            batch = torch.from_numpy(rows[start : start + ROWS_PER_BATCH].astype(np.int64)).to(device)
-            hidden = model.gpt_neox(input_ids=batch[:, :-1]).last_hidden_state.flatten(0, 1)
-            parts = zip(hidden.split(chunk), batch[:, 1:].flatten().split(chunk), strict=True)
-            tokens = [
-                tilt_tokens(head(part).float().log_softmax(-1), targets, tilt) for part, targets in parts
-            ]
-            for array, values in zip(result, zip(*tokens, strict=True), strict=True):
-                array[start : start + len(batch)] = torch.cat(values).view(len(batch), seq_len).cpu().numpy()
-            bar.update(len(batch) * seq_len)
-    return result
+def tilted_statistics(
+    model, rows: np.ndarray, tilt: Tilt, desc: str = "best smoothing", store: Path | None = None
+) -> TiltedStatistics:
+    """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens, smoothed as `tilt` says.
+
+    `store` keeps what is known, as for `gengap.statistics.token_statistics`.
+    """
+    found = evaluate(
+        model,
+        rows,
+        lambda logits, tokens: torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt)),
+        2,
+        np.float64,
+        {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety},
+        desc=desc,
+        store=store,
+    )
+    return TiltedStatistics(*found)
 
 
 def tilt_tokens(

@@ -1,23 +1,14 @@
-"""What a bound needs to know of each token: its loss, and the entropy of the smoothed prediction before it was seen.
+"""What a bound needs to know of each token: its loss, and the entropy of the smoothed prediction before it was seen."""
 
-The model's logits are formed for a few hundred tokens at a time and reduced at once, so that no
-(batch, seq, vocab) tensor ever exists: memory does not grow with the number of rows.
-"""
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from gengap import progress
-from gengap.errors import UserError
-
-ROWS_PER_BATCH = 8
-TOKENS_PER_CHUNK = (
-    64  # at V = 2048 their logits stay in a core's cache: four times faster than chunks of 8 MiB
-)
-TOKENS_PER_CHUNK_GPU = 2048
+from gengap.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -30,61 +21,65 @@ class TokenStatistics:
     vocab_size: int  # V
 
 
-@torch.inference_mode()
 def token_statistics(
     model,
     rows: np.ndarray,
     alphas: Sequence[float] = (),
     positions: np.ndarray | None = None,
     desc: str = "evaluate",
+    store: Path | None = None,
 ) -> TokenStatistics:
-    """Evaluate a GPT-NeoX model on `rows`, (n_rows, seq_len + 1) integer tokens.
+    """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens.
 
-    `positions` (n_rows,) restricts each row to one predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1).
+    `alphas` lie in [0, 1); 0 gives the entropy of the model itself. `positions` (n_rows,) restricts each row to one
+    predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
+    `gengap.chunk_store.cache_dir()`, keeps what is known, so that a killed run goes on where it was.
     Raises `UserError` if a loss is not finite, which means a damaged or diverged checkpoint.
     """
-    n_rows, seq_len = len(rows), rows.shape[1] - 1
-    width = seq_len if positions is None else 1
-    nll = np.empty((n_rows, width), np.float32)
-    entropy = np.empty((len(alphas), n_rows, width), np.float32)
-    device = next(model.parameters()).device
-    with progress.bar(total=n_rows * seq_len, desc=desc, unit="tok") as bar:
-        for start in range(0, n_rows, ROWS_PER_BATCH):
-            stop = min(start + ROWS_PER_BATCH, n_rows)
-            batch = torch.from_numpy(rows[start:stop].astype(np.int64)).to(device)
-            hidden = model.gpt_neox(input_ids=batch[:, :-1]).last_hidden_state  # (batch, seq, hidden)
-            targets = batch[:, 1:]
-            if positions is not None:
-                at = torch.from_numpy(positions[start:stop].astype(np.int64)).to(device)[
-                    :, None
-                ]  # (batch, 1)
-                hidden, targets = hidden.take_along_dim(at[..., None], 1), targets.take_along_dim(at, 1)
-            batch_nll, batch_entropy = _reduce_logits(model.get_output_embeddings(), hidden, targets, alphas)
-            nll[start:stop], entropy[:, start:stop] = batch_nll.cpu().numpy(), batch_entropy.cpu().numpy()
-            bar.update((stop - start) * seq_len)
-    if not np.isfinite(nll).all():
-        raise UserError(
-            "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
-        )
-    return TokenStatistics(nll, entropy, tuple(map(float, alphas)), model.config.vocab_size)
+    alphas = tuple(map(float, alphas))
+    if not all(0 <= alpha < 1 for alpha in alphas):
+        raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
+    found = evaluate(
+        model,
+        rows,
+        lambda logits, tokens: loss_and_entropies(logits, tokens, alphas),
+        1 + len(alphas),
+        np.float32,
+        {"statistics": "loss and entropies", "alphas": alphas},
+        positions,
+        desc,
+        store,
+    )
+    return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
 
 
-def _reduce_logits(
-    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, alphas: Sequence[float]
-):
-    """(batch, seq) NLL and (n_alphas, batch, seq) smoothed entropies, a chunk of tokens at a time."""
-    shape = targets.shape
-    hidden, targets = hidden.flatten(0, 1), targets.flatten()
-    nll = torch.empty(len(targets), device=hidden.device)
-    entropy = torch.empty(len(alphas), len(targets), device=hidden.device)
-    vocab_size = head.weight.shape[0]
-    chunk = TOKENS_PER_CHUNK_GPU if hidden.is_cuda else TOKENS_PER_CHUNK
-    for start in range(0, len(targets), chunk):
-        part = slice(start, start + chunk)
-        log_probs = head(hidden[part]).float().log_softmax(-1)  # (chunk, vocab) nats
-        nll[part] = -log_probs.gather(-1, targets[part, None]).squeeze(-1)
-        probs = log_probs.exp_() if alphas else log_probs
-        for i, alpha in enumerate(alphas):
-            smoothed = probs.mul(1 - alpha).add_(alpha / vocab_size)
-            entropy[i, part] = -torch.linalg.vecdot(smoothed, smoothed.log())
-    return nll.view(shape), entropy.view(len(alphas), *shape)
+def loss_and_entropies(logits: torch.Tensor, tokens: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
+    """(1 + n_alphas, n) NLL of the tokens (n,) and entropies of the smoothed predictions, nats; overwrites logits (n, V).
+
+    Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha. With L = log(1 + c p),
+
+        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L,
+
+    which needs one logarithm of each probability and no tensor of q. Probabilities come from torch's fused softmax, twice
+    as fast as an exponential; it adds up its normalizer in one float32 run, so that they sum to one within 1e-5 only, and
+    are divided by their sum here. A token's loss is that of the likeliest one and the difference of their logits.
+    """
+    vocab_size = logits.shape[-1]
+    probs = logits.softmax(-1)
+    total = probs.sum(-1)  # (n,) one, nearly
+    least = -(probs.amax(-1) / total).log()  # (n,) NLL of the likeliest token, nats
+    top = logits.amax(-1, keepdim=True)
+    result = logits.new_empty(1 + len(alphas), len(tokens))
+    result[0] = least + (top - logits.gather(-1, tokens[:, None]))[:, 0]
+    if 0.0 in alphas:
+        own_entropy = least - torch.linalg.vecdot(probs, logits.sub_(top)) / total
+    for entropy, alpha in zip(result[1:], alphas, strict=True):
+        if alpha == 0:
+            entropy.copy_(own_entropy)
+            continue
+        odds = (1 - alpha) * vocab_size / alpha / total  # (n,) c
+        log_ratio = torch.mul(probs, odds[:, None], out=logits).log1p_()  # (n, V) L
+        mean = torch.linalg.vecdot(probs, log_ratio) * ((1 - alpha) / total)
+        mean += log_ratio.sum(-1) * (alpha / vocab_size)
+        torch.sub(math.log(vocab_size / alpha), mean, out=entropy)
+    return result

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +35,7 @@ class Tilt(NamedTuple):
         and q), so over all p with this much of the uniform distribution in them it is least at a corner of their
         simplex, the smoothed one-hot distribution.
         """
-        corner = np.full(vocab_size, math.log(self.safety / vocab_size))
-        corner[0] = -float(smoothing.min_nll(self.safety, vocab_size))
-        log_q, entropy = smoothing.maximum_entropy_smoothing(corner, self.rate)
-        return float(entropy) - float(np.sum(np.exp(corner) * (corner - log_q))) / self.rate
+        return _least_entropy(self.rate, self.safety, vocab_size)
 
     def summand_range(self, vocab_size: int) -> tuple[float, float]:
         """Least and greatest value of f over all predictions and tokens, nats.
@@ -54,6 +52,14 @@ class Tilt(NamedTuple):
         w = smoothing.lambert_w_of_exp(math.log(self.safety / vocab_size) + caps - math.log(self.rate))
         greatest = np.max(caps - (1 + np.log(self.rate * w)) / self.rate) + slack
         return 0.0, max(float(greatest), high)
+
+
+@lru_cache(maxsize=1024)  # one for all floors
+def _least_entropy(rate: float, safety: float, vocab_size: int) -> float:
+    corner = np.full(vocab_size, math.log(safety / vocab_size))
+    corner[0] = -float(smoothing.min_nll(safety, vocab_size))
+    log_q, entropy = smoothing.maximum_entropy_smoothing(corner, rate)
+    return float(entropy) - float(np.sum(np.exp(corner) * (corner - log_q))) / rate
 
 
 @dataclass(frozen=True, eq=False)
