@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
 MAGIC = b"GGQ"
-VERSION = 2
+VERSION = 3
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
 _MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded

@@ -53,14 +53,17 @@ def _categorical(counts: np.ndarray):
 
 
 def code_adaptive(coder, values, size: int, counts: np.ndarray, first_chunk: int = 32) -> np.ndarray:
-    """Code (size,) symbols in growing chunks; each is added to `counts` (float64, in place) once coded."""
-    parts, start, chunk = [], 0, first_chunk
+    """Code (size,) symbols chunk by chunk; each is added to `counts` (float64, in place) once coded.
+
+    A chunk is an eighth of what the histogram has seen, so that what is known well is coded fast.
+    """
+    parts, start, seen = [], 0, round(counts.sum())
     while start < size:
-        stop = min(size, start + chunk)
+        stop = min(size, start + max(first_chunk, seen // 8))
         part = coder.code(None if values is None else values[start:stop], stop - start, counts)
         counts += np.bincount(part, minlength=len(counts))
         parts.append(part)
-        start, chunk = stop, max(chunk, stop // 2)
+        seen, start = seen + stop - start, stop
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
@@ -121,8 +124,8 @@ class MatrixModel:
     _LEVEL_OF_ONE = 12  # LEVELS[12] is a mean magnitude of one
     _PRIOR = 16.0  # symbols that the initial guess of a histogram is worth
     _ROW_PRIOR = 4  # columns that the initial guess of a row's magnitude is worth
-    _MIN_BLOCK = 512  # entries coded under the same knowledge of the rows
-    _MAX_BLOCKS = 24  # of one matrix: more adapt faster and code slower
+    _MIN_BLOCK = 1024  # entries coded under the same knowledge of the rows
+    _MAX_BLOCKS = 16  # of one matrix: more adapt faster and code slower
 
     def __init__(self, n_symbols: int):
         self._n_symbols = n_symbols
