@@ -5,13 +5,12 @@ PYTHON ?= python3.11
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 ENV := .venv/.installed
-SNAKE = $(BIN)/snakemake --quiet rules host progress --rerun-triggers mtime params input --rerun-incomplete --cores $(CORES)
 
-.PHONY: help book test lint sync sweep lock clean
+.PHONY: help book test test-runs test-cluster lint sync sweep ladder report lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
 $(ENV): requirements.lock pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed: install Python 3.11, or name yours with 'make PYTHON=...'"; exit 1; }
@@ -21,16 +20,27 @@ $(ENV): requirements.lock pyproject.toml
 	touch $@
 
 book: $(ENV)  ## corpus, training, quantization, bounds, notebooks, and the book in _build/html
-	@$(BIN)/snakemake --unlock --quiet all > /dev/null 2>&1 || true
-	$(SNAKE) book
+	$(BIN)/gengap book --cores $(CORES)
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
-sweep: $(ENV)  ## bound records for MODELS="ladder-50k ladder-400k"
-	@$(BIN)/snakemake --unlock --quiet all > /dev/null 2>&1 || true
-	$(SNAKE) --keep-going --config models="$(MODELS)" -- sweep
+sweep: $(ENV)  ## records and pages for MODELS="pythia-70m ladder-300k" [REVISIONS="step1000 step4000"] [BITS="3 4"] [METHODS="gptq rtn"] [ARGS="--n-windows 500 -- --executor slurm --jobs 20"]
+	$(BIN)/gengap sweep $(MODELS) $(REVISIONS:%=--revision %) $(BITS:%=--bits %) $(METHODS:%=--method %) --cores $(CORES) $(ARGS)
+
+ladder: $(ENV)  ## every training of the plan, cheapest first, each with its record (days; resumable; ARGS="--group grid --max-flops 1e12")
+	$(BIN)/gengap corpus
+	$(BIN)/gengap ladder $(ARGS)
+
+report: $(ENV)  ## build/report.html: every record side by side, or RECORDS="build/results/pythia/70m/*.json"
+	$(BIN)/gengap report $(RECORDS)
 
 test: $(ENV)  ## the test suite
 	$(BIN)/python -m pytest
+
+test-runs: $(ENV)  ## whole runs, kills included: half an hour
+	$(BIN)/python -m pytest -m slow
+
+test-cluster: $(ENV)  ## a sweep on a real Slurm of one node (as root; Debian: apt-get install slurm-wlm munge)
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(ENV)  ## ruff, and every notebook in step with its pair
 	$(BIN)/ruff check .

@@ -1,29 +1,86 @@
-# The graph: corpus -> train -> quantize -> bound -> pages -> book, one job per model size. `make book`, `make sweep`.
-# Rules call the command line of the library; every step writes atomically, so that what a kill leaves is not taken for done.
+# The graph: corpus -> train -> quantize -> bound -> pages -> book, one job per model, revision and quantization.
+# `make book` and `make sweep` run it (through gengap.graph). Rules call the command line of the library; every step writes
+# atomically, so that what a kill leaves is not taken for done.
+import hashlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from gengap import models, training
+from gengap import graph, jobs, models
 
 GENGAP = Path(sys.executable).with_name("gengap")
-SIZES = config["models"].split() if config.get("models") else list(models.DEFAULT_LADDER)
-for size in SIZES:
-    models.get(size)  # refuse an unknown size before anything runs
-PAGES = ["01_freedman", "02_smoothing", "03_quantization", "06_scale", "08_beyond"]
-PAGES_PER_SIZE = ["00_ladder", "05_bound"]
-METHOD, BITS = "gptq", 4
-LIBRARY = [p for p in Path("lib/gengap").glob("*.py") if p.name not in ("site.py", "site_check.py", "pages.py", "cli.py")]
-QUANTIZED = f"build/results/{{family}}/{{size}}/main-{METHOD}-{BITS}bit"
+BOOK = [jobs.default_job(size) for size in models.DEFAULT_LADDER]
+CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
+SHORTEST = [jobs.Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]  # certified too
+SURVEYS = ["build/results/ladder/50k/main-quantization.json"]  # of chapter 03; those of larger rungs are published
+PAGES = ["01_freedman", "02_smoothing", "03_quantization", "04_prequential", "06_scale", "07_scaling_laws", "08_beyond", "09_report"]
+LIBRARY = sorted(Path("lib/gengap").glob("*.py"))
+
+ROOMS = ["quantization", "quantizers", "archive", "symbols"]
+CODED_ROOMS = ["rate_distortion", "retraining", "compression"]
+NAME = models.quantized_name("{revision}", "{method}", "{bits}")
+QUANTIZED = "build/results/{family}/{size}/" + NAME
+EXECUTED = f"build/notebooks/{jobs.CHAPTER}/{{family}}-{{size}}/{NAME}.ipynb"
+SETTINGS = str(config.get("settings", "")).split()  # of the chapter, name=value
+GPUS, THREADS = int(config.get("gpus", 0)), int(config.get("threads", 1))  # of each job of Pythia
 
 
-def of_size(pattern, sizes):
-    return [pattern.format(family=models.get(s).family, size=models.get(s).size) for s in sizes]
+def behind(page):
+    """The library's modules that the page's numbers depend on: an edit elsewhere runs no notebook again."""
+    return [str(path) for path in graph.modules_behind(Path(f"notebooks/{page}.py"))]
+
+
+def words(name):
+    return str(config.get(name, "")).split()
+
+
+def files(pattern, of_jobs):
+    return [
+        pattern.format(**vars(j.spec), revision=j.spec.revision, method=j.method, bits=j.bits) for j in of_jobs
+    ]
+
+
+def job(wildcards):
+    spec = models.get(f"{wildcards.family}-{wildcards.size}", wildcards.revision)
+    return jobs.Job(spec, wildcards.method, int(wildcards.bits))
+
+
+def swept(wildcards):
+    return files(EXECUTED, jobs.expand(words("models"), words("revisions"), words("methods"), map(int, words("bits"))))
+
+
+def checkpoint(wildcards):
+    """Of a rung: trained here, or published. Pythia's are read where they lie, on a disk or the hub."""
+    if wildcards.family == "pythia":
+        return []
+    here = f"build/results/{wildcards.family}/{wildcards.size}/checkpoint/model.safetensors"
+    published = here.removeprefix("build/")
+    trained_here = f"{wildcards.family}-{wildcards.size}" in models.DEFAULT_LADDER or Path(here).exists()
+    return published if Path(published).exists() and not trained_here else here
+
+
+def training_threads(wildcards):
+    from gengap import training  # only when a rung is to be trained: it takes seconds
+    return training.n_threads(models.get(f"{wildcards.family}-{wildcards.size}"))
+
+
+def other_records(wildcards):
+    """A digest of all records but the book's own, for the pages that show them all: a new one makes the page run again."""
+    code = Path(f"notebooks/{wildcards.page}.py").read_text()
+    kinds = {"*bit": "load_records", "*-quantization": "load_surveys", "runs/*": "load_runs"}
+    shown = [kind for kind, load in kinds.items() if load in code]
+    own = {*files(f"{QUANTIZED}.json", BOOK + SHORTEST), *SURVEYS}
+    bases = "results", "build/results"
+    found = [p for kind in shown for base in bases for p in sorted(Path(base).glob(f"*/*/{kind}.json"))]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in found if str(p) not in own)).hexdigest()
 
 
 wildcard_constraints:
     family=r"[a-z]+",
     size=r"[0-9.]+[kmb]",
+    revision=r"[a-z]+\d*",
+    method=r"[a-z]+",
+    bits=r"\d",
 
 
 localrules: book, sweep, code, stage,
@@ -34,13 +91,14 @@ rule book:
 
 
 rule sweep:
-    input: of_size("build/notebooks/05_bound/{family}-{size}.ipynb", SIZES),
+    input: swept,
 
 
 rule corpus:
     input: "corpus.lock",
     output: "build/corpus/manifest.json",
     threads: 2
+    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=60,
     shell: "{GENGAP} corpus"
 
 
@@ -48,16 +106,25 @@ rule train:
     input: "build/corpus/manifest.json",
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
-    threads: lambda w: training.n_threads(models.get(f"{w.family}-{w.size}"))
+    threads: training_threads
+    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=24 * 60,
     shell: "{GENGAP} train {wildcards.family}-{wildcards.size}"
 
 
 rule quantize:
     input:
-        "build/results/{family}/{size}/checkpoint/model.safetensors",
-        [f"lib/gengap/{room}.py" for room in ("quantization", "quantizers", "archive", "symbols")],
+        checkpoint,
+        lambda w: [f"lib/gengap/{room}.py" for room in ROOMS + CODED_ROOMS * (w.method in ("entropy", "qat"))],
     output: f"{QUANTIZED}.ggq",
-    shell: f"{{GENGAP}} quantize {{wildcards.family}}-{{wildcards.size}} --method {METHOD} --bits {BITS}"
+    group: "model"  # on a cluster, quantization and bound of a model are one job
+    threads: lambda w: THREADS if w.family == "pythia" else 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * job(w).memory_mb,
+        runtime=lambda w: job(w).minutes(GPUS),
+        gpu=lambda w: GPUS if w.family == "pythia" else 0,
+    shell:
+        "{GENGAP} quantize {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
+        " --method {wildcards.method} --bits {wildcards.bits}"
 
 
 rule code:  # prose does not count: a run depends on the code cells alone (small files are compared by content)
@@ -74,18 +141,36 @@ rule ladder:
     shell: "{GENGAP} notebook notebooks/00_ladder.ipynb {output} -p model_size={wildcards.family}-{wildcards.size}"
 
 
+rule survey:
+    input: checkpoint, [f"lib/gengap/{room}.py" for room in ROOMS + CODED_ROOMS + ["surveys", "surveying", "curvature"]],
+    output: "build/results/{family}/{size}/main-quantization.json",
+    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=120,
+    shell: "{GENGAP} survey {wildcards.family}-{wildcards.size}"
+
+
 rule bound:
-    input: "build/code/05_bound.py", rules.train.output, rules.quantize.output, LIBRARY,
-    output: "build/notebooks/05_bound/{family}-{size}.ipynb", f"{QUANTIZED}.json",
-    shell: "{GENGAP} notebook notebooks/05_bound.ipynb {output[0]} -p model_size={wildcards.family}-{wildcards.size}"
+    input: f"build/code/{jobs.CHAPTER}.py", checkpoint, rules.quantize.output, behind(jobs.CHAPTER),
+    output: EXECUTED, f"{QUANTIZED}.json",
+    params: settings="".join(f" --{name.replace('_', '-')} {value}" for name, _, value in (s.partition("=") for s in SETTINGS)),
+    group: "model"
+    threads: lambda w: THREADS if w.family == "pythia" else 1
+    resources:
+        mem_mb=lambda w, attempt: attempt * job(w).memory_mb,
+        runtime=lambda w: job(w).minutes(GPUS),
+        gpu=lambda w: GPUS if w.family == "pythia" else 0,
+    shell:
+        "{GENGAP} run {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
+        " --method {wildcards.method} --bits {wildcards.bits}{params.settings}"
 
 
 rule page:
     input:
         "build/code/{page}.py",
-        LIBRARY,
-        of_size(f"{QUANTIZED}.json", SIZES),
-        of_size(f"{QUANTIZED}.ggq", SIZES),
+        lambda w: behind(w.page),
+        files(f"{QUANTIZED}.json", BOOK + SHORTEST),
+        files(f"{QUANTIZED}.ggq", BOOK + SHORTEST),
+        lambda w: SURVEYS if w.page == "03_quantization" else [],
+    params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
     wildcard_constraints: page="|".join(PAGES),
     shell: "{GENGAP} notebook notebooks/{wildcards.page}.ipynb {output}"
@@ -94,13 +179,13 @@ rule page:
 rule stage:
     input:
         [f"build/notebooks/{page}.ipynb" for page in PAGES],
-        of_size("build/notebooks/00_ladder/{family}-{size}.ipynb", SIZES),
-        of_size("build/notebooks/05_bound/{family}-{size}.ipynb", SIZES),
+        files("build/notebooks/00_ladder/{family}-{size}.ipynb", BOOK),
+        files(EXECUTED, BOOK),
         [p for p in Path("notebooks").glob("*") if p.suffix in (".py", ".ipynb")],
         [p for p in Path("book").rglob("*") if p.is_file() and "__pycache__" not in p.parts],
         Path("results").rglob("*.json"),
-        of_size(f"{QUANTIZED}.json", SIZES),
-        "_config.yml", "_toc.yml", "lib/gengap/site.py", "lib/gengap/pages.py", LIBRARY,
+        files(f"{QUANTIZED}.json", BOOK),
+        "_config.yml", "_toc.yml", LIBRARY,
     output: touch("build/staged"),
     shell: "{GENGAP} site stage"
 

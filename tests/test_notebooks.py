@@ -125,6 +125,16 @@ def test_wrong_parameters_are_refused_before_anything_runs(pair, tmp_path, param
     assert not (tmp_path / "out.failed.ipynb").exists()
 
 
+def test_parameters_are_read_with_type_default_and_help(pair):
+    assert notebooks.parameters(notebooks.pair_of(pair)) == [
+        notebooks.Parameter("n_windows", int, 3, "windows"),
+        notebooks.Parameter("share", float, 0.5, "of them"),
+        notebooks.Parameter("name", str, "ladder", "a name"),
+    ]
+    with pytest.raises(UserError, match="`make sync` writes the pairs"):
+        notebooks.parameters(pair.with_name("02_other.ipynb"))
+
+
 def test_parameters_on_the_command_line_keep_their_types():
     parsed = notebooks.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
     assert parsed == {"a": 7, "b": 0.5, "c": "ladder-50k", "d": True, "e": "7"}

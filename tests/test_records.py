@@ -33,6 +33,12 @@ def record(empty_project):
     mean = records.Estimate(mean=2.9, standard_error=0.01, n_tokens=nll.size)
     return records.BoundRecord(
         identity=records.identify(SMALL, "0" * 64),
+        evidence=records.Evidence(
+            checkpoint_sha256="1" * 64,
+            quantized_sha256="2" * 64,
+            windows_sha256="3" * 64,
+            heldout_sha256="4" * 64,
+        ),
         quantization=records.Quantization(
             method="gptq", bits=4, group_size=0, code_length_bits={"nominal": 4.0 * SMALL.n_params}
         ),
@@ -70,7 +76,8 @@ def test_this_machines_record_replaces_the_published_one(record, empty_project):
         (("risks", "train", "mean"), None, "risks.train.mean"),
         (("identity", "surprise"), 1, "identity.surprise"),
         (("bounds", "nominal", "paper", "sigma"), "many", "bounds.nominal.paper.sigma"),
-        (("schema_version",), 2, "schema_version"),
+        (("schema_version",), 1, "schema_version"),
+        (("evidence", "windows_sha256"), "abc", "evidence.windows_sha256"),
     ],
 )
 def test_invalid_records_are_refused_with_the_place(record, place, value, said):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengap import machine
+from gengap import machine, parallel
 from gengap.architecture import Architecture
 from gengap.errors import UserError
 from gengap.models import PythiaSpec
@@ -63,7 +63,8 @@ def local_folder(spec: PythiaSpec) -> Path | None:
 def load_pythia(spec: PythiaSpec, folder: Path | None = None, dtype: str = "auto") -> "GPTNeoXForCausalLM":
     """The checkpoint `spec.revision` in evaluation mode, from `folder`, `$GENGAP_PYTHIA` or the hub.
 
-    On GPUs if there are any, spread by accelerate, else on the CPU; in float32 if that fits, else in bfloat16, else as asked.
+    On GPUs if there are any, spread by accelerate (or whole on the GPU that this process has for itself), else on the CPU; in
+    float32 if that fits, else in bfloat16, else as asked.
     Raises `UserError` if memory cannot suffice, if the checkpoint cannot be had as safetensors, and if it is not what the
     registry says: another architecture, missing or misshapen weights.
     """
@@ -73,9 +74,11 @@ def load_pythia(spec: PythiaSpec, folder: Path | None = None, dtype: str = "auto
 
     if dtype not in ("auto", *BYTES_PER_WEIGHT):
         raise UserError(f"unknown dtype {dtype!r}: auto, {', '.join(BYTES_PER_WEIGHT)}")
-    gpu_bytes = sum(machine.gpu_free_bytes())
-    if gpu_bytes:
-        available, where, placement = gpu_bytes, "GPU memory", {"device_map": "auto"}
+    free, own_gpu = machine.gpu_free_bytes(), parallel.gpu_of_this_process()
+    if own_gpu is not None:
+        available, where, placement = free[own_gpu], "memory on each GPU", {"device_map": {"": own_gpu}}
+    elif free:
+        available, where, placement = sum(free), "GPU memory", {"device_map": "auto"}
     else:
         available, where, placement = machine.memory_bytes(), "memory", {}
     if dtype == "auto":

@@ -35,6 +35,16 @@ def memory_bytes() -> int:
     return free if limit == "max" else min(free, max(0, int(limit) - used))
 
 
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU that torch may know, told from the devices alone (importing torch takes seconds)."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
 def gpu_free_bytes() -> list[int]:
     """Free memory of each GPU that torch can use; empty without one."""
     import torch
@@ -62,8 +72,7 @@ def hub_fault(timeout_s: float) -> str:
 
 def survey(timeout_s: float = 3.0) -> Iterator[Finding]:
     """Every finding, the slow ones last; at most about `timeout_s` for the network."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cores", True, f"{cores}")
+    yield Finding("cores", True, f"{n_cores()}")
     free, total = memory_bytes(), psutil.virtual_memory().total
     yield Finding(
         "memory",
@@ -85,6 +94,10 @@ def survey(timeout_s: float = 3.0) -> Iterator[Finding]:
         bool(gpus),
         ", ".join(f"{size / 1e9:.0f} GB free" for size in gpus) or "none that torch can use",
         "the ladder needs none; Pythia above 160m is for GPUs (with one in the machine, install torch's CUDA build)",
+    )
+    slurm = shutil.which("sbatch") is not None
+    yield Finding(
+        "cluster", True, "Slurm: `gengap sweep ... -- --executor slurm`" if slurm else "none: sweeps run here"
     )
     yield _corpus(build)
     yield from _sizes(free, gpus)

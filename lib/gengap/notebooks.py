@@ -10,7 +10,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -21,6 +23,7 @@ from gengap.errors import UserError
 from gengap.paths import atomic_path, project_root
 
 KERNEL = "python3"
+TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}  # of parameters
 
 
 def notebook_sources() -> list[Path]:
@@ -83,15 +86,35 @@ def parse_parameters(settings: list[str]) -> dict[str, object]:
     return parameters
 
 
-def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: `name: type = default  # help`."""
+
+    name: str
+    type: type  # int, float, str, bool, list or dict
+    default: Any
+    help: str
+
+
+def parameters(notebook: Path) -> list[Parameter]:
+    """What can be set in an `.ipynb`, in the order of its cell; `UserError` if there is no such notebook."""
+    if not notebook.exists():
+        raise UserError(f"there is no notebook {notebook}: `make sync` writes the pairs")
+    return [
+        Parameter(name, TYPES[facts["inferred_type_name"]], ast.literal_eval(facts["default"]), facts["help"])
+        for name, facts in papermill.inspect_notebook(str(notebook)).items()
+    ]
+
+
+def check_parameters(notebook: Path, given: Mapping[str, object]) -> None:
     """Raise `UserError` unless every parameter exists in the notebook's parameters cell and has its type."""
-    declared = papermill.inspect_notebook(str(notebook))
-    for name, value in parameters.items():
+    declared = {parameter.name: parameter for parameter in parameters(notebook)}
+    for name, value in given.items():
         if name not in declared:
             near = difflib.get_close_matches(name, declared, n=1)
             hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(declared) or 'none'}"
             raise UserError(f"{notebook.stem} has no parameter {name!r}{hint}")
-        want = declared[name]["inferred_type_name"]
+        want = declared[name].type.__name__
         have = type(value).__name__
         if have != want and (have, want) != ("int", "float"):
             raise UserError(f"{notebook.stem}: parameter {name} is a {want}, but {value!r} is a {have}")
@@ -103,8 +126,6 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
     Raises `UserError` for a bad parameter before anything runs, and for a failed cell after it; the partial run is then kept
     as `<output>.failed.ipynb`.
     """
-    if not notebook.exists():
-        raise UserError(f"there is no notebook {notebook}: `make sync` writes the pairs")
     check_parameters(notebook, parameters)
     failed = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)

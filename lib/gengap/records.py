@@ -8,8 +8,9 @@ import importlib.metadata
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +23,9 @@ ACCOUNTINGS = ("nominal", "honest", "archive")
 Accounting = Literal["nominal", "honest", "archive"]
 Positive = Annotated[float, Field(gt=0)]
 PACKAGES = ("torch", "transformers", "llmcompressor", "numpy", "constriction")
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -71,6 +75,18 @@ class Estimate(_Part):
     n_tokens: Annotated[int, Field(gt=0)]
 
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Evidence(_Part):
+    """Exactly what was measured on what (`gengap.fingerprints`): two runs that agree here looked at the same numbers."""
+
+    checkpoint_sha256: Sha256  # weights before quantization
+    quantized_sha256: Sha256  # weights that the archive decodes to
+    windows_sha256: Sha256  # the training windows drawn for the certificate, pilot first
+    heldout_sha256: Sha256  # the held-out windows drawn
+
+
 class Risks(_Part):
     """Empirical risks, nats/token."""
 
@@ -99,8 +115,9 @@ class Provenance(_Part):
 
 
 class BoundRecord(_Part):
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     identity: Identity
+    evidence: Evidence
     quantization: Quantization
     settings: Settings
     risks: Risks
@@ -149,19 +166,29 @@ def write(record: BoundRecord, base: Path | None = None) -> Path:
     return path
 
 
-def read(path: Path) -> BoundRecord:
-    """Raises `UserError` naming the first fault if the file is no valid record."""
+def read_valid(schema: type[Schema], path: Path, kind: str, remedy: str) -> Schema:
+    """The file as `schema`; `UserError` naming the first fault and the remedy if it is no valid `kind`."""
     try:
-        return BoundRecord.model_validate_json(path.read_bytes())
+        return schema.model_validate_json(path.read_bytes())
     except ValidationError as error:
         fault = error.errors()[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise UserError(
-            f"{path} is no valid record: {place or 'file'}: {fault['msg']}; run its size again"
-        ) from error
+        place = ".".join(map(str, fault["loc"])) or "file"
+        raise UserError(f"{path} is no valid {kind}: {place}: {fault['msg']}; {remedy}") from error
 
 
-PUBLISHED_FILES = ("*bit.json", "loss_log.csv", "*bit.ggq", "checkpoint/*.json", "checkpoint/*.safetensors")
+def read(path: Path) -> BoundRecord:
+    """Raises `UserError` naming the first fault if the file is no valid record."""
+    return read_valid(BoundRecord, path, "record", "run its size again")
+
+
+PUBLISHED_FILES = (
+    "*bit.json",
+    "*-quantization.json",
+    "loss_log.csv",
+    "*bit.ggq",
+    "checkpoint/*.json",
+    "checkpoint/*.safetensors",
+)
 
 
 def publish(family: str, size: str) -> list[Path]:
@@ -183,16 +210,22 @@ def publish(family: str, size: str) -> list[Path]:
 
 
 def load_records() -> list[BoundRecord]:
-    """Published records, overridden by this machine's, ordered by family, parameters, revision, method and bits."""
+    """Published records, overridden by this machine's, `ordered`."""
     records = {}
     for base in (published_results_dir(), run_results_dir()):
         for path in sorted(base.glob("*/*/*bit.json")):
             records[path.relative_to(base)] = read(path)
+    return ordered(records.values())
+
+
+def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
+    """By family, parameters, training tokens, revision, method and bits."""
     return sorted(
-        records.values(),
+        records,
         key=lambda r: (
             r.identity.family,
             r.identity.n_params,
+            r.identity.n_train_tokens,
             r.identity.revision,
             r.quantization.method,
             r.quantization.bits,

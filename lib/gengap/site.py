@@ -19,6 +19,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from gengap import jobs
 from gengap.errors import UserError
 from gengap.models import REGISTRY
 from gengap.pages import (
@@ -85,7 +86,8 @@ def stage(
     """Write the tree that is built, and return it (default `build/site`).
 
     `executed_dir` (default `build/notebooks`) holds `NN_name.ipynb`, or for a notebook run per model size
-    `NN_name/<model_size>.ipynb`: the size in its parameters cell is the page, each other one a page below.
+    `NN_name/<model_size>.ipynb`, or `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its
+    parameters cell is the page, each other one a page below.
     `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
     Raises `UserError` for the first page that is not fit to print.
     """
@@ -114,8 +116,7 @@ def stage(
         check_install_cell(pair_path, config)
         name = pair_path.stem
         own_size = default_size(pair_path)
-        runs = {path.stem: path for path in executed_dir.glob(f"{name}/*.ipynb")}
-        runs = {size: path for size, path in runs.items() if not size.endswith(".failed")}
+        runs = _runs_per_size(executed_dir / name)
         main = runs.pop(own_size, None) if own_size else None
         notebook = merge_outputs(pair_path, main or executed_dir / f"{name}.ipynb")
         add(docname, notebook)
@@ -123,7 +124,11 @@ def stage(
         rank = {size: k for k, size in enumerate(REGISTRY)}
         sizes = sorted(runs, key=lambda size: (rank.get(size, len(rank)), size))
         for size in sizes:
-            add(f"{docname}/{size}", for_size(merge_outputs(pair_path, runs[size]), size))
+            try:
+                page = merge_outputs(pair_path, runs[size])
+            except UserError as error:
+                raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
+            add(f"{docname}/{size}", for_size(page, size))
         if sizes:
             entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
 
@@ -133,6 +138,16 @@ def stage(
     files["_config.yml"] = yaml.safe_dump(built, sort_keys=False).encode()
     _mirror(files, stage_dir)
     return stage_dir
+
+
+def _runs_per_size(folder: Path) -> dict[str, Path]:
+    """Executed notebooks by model size. Of several jobs of one size, the default one: other revisions and bits are in the report."""
+    runs = {path.stem: path for path in folder.glob("*.ipynb") if not path.stem.endswith(".failed")}
+    for path in folder.glob("*/*.ipynb"):
+        size = path.parent.name
+        if size in REGISTRY and path.stem == jobs.default_job(size).name:
+            runs[size] = path
+    return runs
 
 
 def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What all commands share: the application, how errors are told, arguments that a shell can complete."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gengap.errors import UserError
+
+
+class _OneSentence(typer.core.TyperGroup):
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_OneSentence,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Generalization bounds for language models: each step of the graph as a command.",
+)
+
+
+def complete_size(incomplete: str) -> list[str]:
+    """Model sizes that begin with `incomplete`, for the shell."""
+    from gengap.models import REGISTRY
+
+    return [name for name in REGISTRY if name.startswith(incomplete)]
+
+
+def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Released revisions of the sizes named so far that begin with `incomplete`, for the shell."""
+    from gengap import jobs, models
+
+    named = [
+        ctx.params.get("model_size"),
+        *(ctx.params.get("model_sizes") or []),
+        *ctx.args,
+    ]  # parsed, or not yet
+    specs = [models.REGISTRY[size] for size in named if size in models.REGISTRY]
+    found = dict.fromkeys(revision for spec in specs for revision in jobs.revisions(spec))
+    return [revision for revision in found if revision.startswith(incomplete)]
+
+
+ModelSize = Annotated[
+    str,
+    typer.Argument(
+        help="A key of gengap.models.REGISTRY, such as ladder-100k (`gengap sizes`).",
+        autocompletion=complete_size,
+    ),
+]
+Revision = Annotated[
+    str,
+    typer.Option(
+        help="A checkpoint of Pythia, stepN; empty: the compute-optimal one.",
+        autocompletion=complete_revision,
+    ),
+]

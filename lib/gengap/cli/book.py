@@ -1,0 +1,72 @@
+"""The pages: notebooks, their pairs, and the site made of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gengap.cli.app import app
+from gengap.errors import UserError
+
+
+@app.command()
+def book(
+    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+) -> None:
+    """Make the book: corpus, training, quantization, bounds, pages, site (`make book` installs first)."""
+    from gengap import graph, machine
+
+    raise typer.Exit(graph.run("book", options=["--cores", str(cores or machine.n_cores())]))
+
+
+@app.command()
+def notebook(
+    source: Annotated[
+        Path, typer.Argument(help="A notebook of notebooks/, such as notebooks/05_bound.ipynb.")
+    ],
+    output: Path,
+    parameter: Annotated[list[str], typer.Option("-p", help="name=value, checked by name and type.")] = [],
+) -> None:
+    """Execute a notebook with papermill after checking its parameters."""
+    from gengap import notebooks
+
+    notebooks.execute(source, output, notebooks.parse_parameters(parameter))
+    print(f"{source.stem}: executed into {output}")
+
+
+@app.command()
+def sync(
+    check: Annotated[bool, typer.Option("--check", help="Only say what is out of step, and fail.")] = False,
+) -> None:
+    """Write the .ipynb pair of every .py notebook."""
+    from gengap import notebooks
+
+    if not check:
+        from gengap.site import sync_install_cells
+
+        for source in sync_install_cells():
+            print(f"install cell of {source.name} brought in line with _config.yml")
+    for source in notebooks.notebook_sources():
+        if not check:
+            if notebooks.sync_pair(source):
+                print(f"wrote {notebooks.pair_of(source).name}")
+        elif difference := notebooks.pair_difference(source):
+            raise UserError(f"{source.name} and its pair differ; run `make sync`\n{difference}")
+
+
+@app.command()
+def site(
+    step: Annotated[str, typer.Argument(help="stage, build or check: in this order they make the book.")],
+) -> None:
+    """Stage the book from executed notebooks, build it, check it."""
+    from gengap import site as room
+    from gengap import site_check
+
+    if step == "stage":
+        print(f"staged {room.stage()}")
+    elif step == "build":
+        print(f"built {room.build()}")
+    elif step == "check":
+        print(f"checked {site_check.check()} pages")
+    else:
+        raise UserError(f"unknown step {step!r}: stage, build or check")

@@ -1,0 +1,51 @@
+"""The whole ladder: every training of the plan, one after the other."""
+
+import math
+from typing import Annotated
+
+import typer
+
+from gengap.cli.app import app, complete_size
+
+
+@app.command()
+def ladder(
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only runs of this group of gengap.plan (may be repeated).")
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this model size (may be repeated).", autocompletion=complete_size),
+    ] = None,
+    max_flops: Annotated[
+        float, typer.Option(help="Only runs of at most so many: 1e13 is ten minutes.")
+    ] = math.inf,
+    anew: Annotated[bool, typer.Option(help="Train here what is published already, and compare.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only say what there is to do.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Only copy this machine's records into results/.")
+    ] = False,
+) -> None:
+    """Train the runs of the plan, cheapest first, each with its record (resumes where it was stopped)."""
+    from gengap import ladder as room
+    from gengap import runs
+
+    if publish:
+        for path in runs.publish():
+            print(f"{path} ({path.stat().st_size:,} bytes)")
+        return
+    planned = room.selected(group or (), size or (), max_flops)
+    pending = [p for p in planned if not room.is_done(p, anew)]
+    print(f"{len(planned)} runs, {len(pending)} to do, {sum(p.flops for p in pending):.1e} flops at most")
+    for p in planned if show else pending:
+        label = f"ladder-{p.size} {p.name}"
+        if show:
+            print(f"{label:<32}{p.flops:>9.1e} flops  {'to do' if p in pending else 'done'}")
+            continue
+        record = room.carry_out(p)
+        change = room.change_from_published(record)
+        print(
+            f"{label:<32}{record.heldout.mean:.4f} ± {record.heldout.standard_error:.4f} nats/token held out"
+            + ("" if change is None else f", {change:+.1e} from the published"),
+            flush=True,
+        )

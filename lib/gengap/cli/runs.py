@@ -1,0 +1,138 @@
+"""Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gengap.cli.app import ModelSize, app, complete_revision, complete_size
+from gengap.cli.options import PASSED_ON, chapter_options, given, takes_settings
+
+if TYPE_CHECKING:
+    from gengap.records import BoundRecord
+
+
+@app.command(cls=chapter_options())
+@takes_settings
+def run(model_size: ModelSize, **settings) -> None:
+    """Bound one model: quantize its checkpoint unless that is done, execute chapter 05, print what came out."""
+    from gengap import jobs, models, notebooks, records
+    from gengap.cli import steps
+
+    settings = given(settings)
+    named = jobs.defaults() | settings
+    job = jobs.Job(models.get(model_size, named["revision"]), named["method"], named["bits"])
+    settings |= {"model_size": model_size, "revision": job.spec.revision}
+    notebooks.check_parameters(jobs.chapter_path(), settings)
+    jobs.check_methods([job.method])
+    if job.archive is None:
+        steps.quantize(model_size, job.method, job.bits, revision=job.spec.revision)
+    notebooks.execute(jobs.chapter_path(), job.executed, settings)
+    print(headline(records.read(job.record)))
+    print(f"record: {job.record}\npage:   {job.executed}")
+
+
+@app.command(cls=chapter_options("revision", "method", "bits"))
+@takes_settings
+def sweep(
+    ctx: typer.Context,
+    model_sizes: Annotated[
+        list[str], typer.Argument(help="Model sizes (`gengap sizes`).", autocompletion=complete_size)
+    ],
+    revision: Annotated[
+        list[str],
+        typer.Option(
+            help="Of Pythia; repeat for several (default: the compute-optimal one).",
+            autocompletion=complete_revision,
+        ),
+    ] = [],
+    method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],
+    bits: Annotated[list[int], typer.Option(help="Per quantized weight; repeat for several.")] = [],
+    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+    threads: Annotated[int, typer.Option(help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
+    gpus: Annotated[
+        int,
+        typer.Option(
+            help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none."
+        ),
+    ] = -1,
+    retries: Annotated[
+        int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")
+    ] = -1,
+    **settings,
+) -> None:
+    """Bound every combination of sizes, revisions, methods and bits, one job each.
+
+    What is done already is not done again. Options after `--` go to Snakemake, such as `-- --executor slurm --jobs 20`.
+    """
+    from gengap import graph, jobs, machine, records
+
+    jobs.check_methods(method)
+    asked = jobs.expand(model_sizes, revision, method, bits)
+    gpus = machine.has_gpu() if gpus < 0 else gpus
+    passed_on = ctx.meta.get(PASSED_ON, [])
+    config = {
+        "models": " ".join(model_sizes),
+        "revisions": " ".join(revision),
+        "methods": " ".join(method),
+        "bits": " ".join(map(str, bits)),
+        "settings": " ".join(f"{name}={value}" for name, value in given(settings).items()),
+        "gpus": str(int(gpus)),
+        "threads": str(threads or machine.n_cores()),
+    }
+    status = graph.run("sweep", config, graph.limits(cores, retries, passed_on) + passed_on)
+    for job in asked:
+        done = job.executed.exists() and job.record.exists()
+        print(headline(records.read(job.record)) if done else f"{job.title}: no record")
+    raise typer.Exit(status)
+
+
+@app.command()
+def report(
+    records: Annotated[list[Path], typer.Argument(help="Record files (default: all there are).")] = [],
+    output: Annotated[Path | None, typer.Option(help="The HTML file (default: build/report.html).")] = None,
+) -> None:
+    """Compare any records on one page: losses, bounds and their terms, against size and along training."""
+    from gengap import report as room
+    from gengap.paths import build_dir
+
+    print(f"report: {room.write(records, output or build_dir() / 'report.html')}")
+
+
+def headline(record: "BoundRecord") -> str:
+    """What a run came to, in one line."""
+    from gengap import models
+
+    nominal, archive = record.bounds["nominal"], record.bounds["archive"]
+    name = models.quantized_name(
+        record.identity.revision, record.quantization.method, record.quantization.bits
+    )
+    return (
+        f"{record.identity.model_size}/{name}: loss {record.risks.train.mean:.3f}, bound {nominal.paper.value:.3f} (paper), "
+        f"{nominal.tight.value:.3f} (ours), {archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
+    )
+
+
+@app.command()
+def sizes() -> None:
+    """List the model sizes."""
+    from gengap.models import REGISTRY
+
+    print(f"{'model size':<14}{'parameters':>15}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
+    for name, spec in REGISTRY.items():
+        print(
+            f"{name:<14}{spec.n_params:>15,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
+            f"  {spec.revision}"
+        )
+
+
+@app.command()
+def doctor(timeout_s: float = 3.0) -> None:
+    """Say what this machine can run, and the next step for whatever is missing."""
+    from gengap import machine
+
+    for finding in machine.survey(timeout_s):
+        print(f"{'ok  ' if finding.fine else 'note'} {finding.name:<13} {finding.what}")
+        if not finding.fine:
+            print(f"{'':18} -> {finding.next_step}")
