@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | 5 (empirical bounds), and the table of the public reviews |
-# | **Reads** | the records of every rung that was run, here or before |
+# | **Reads** | the records and loss logs of every rung that was run, here or before |
 # | **Writes** | nothing |
 # | **Runtime** | seconds |
 #
@@ -42,9 +42,12 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from gengap import published
+from gengap import models, prequential, published
 from gengap.bounds import CodedModel, closed_form_azuma_gap, closed_form_gap
+from gengap.intervals import resample_noise
 from gengap.records import load_records
+from gengap.scaling import EXPONENTS, fit_offset_power_law, fit_power_law
+from gengap.training_log import TrainingLog
 
 plt.style.use("gengap.book")
 
@@ -57,7 +60,7 @@ def is_wanted(record):
 
 
 records = [record for record in load_records() if is_wanted(record)]
-assert len(records) >= 3, "`make book` makes the records of three sizes"
+assert len(records) >= 4, "a law and its error need four sizes: `make sweep` adds records"
 sizes = [record.identity.size for record in records]
 n_params = np.array([record.identity.n_params for record in records])  # (n_models,)
 nominal = [record.bounds["nominal"] for record in records]  # L(h) = bits N
@@ -161,6 +164,121 @@ terms.rename(columns=LABELS).rename(columns=lambda name: name.split(",")[0]).ass
 ).style.format("{:.3f}")
 
 # %% [markdown]
+# ## Loss variation against size
+#
+# The loss variation $\Sigma$ is the paper's own invention, and its fall with size is one of the two reasons why larger models have smaller gaps. On Pythia the paper fits $\Sigma = a + c N^{-k}$ with
+# $a = {}$ {glue:text}`paper_sigma_offset:.2f`, $c = {}$ {glue:text}`paper_sigma_coefficient:.0f` and $k = {}$ {glue:text}`paper_sigma_exponent:.2f`. We fit the same form to the ladder, and a plain power law, whose exponent tells whether there is a trend at
+# all. Intervals are drawn by `gengap.intervals`: the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals.
+
+
+# %%
+def trend(values):
+    """Exponent k of values ~ N^k over the rungs, its 95 % interval, and what they say in a word."""
+    ensemble = resample_noise(fit_power_law, n_params, values)
+    low, high = ensemble.interval(lambda law: -law.exponent)
+    return (
+        -ensemble.law.exponent,
+        low,
+        high,
+        "falls" if high < 0 else "rises" if low > 0 else "shows no trend",
+    )
+
+
+sigmas = np.array([bounds.paper.sigma for bounds in nominal])  # (n_models,) nats
+sigma_fit = resample_noise(fit_offset_power_law, n_params, sigmas)
+sigma_intervals = {name: sigma_fit.interval(name) for name in sigma_fit.law._fields}
+paper_fit = published.facts("loss_variation_fit")
+sigma_trend = trend(sigmas)
+low, high = sigma_intervals["exponent"]
+fixed = EXPONENTS[0] * 1.01 < low and high < EXPONENTS[1] * 0.99  # else anything between fits as well
+pd.DataFrame(
+    {
+        "here": {name: f"{value:.3g}" for name, value in sigma_fit.law._asdict().items()}
+        if fixed
+        else dict.fromkeys(sigma_fit.law._fields, "not fixed by these rungs"),
+        "95 % interval": {name: f"{low:.3g} to {high:.3g}" for name, (low, high) in sigma_intervals.items()},
+        "paper, Pythia": {
+            name: f"{value:g}"
+            for name, value in (paper_fit | {"exponent": -paper_fit["exponent"]}).items()
+            if name != "source"
+        },
+    }
+)
+
+# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models at about 0.6 nats, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
+inside = np.geomspace(n_params[0], n_params[-1], 60)
+band = np.array([sigma_fit.interval(lambda law, n=n: float(law(n))) for n in inside])  # (60, 2)
+fig, ax = plt.subplots()
+ax.fill_between(inside, *band.T, alpha=0.2, color="C0")
+ax.plot(inside, sigma_fit.law(inside), color="C0", linewidth=1.2)
+ax.plot(n_params, sigmas, "o", color="C0", label="ladder")
+columns = published.bound_table()
+pythia = np.geomspace(columns[0].n_params, columns[-1].n_params, 60)
+ax.plot(pythia, published.fitted_loss_variation(pythia), color="C1", label="paper's fit, Pythia")
+ax.set(xscale="log", xlabel="parameters", ylabel="loss variation, nats", ylim=(0, 1))
+ax.set_xticks([1e5, 1e6, 1e7, 1e8, 1e9, 1e10], ["100k", "1m", "10m", "100m", "1b", "10b"])
+ax.minorticks_off()
+ax.legend(loc="upper right")
+plt.show()
+
+# %%
+glue("paper_sigma_offset", paper_fit["offset"], display=False)
+glue("paper_sigma_coefficient", paper_fit["coefficient"], display=False)
+glue("paper_sigma_exponent", -paper_fit["exponent"], display=False)
+glue("sigma_least", float(sigmas.min()), display=False)
+glue("sigma_most", float(sigmas.max()), display=False)
+glue("sigma_word", sigma_trend[3], display=False)
+glue("sigma_slope", sigma_trend[0], display=False)
+glue("sigma_slope_low", sigma_trend[1], display=False)
+glue("sigma_slope_high", sigma_trend[2], display=False)
+glue("sigma_pythia_first", float(published.fitted_loss_variation(pythia[0])), display=False)
+glue("sigma_pythia_last", float(published.fitted_loss_variation(pythia[-1])), display=False)
+glue("sigma_extrapolated", float(published.fitted_loss_variation(n_params[0])), display=False)
+glue("exponent_least", EXPONENTS[0], display=False)
+glue("exponent_most", EXPONENTS[1], display=False)
+glue("sigma_exponent_low", sigma_intervals["exponent"].low, display=False)
+glue("sigma_exponent_high", sigma_intervals["exponent"].high, display=False)
+
+# %% [markdown]
+# On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats and {glue:text}`sigma_word`: as a power of $N$ its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
+# The exponent of the offset law has an interval from {glue:text}`sigma_exponent_low:.2f` to {glue:text}`sigma_exponent_high:.1f`, in a search from {glue:text}`exponent_least:.2f` to {glue:text}`exponent_most:.1f`. The values themselves are those of Pythia, for which the paper's fit runs from {glue:text}`sigma_pythia_first:.2f` to
+# {glue:text}`sigma_pythia_last:.2f` nats. That fit was made for those sizes and holds for no smaller ones: at our smallest rung it would give {glue:text}`sigma_extrapolated:.0f` nats.
+#
+# ## Quantization gap against size
+#
+# The other reason: larger models should lose less when their weights are rounded to a fixed number of bits.
+
+# %% mystnb={"figure": {"caption": "What rounding to the stated number of bits costs on the training tokens, with the fitted power law and its 95 % interval.", "name": "fig-scale-quantization-gap"}, "image": {"alt": "Quantization gap in nats against parameters, both axes logarithmic, with a fitted line and a wide band."}}
+quantization_gaps = np.array([bounds.paper.quantization_gap for bounds in nominal])  # (n_models,) nats
+quantization_fit = resample_noise(fit_power_law, n_params, quantization_gaps, n_replicates=2000)
+quantization_trend = trend(quantization_gaps)
+band = np.array([quantization_fit.interval(lambda law, n=n: float(law(n))) for n in inside])
+fig, ax = plt.subplots()
+ax.fill_between(inside, *band.T, alpha=0.2, color="C0")
+ax.plot(inside, quantization_fit.law(inside), color="C0", linewidth=1.2)
+ax.plot(n_params, quantization_gaps, "o", color="C0")
+ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="quantization gap, nats", ylim=(0.005, 1))
+ax.set_xticks(n_params, sizes)
+ax.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
+ax.minorticks_off()
+plt.show()
+
+# %%
+worst_rung = int(np.argmax(quantization_gaps))
+glue("quantization_word", quantization_trend[3], display=False)
+glue("quantization_slope", quantization_trend[0], display=False)
+glue("quantization_slope_low", quantization_trend[1], display=False)
+glue("quantization_slope_high", quantization_trend[2], display=False)
+glue("quantization_worst", float(quantization_gaps[worst_rung]), display=False)
+glue("quantization_worst_size", sizes[worst_rung], display=False)
+glue("quantization_median", float(np.median(quantization_gaps)), display=False)
+glue("method", method.upper(), display=False)
+glue("bits", bits, display=False)
+
+# %% [markdown]
+# With {glue:text}`method` at {glue:text}`bits:d` bits it {glue:text}`quantization_word`: the exponent is {glue:text}`quantization_slope:+.2f` ({glue:text}`quantization_slope_low:+.2f` to {glue:text}`quantization_slope_high:+.2f`). The median is
+# {glue:text}`quantization_median:.3f` nats; the worst, {glue:text}`quantization_worst:.2f` at {glue:text}`quantization_worst_size`, says more about single matrices with a few large weights than about size ({doc}`03_quantization`).
+#
 # ## Three bounds on the same data
 #
 # The gap is what a bound adds to the training loss. Azuma's inequality sees only the range of the loss; the
@@ -189,6 +307,61 @@ glue("azuma_ratio_least", float((gaps["Azuma"] / gaps["paper"]).min()), display=
 glue("complexity_spread", float(np.ptp([bounds.paper.complexity for bounds in nominal])), display=False)
 
 # %% [markdown]
+# ## Predicting the largest rung
+#
+# A law of scale earns its name by saying something about a model that it has not seen. We set the largest rung aside, fit power laws in $N$ to the others, and let them predict it: the gap of the paper's bound and of ours, and the loss on
+# documents that no model was trained on. Here is what they say, with the interval in which a new rung should fall with 95 % probability.
+
+
+# %%
+quantities = {
+    "paper's gap": gaps["paper"],
+    "our gap": gaps["ours"],
+    "held-out loss": np.array([record.risks.heldout.mean for record in records]),
+}
+laws = {
+    name: resample_noise(fit_power_law, n_params[:-1], values[:-1]) for name, values in quantities.items()
+}
+prediction = pd.DataFrame(
+    {name: law.prediction(float(n_params[-1])) for name, law in laws.items()}, index=["low", "high"]
+).T
+prediction.insert(0, "predicted", {name: float(law.law(n_params[-1])) for name, law in laws.items()})
+print(f"Predictions for {sizes[-1]} from {', '.join(sizes[:-1])}, nats per token:")
+prediction.style.format("{:.3g}")
+
+# %% [markdown]
+# And here is what happened.
+
+# %% mystnb={"figure": {"caption": "Power laws fitted to all rungs but the largest (filled), their predictions for the largest with 95 % intervals (bars), and the outcome (open).", "name": "fig-scale-prediction"}, "image": {"alt": "Three panels, the paper's gap, our gap and held-out loss in nats against parameters: dots with a fitted line, and at the largest size a bar for the prediction interval with an open marker for the outcome."}}
+prediction["outcome"] = [values[-1] for values in quantities.values()]
+prediction["inside"] = prediction["outcome"].between(prediction["low"], prediction["high"])
+fig, axes = plt.subplots(1, len(quantities), figsize=(6.4, 3.2))
+for ax, (name, values), color in zip(axes, quantities.items(), ("C1", "C2", "C0"), strict=True):
+    row = prediction.loc[name]
+    ax.plot(n_params[:-1], values[:-1], "o", color=color)
+    ax.plot(n_params, laws[name].law(n_params), color=color, linewidth=1)
+    ax.plot(n_params[[-1, -1]], row[["low", "high"]], color=color, linewidth=6, alpha=0.3)
+    ax.plot(n_params[-1], row["outcome"], "o", color=color, markerfacecolor="none", markersize=8)
+    ax.set(xscale="log", xlabel="parameters", title=name, ylim=(0, min(row["high"] * 1.1, log_vocab)))
+    ax.set_xticks(n_params[[0, -1]], [sizes[0], sizes[-1]])
+    ax.minorticks_off()
+axes[0].set_ylabel("nats per token")
+plt.show()
+
+# %%
+prediction.style.format("{:.3g}", subset=["predicted", "low", "high", "outcome"])
+
+# %%
+off = (prediction["outcome"] / prediction["predicted"] - 1).abs()
+glue("n_inside", int(prediction["inside"].sum()), display=False)
+glue("n_predicted", len(prediction), display=False)
+glue("off_worst", 100 * float(off.max()), display=False)
+glue("off_worst_name", off.idxmax(), display=False)
+glue("n_fitted", len(records) - 1, display=False)
+
+# %% [markdown]
+# {glue:text}`n_inside:d` of {glue:text}`n_predicted:d` outcomes lie inside. The intervals are as wide as {glue:text}`n_fitted:d` rungs can justify, and the single numbers are off by up to {glue:text}`off_worst:.0f` % ({glue:text}`off_worst_name`).
+#
 # ## The paper's table in closed form
 #
 # For Pythia the authors published loss, bound and Azuma bound of seven sizes. All but the quantization gap follows from three
@@ -228,12 +401,103 @@ glue("published_first", float(table["published"].iloc[0]), display=False)
 glue("published_last", float(table["published"].iloc[-1]), display=False)
 
 # %% [markdown]
+# ## The paper's claims, one by one
+#
+# Each claim with the paper's number, ours with its 95 % interval, and a verdict that follows from the numbers. A claim about a trend *holds* when the whole interval of the exponent lies below zero (below one, for the information content). It
+# does *not hold* when the interval lies above, or when it is narrow enough to exclude the paper's exponent (for the loss variation, the average one from end to end of Pythia). Else it *cannot be told* from these rungs.
+
+
+# %%
+def trend_verdict(fitted, paper_exponent=None, threshold=0.0):
+    """What the interval of an exponent says of the claim that it is below the threshold."""
+    _, low, high, _ = fitted
+    if high < threshold:
+        return "holds"
+    excluded = paper_exponent is not None and not low <= paper_exponent <= high
+    return "does not hold" if low > threshold or excluded else "cannot be told"
+
+
+def overall_exponent(first, last):
+    """Exponent of a power law from the first to the last model of the paper's table."""
+    return float(np.log(last / first) / np.log(columns[-1].n_params / columns[0].n_params))
+
+
+def k_of(record):
+    """Information content in bits (chapter 04)."""
+    log = TrainingLog.read(models.get(record.identity.model_size).find("loss_log.csv"))
+    n, loss = record.identity.n_params, record.risks.train.mean
+    return prequential.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
+
+
+def with_interval(exponent, low, high, *_):
+    return f"N^{exponent:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+information_trend = trend(np.array([k_of(record) for record in records]))
+gap_trend = trend(gaps["paper"])
+information = published.facts("information_content_fit")
+azuma_ratio = gaps["Azuma"] / gaps["paper"]  # (n_models,)
+published_ratio = [column.azuma_gap / column.gap for column in columns]
+claims = [
+    (
+        "the bound falls with scale",
+        f"{columns[0].bound:.2f} to {columns[-1].bound:.2f}, {columns[0].size} to {columns[-1].size}",
+        f"{nominal[0].paper.value:.2f} to {nominal[-1].paper.value:.2f}, {sizes[0]} to {sizes[-1]}",
+        "holds" if (np.diff(series["paper's bound"]) < 0).all() else "does not hold",
+        "mainly through the training loss",
+    ),
+    (
+        "Freedman's gap is smaller than Azuma's",
+        f"Azuma / Freedman {min(published_ratio):.2f} to {max(published_ratio):.2f}",
+        f"{azuma_ratio.min():.2f} to {azuma_ratio.max():.2f}",
+        "holds" if azuma_ratio.min() > 1 else "does not hold",
+        "a smaller vocabulary, a smaller range for Azuma to pay",
+    ),
+    (
+        "the loss variation falls",
+        f"{paper_fit['offset']} + {paper_fit['coefficient']} N^{paper_fit['exponent']}",
+        with_interval(*sigma_trend),
+        trend_verdict(sigma_trend, overall_exponent(*published.fitted_loss_variation(pythia[[0, -1]]))),
+        "it already is where Pythia's is; the paper's range is a thousand times larger",
+    ),
+    (
+        "the quantization gap falls",
+        "falls, at 4 bits",
+        with_interval(*quantization_trend),
+        trend_verdict(quantization_trend),
+        "a few large weights in one matrix outweigh size",
+    ),
+    (
+        "information content is sublinear in N",
+        f"N^{information['exponent']} (± {information['exponent_pm']})",
+        with_interval(*information_trend),
+        trend_verdict(information_trend, information["exponent"], threshold=1.0),
+        "the loss still falls steeply here: each token teaches a larger model more",
+    ),
+    (
+        "the gap falls with scale",
+        f"{columns[0].gap:.2f} to {columns[-1].gap:.2f} at 4 bits; falls if L(h) = K(h)",
+        with_interval(*gap_trend),
+        trend_verdict(gap_trend),
+        "4 bits a parameter and 20 tokens a parameter fix the complexity",
+    ),
+]
+claims = pd.DataFrame(claims, columns=["claim", "paper, Pythia", "here", "verdict", "what to know"])
+claims.style.hide(axis="index").set_properties(**{"text-align": "left", "white-space": "normal"})
+
+# %%
+for word in ("holds", "does not hold", "cannot be told"):
+    glue(f"n_{word.replace(' ', '_')}", int((claims["verdict"] == word).sum()), display=False)
+glue("n_claims", len(claims), display=False)
+
+# %% [markdown]
 # ## What agreed, what did not
 #
 # * **Agreed**: loss and bound fall with size on every step of the ladder, and no bound is vacuous, on models a thousand times smaller than the paper's.
 # * **Agreed**: the published gaps, bound and Azuma, come out of the closed form to within {glue:text}`worst_difference:.3f` nats.
 # * **Agreed**: Freedman beats Azuma, whose gap is at least {glue:text}`azuma_ratio_least:.2f` times the paper's on every rung; our bound cuts the paper's gap further, to
 #   {glue:text}`tight_ratio_worst:.2f` of it or less.
+# * **Claim by claim**: of {glue:text}`n_claims:d`, {glue:text}`n_holds:d` hold on these rungs, {glue:text}`n_does_not_hold:d` do not, and {glue:text}`n_cannot_be_told:d` cannot be told from them.
 # * **To be told apart**: the bound falls mainly because the *loss* falls. At a fixed number of bits the complexity is
 #   constant along the frontier (it varies by {glue:text}`complexity_spread:.4f` over the rungs), so the gap itself moves little: from
 #   {glue:text}`paper_gap_smallest:.2f` to {glue:text}`paper_gap_largest:.2f` nats here, and from {glue:text}`published_first:.2f` to

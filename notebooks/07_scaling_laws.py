@@ -1,0 +1,735 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Laws of scale: Kaplan's findings and Chinchilla's frontier
+#
+# | | |
+# |---|---|
+# | **Paper section** | 2 and 5 (what "compute-optimal" means, and the law behind the information content) |
+# | **Reads** | the records of the ladder's trainings (`make ladder`) |
+# | **Writes** | nothing |
+# | **Runtime** | about a minute |
+#
+# The paper speaks of *compute-optimal* models, and its section 5 rests on a law, $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$. Such laws were found on models a thousand to a million times larger than ours.
+# Do they hold down here? This page puts the findings of {cite:t}`kaplan2020scaling` to the ladder one by one, then finds the frontier in the three ways of {cite:t}`hoffmann2022training`. Each question gets one of three answers, and the
+# numbers decide which: *holds here*, *does not*, or *cannot be told at this scale*. Findings whose trainings are not recorded yet are left out; the others keep their numbers.
+
+# %% tags=["parameters"]
+n_replicates: int = 200  # refits behind each interval
+level: float = 0.95  # of the intervals
+
+# %%
+import math
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from myst_nb import glue
+from scipy import stats
+
+from gengap import frontier, learning_curves, published, runs, scaling
+from gengap.intervals import percentiles, resample_noise, resample_runs
+from gengap.units import plain
+
+plt.style.use("gengap.book")
+KAPLAN = published.facts("kaplan2020")
+CHINCHILLA = published.facts("chinchilla")
+HOLDS, NOT, UNKNOWN = "holds here", "does not", "cannot be told at this scale"
+SCALE = LinearSegmentedColormap.from_list(
+    "scale", ["C0", "C3", "C1"]
+)  # small to large, legible on white and on black
+answers = {}  # finding -> (answer, evidence)
+
+
+def plain_ticks(axis, ticks):
+    """Ticks at these values, in plain units."""
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(plain))
+
+
+def answer(finding, holds, fails, evidence):
+    """Enter a finding's answer, and glue it."""
+    answers[finding] = HOLDS if holds else NOT if fails else UNKNOWN, evidence
+    glue(f"answer_{finding.split()[0]}", answers[finding][0], display=False)
+
+
+# %% [markdown]
+# ## The runs
+#
+# Every rung is trained once for a long time at a constant learning rate; at several lengths a branch leaves this trunk, cools down over its last fifth, and is evaluated on documents that no model has seen. So a few trainings give a grid of
+# losses $L(N, D)$, on the frontier $D = 20 N$ and on both sides of it, and no text is read twice. $N$ counts all parameters unless a sentence says otherwise.
+
+# %%
+records = runs.load_runs()
+table = pd.DataFrame(
+    {
+        "group": run.group,
+        "size": run.size,
+        "length": run.length,
+        "N": run.shape.n_params,
+        "n": run.shape.n_nonembedding,
+        "D": run.n_train_tokens,
+        "C": scaling.FLOPS_PER_PARAM_TOKEN * run.shape.n_params * run.n_train_tokens,
+        "loss": run.heldout.mean,
+        "transfer": run.transfer.mean,
+        "name": run.name,
+    }
+    for run in records
+)
+grid = table[table["group"] == "grid"].reset_index(drop=True)
+sizes = list(dict.fromkeys(grid["size"]))  # by N
+size_n = grid.groupby("size")["N"].first()[sizes]  # N of each size
+colors = dict(zip(sizes, SCALE(np.linspace(0, 1, len(sizes))), strict=True))
+assert len(sizes) >= 3, "`make ladder` trains the grid, smallest models first"
+assert len(grid) >= 8, "`make ladder` trains the grid, shortest runs first"
+grid.pivot(index="length", columns="size", values="loss")[sizes].rename_axis("D / 20N").style.format(
+    "{:.3f}", na_rep="–"
+)
+
+# %%
+seeded = table[(table["group"] == "seed") | ((table["group"] == "grid") & (table["length"] == 1))]
+spreads = [np.log(g["loss"]).var(ddof=1) for _, g in seeded.groupby("size") if len(g) > 1]
+assert spreads, "`make ladder` trains other seeds of the smallest rungs"
+seed_error = math.sqrt(np.mean(spreads))  # standard deviation of log loss from seed to seed
+glue("n_runs", len(records), display=False)
+glue("n_grid", len(grid), display=False)
+glue("n_sizes", len(sizes), display=False)
+glue("smallest", sizes[0], display=False)
+glue("largest", sizes[-1], display=False)
+glue("seed_percent", 100 * seed_error, display=False)
+glue("level", 100 * level, display=False)
+
+# %% [markdown]
+# There are {glue:text}`n_runs:d` trainings, {glue:text}`n_grid:d` of them in the grid, of {glue:text}`n_sizes:d` sizes from {glue:text}`smallest` to {glue:text}`largest` parameters. Another seed changes a held-out loss by {glue:text}`seed_percent:.1f` % (one standard
+# deviation): that is the noise that every law has to be seen through. Intervals are {glue:text}`level:.0f` % unless stated.
+#
+# One law for all of them, fitted as {cite:t}`hoffmann2022training` do, Huber's loss on $\log L$ from a grid of starts:
+
+
+# %%
+def chinchilla_law(law, n_params, n_tokens):
+    """E + A N^-alpha + B D^-beta, nats per token."""
+    return law.E + law.A * n_params**-law.alpha + law.B * n_tokens**-law.beta
+
+
+columns = [grid[name].to_numpy(float) for name in ("N", "D", "loss")]
+law = scaling.fit_chinchilla(*columns)
+np.testing.assert_allclose(chinchilla_law(law, *columns[:2]), law(*columns[:2]))
+resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: draw their errors, not the runs
+chinchilla = resample(
+    scaling.fit_chinchilla,
+    *columns,
+    refit=partial(scaling.fit_chinchilla, start=law),
+    n_replicates=n_replicates,
+)
+law_error = float(np.std(np.log(columns[2] / law(*columns[:2]))))
+fitted = pd.DataFrame({"here": law._asdict()})
+for end in ("low", "high"):
+    fitted[end] = {name: getattr(chinchilla.interval(name, level), end) for name in law._fields}
+for key, name in (("hoffmann2022", "Hoffmann et al."), ("besiroglu2024", "Besiroglu et al.")):
+    fitted[name] = {field: CHINCHILLA[key][field] for field in law._fields}
+glue("law_error", 100 * law_error, display=False)
+glue("misfit", law_error / seed_error, display=False)
+glue("blame", "its form" if law_error > 3 * seed_error else "chance", display=False)
+fitted.style.format("{:.3g}")
+
+# %% mystnb={"figure": {"caption": "Held-out loss of the grid's runs (dots, one colour a size) and the fitted law (lines). The dashed line joins the runs on the frontier, D = 20 N.", "name": "fig-laws-grid"}, "image": {"alt": "Held-out loss in nats per token against training tokens on a logarithmic axis, one falling line for each model size; larger models lie lower."}}
+fig, ax = plt.subplots()
+for size in sizes:
+    mine = grid[grid["size"] == size]
+    tokens = np.geomspace(mine["D"].min(), mine["D"].max(), 40)
+    ax.plot(tokens, law(size_n[size], tokens), color=colors[size], linewidth=1)
+    ax.plot(mine["D"], mine["loss"], "o", color=colors[size], label=size)
+on_frontier = grid[grid["length"] == 1]
+ax.plot(on_frontier["D"], on_frontier["loss"], "--", color="C5", linewidth=1.2)
+ax.set(xscale="log", xlabel="training tokens", ylabel="held-out loss, nats per token")
+plain_ticks(ax.xaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
+fig.legend(loc="outside lower center", ncols=6)
+plt.show()
+
+# %% [markdown]
+# The law misses a run by {glue:text}`law_error:.1f` % (standard deviation), {glue:text}`misfit:.0f` times what another seed changes: what is left over is the fault of {glue:text}`blame`. What its constants are worth is told by their intervals, and the last section comes back to them.
+
+# %% [markdown]
+# ## Finding 2: power laws in N, D and C
+#
+# *Kaplan et al.: with the other two not in the way, the loss is a power law in each, a straight line in logarithms.* We look at straightness first: a parabola through the logarithms, and whether its curvature can be zero.
+
+
+# %%
+def straightness(x, losses):
+    """Exponent of L ~ x^-k with its interval, and that of a parabola at both ends; bent: Student's interval excludes zero."""
+    ensemble = resample_noise(scaling.fit_power_law, x, losses, n_replicates=n_replicates)
+    low, high = ensemble.interval("exponent", level)
+    u = np.log(x) - np.log(x).mean()
+    bend, slope, _ = np.polyfit(u, np.log(losses), 2)
+    half = math.inf  # three points leave no error to see
+    if len(u) > 3:
+        covariance = np.polyfit(u, np.log(losses), 2, cov=True)[1]
+        half = stats.t.ppf((1 + level) / 2, len(u) - 3) * math.sqrt(covariance[0, 0])
+    return {
+        "exponent": ensemble.law.exponent,
+        "low": low,
+        "high": high,
+        "at the start": -slope - 2 * bend * u.min(),
+        "at the end": -slope - 2 * bend * u.max(),
+        "bent": abs(bend) > half,
+    }
+
+
+curves = [
+    frontier.Curve(size_n[size], mine["D"].to_numpy(float), mine["loss"].to_numpy(float))
+    for size in sizes
+    for mine in [grid[grid["size"] == size]]
+    if len(mine) > 1
+]
+common_tokens = min(curve.n_tokens[-1] for curve in curves)
+there = [c for c in curves if c.n_tokens[0] <= common_tokens]
+at_common = np.array([float(c.loss_at(6 * c.n_params * common_tokens)) for c in there])
+longest = max(curves, key=lambda curve: (len(curve.n_tokens) >= 3, curve.n_params))  # large: N not in the way
+lines = {
+    f"L(N) at {plain(common_tokens)} tokens": (
+        np.array([c.n_params for c in there]),
+        at_common,
+        KAPLAN["L_of_N"]["alpha_N"],
+    ),
+    f"L(D) of {plain(longest.n_params)} parameters": (
+        longest.n_tokens,
+        longest.losses,
+        KAPLAN["L_of_D"]["alpha_D"],
+    ),
+    "L(C) on the frontier": (
+        on_frontier["C"].to_numpy(float),
+        on_frontier["loss"].to_numpy(float),
+        KAPLAN["L_of_Cmin"]["alpha_C"],
+    ),
+}
+straight = pd.DataFrame(
+    {
+        name: straightness(x, losses) | {"Kaplan et al.": exponent}
+        for name, (x, losses, exponent) in lines.items()
+        if len(x) >= 3
+    }
+).T
+straight.style.format("{:.3f}", subset=[name for name in straight if name != "bent"])
+
+# %%
+bent = straight["bent"].astype(bool)
+answer(
+    "2 power laws",
+    holds=not bent.any() and (straight["high"] - straight["low"] < straight["exponent"]).all(),
+    fails=bool(bent.any()),
+    evidence="; ".join(
+        f"{name}: {row['exponent']:.3f} ({row['low']:.3f} to {row['high']:.3f}){', bent' if bent[name] else ''}"
+        for name, row in straight.iterrows()
+    ),
+)
+glue("n_bent", int(bent.sum()), display=False)
+glue("n_lines", len(straight), display=False)
+glue("exponent_ratio_least", float((straight["exponent"] / straight["Kaplan et al."]).min()), display=False)
+glue("exponent_ratio_most", float((straight["exponent"] / straight["Kaplan et al."]).max()), display=False)
+
+# %% [markdown]
+# {glue:text}`n_bent:d` of {glue:text}`n_lines:d` lines are bent beyond doubt. The exponents are {glue:text}`exponent_ratio_least:.1f` to {glue:text}`exponent_ratio_most:.1f` times Kaplan's: where a model has just begun to learn, each doubling buys more. A pure power
+# law can only be a piece of the story, since it starts above $\log V$ and ends at zero, and a loss does neither. **Finding 2: {glue:text}`answer_2`.**
+
+# %% [markdown]
+# ## Finding 4: training curves have one shape
+#
+# *Kaplan et al.: training curves follow power laws of much the same constants at every size, so that the beginning of a run tells its end.* We fit $a + c\,t^{-k}$ to the first third of each trunk at constant learning rate and predict
+# its last bin.
+
+# %%
+longest_runs = {
+    size: max((r for r in records if (r.group, r.size) == ("grid", size)), key=lambda r: r.length)
+    for size in sizes
+}
+online, forecasts, firsts, rows = {}, {}, {}, {}
+for size, run in longest_runs.items():
+    log = run.online_log
+    stable = (run.schedule.n_steps - run.schedule.decay_steps) * run.schedule.tokens_per_step  # tokens
+    curve = learning_curves.binned(log.online_nll, log.tokens_per_step)
+    online[size] = curve = curve.between(0, stable)
+    firsts[size] = first = max(5 * run.schedule.warmup_steps * run.schedule.tokens_per_step, stable / 50)
+    forecasts[size] = ensemble = learning_curves.forecast(curve, first, stable / 3, n_replicates)
+    low, high = ensemble.prediction(float(curve.n_tokens[-1]), level=level)
+    k_low, k_high = ensemble.interval("exponent", level)
+    rows[size] = {
+        "k": ensemble.law.exponent,
+        "k low": k_low,
+        "k high": k_high,
+        "predicted": float(ensemble.law(curve.n_tokens[-1])),
+        "low": low,
+        "high": high,
+        "outcome": curve.losses[-1],
+    }
+endings = pd.DataFrame(rows).T
+endings["inside"] = endings["outcome"].between(endings["low"], endings["high"])
+endings.style.format("{:.3f}", subset=list(endings.columns[:-1]))
+
+# %% mystnb={"figure": {"caption": "Online loss of the trunks at constant learning rate (dots: means of batches). Lines: the law fitted to the first third (solid), and its forecast of the rest (dashed).", "name": "fig-laws-forecast"}, "image": {"alt": "Online loss against tokens seen, both axes logarithmic, for every size; dashed forecasts continue the fitted lines and mostly pass through the later dots."}}
+fig, ax = plt.subplots()
+for size in sizes:
+    curve, ensemble = online[size], forecasts[size]
+    end = curve.n_tokens[-1]
+    ax.plot(curve.n_tokens, curve.losses, "o", markersize=2.5, color=colors[size], label=size)
+    fit_part, forecast_part = np.geomspace(firsts[size], end / 3, 30), np.geomspace(end / 3, end, 30)
+    ax.plot(fit_part, ensemble.law(fit_part), color=colors[size], linewidth=1)
+    ax.plot(forecast_part, ensemble.law(forecast_part), "--", color=colors[size], linewidth=1)
+ax.set(xscale="log", yscale="log", xlabel="tokens seen", ylabel="online loss, nats per token")
+plain_ticks(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8])
+plain_ticks(ax.yaxis, [2, 3, 4, 5, 6, 7])
+fig.legend(loc="outside lower center", ncols=6)
+plt.show()
+
+# %%
+n_inside = int(endings["inside"].sum())
+ending_error = float((endings["predicted"] / endings["outcome"] - 1).abs().mean())
+width = float(((endings["high"] - endings["low"]) / endings["outcome"]).mean())
+one_shape = bool(endings["k low"].max() <= endings["k high"].min())
+answer(
+    "4 training curves",
+    holds=n_inside >= stats.binom.ppf(0.05, len(endings), level) and one_shape and width < 0.1,
+    fails=n_inside < stats.binom.ppf(0.05, len(endings), level) or not one_shape,
+    evidence=f"{n_inside} of {len(endings)} ends inside their interval, off by {100 * ending_error:.1f} % on average; exponents {endings['k'].min():.2f} to {endings['k'].max():.2f}",
+)
+glue("n_inside", n_inside, display=False)
+glue("n_curves", len(endings), display=False)
+glue("width_percent", 100 * width, display=False)
+glue("ending_percent", 100 * ending_error, display=False)
+glue("k_least", float(endings["k"].min()), display=False)
+glue("k_most", float(endings["k"].max()), display=False)
+glue("one_shape", "have a value in common" if one_shape else "have no value in common", display=False)
+
+# %% [markdown]
+# {glue:text}`n_inside:d` of {glue:text}`n_curves:d` ends fall inside the interval that the first third gives, and the predicted values are off by {glue:text}`ending_percent:.1f` % on average. The exponents run from {glue:text}`k_least:.2f` to {glue:text}`k_most:.2f`, and their
+# intervals {glue:text}`one_shape`. The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide. **Finding 4: {glue:text}`answer_4`.**
+
+# %% [markdown]
+# ## Finding 5: transfer costs a constant
+#
+# *Kaplan et al.: on text of another kind the loss is higher by an offset that hardly changes, and improves in step.* The other kind is the King James Bible, in the ladder's tokens: English of 1611 for models raised on source code and its documentation.
+
+# %% mystnb={"figure": {"caption": "Loss on another kind of text against held-out loss on the usual one, all runs of the grid; dashed: a constant offset; line: the fitted slope.", "name": "fig-laws-transfer"}, "image": {"alt": "Loss on the King James Bible against held-out loss, one dot for each run, with the fitted line and a dashed line of slope one."}}
+line = stats.linregress(grid["loss"], grid["transfer"])
+half = stats.t.ppf((1 + level) / 2, len(grid) - 2) * line.stderr
+offset = float((grid["transfer"] - grid["loss"]).mean())
+fig, ax = plt.subplots()
+for size in sizes:
+    mine = grid[grid["size"] == size]
+    ax.plot(mine["loss"], mine["transfer"], "o", color=colors[size], label=size)
+ends = np.array([grid["loss"].min(), grid["loss"].max()])
+ax.plot(ends, ends + offset, "--", color="C5", linewidth=1.2)
+ax.plot(ends, line.intercept + line.slope * ends, color="C1", linewidth=1.2)
+ax.set(xlabel="held-out loss, nats per token", ylabel="loss on the other text, nats")
+fig.legend(loc="outside lower center", ncols=6)
+plt.show()
+
+# %%
+answer(
+    "5 transfer",
+    holds=abs(line.slope - 1) + half < 0.1,
+    fails=abs(line.slope - 1) - half > 0.1,
+    evidence=f"slope {line.slope:.2f} ({line.slope - half:.2f} to {line.slope + half:.2f}), offset {offset:.2f} nats on average",
+)
+glue("slope", float(line.slope), display=False)
+glue("slope_low", float(line.slope - half), display=False)
+glue("slope_high", float(line.slope + half), display=False)
+glue("offset_first", float((grid["transfer"] - grid["loss"])[grid["loss"].idxmax()]), display=False)
+glue("offset_last", float((grid["transfer"] - grid["loss"])[grid["loss"].idxmin()]), display=False)
+glue("transfer_r", float(line.rvalue), display=False)
+
+# %% [markdown]
+# The two losses go together (correlation {glue:text}`transfer_r:.3f`), but a constant offset means a slope of one, and the slope is {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`): from the worst run to the best the offset goes from
+# {glue:text}`offset_first:.2f` to {glue:text}`offset_last:.2f` nats. The answer allows the slope a tenth. **Finding 5: {glue:text}`answer_5`.**
+
+# %% [markdown]
+# ## Finding 6: larger models need fewer tokens
+#
+# *Kaplan et al.: larger models reach the same loss with fewer steps and fewer data.* From the online losses: the tokens after which each size first reaches a given loss.
+
+
+# %%
+def tokens_to_reach(curve, loss):
+    """Tokens after which the curve first falls to `loss`, between bins on a line in logarithms; NaN if it never does."""
+    best = np.minimum.accumulate(curve.losses)  # falls, so that it can be inverted
+    if best[-1] > loss:
+        return math.nan
+    return float(np.exp(np.interp(-loss, -best, np.log(curve.n_tokens))))
+
+
+reached = sorted(curve.losses.min() for curve in online.values())
+lowest = reached[max(2, len(reached) - 2)] + 0.05  # all sizes but one get there, three at least
+levels = np.linspace(6.0, lowest, 5)  # nats
+needed = pd.DataFrame(
+    {size: [tokens_to_reach(online[size], loss) for loss in levels] for size in sizes}, index=levels
+)
+rows = {}
+for loss, tokens in needed.iterrows():
+    ok = tokens.notna()
+    ensemble = resample_noise(
+        scaling.fit_power_law,
+        size_n[ok.index[ok]].to_numpy(float),
+        tokens[ok].to_numpy(),
+        n_replicates=n_replicates,
+    )
+    low, high = ensemble.interval("exponent", level)
+    rows[f"{loss:.2f}"] = {"exponent": ensemble.law.exponent, "low": low, "high": high, **tokens.to_dict()}
+efficiency = pd.DataFrame(rows).T.rename_axis("to reach, nats")
+efficiency.style.format("{:,.0f}", na_rep="–").format("{:.2f}", subset=["exponent", "low", "high"])
+
+# %%
+late = efficiency.iloc[-2:]
+answer(
+    "6 sample efficiency",
+    holds=bool((late["low"] > 0).all()),
+    fails=bool((late["high"] < 0).any()),
+    evidence=f"tokens to a loss of {late.index[-1]} nats ~ N^-{late['exponent'].iloc[-1]:.2f} ({late['low'].iloc[-1]:.2f} to {late['high'].iloc[-1]:.2f})",
+)
+glue("first_level", float(levels[0]), display=False)
+glue("efficiency_first", float(efficiency["exponent"].iloc[0]), display=False)
+glue("efficiency_least", float(efficiency["exponent"].min()), display=False)
+glue("efficiency_most", float(efficiency["exponent"].max()), display=False)
+
+# %% [markdown]
+# Tokens to a given loss go as $N^{-k}$ with $k$ from {glue:text}`efficiency_least:.2f` to {glue:text}`efficiency_most:.2f`. On the way to {glue:text}`first_level:.0f` nats ($k = {}$ {glue:text}`efficiency_first:+.2f`) models of all sizes learn the same, how often each token
+# occurs, and the pace is set by learning rate and batch; the finding is about what comes later, so the two lowest levels decide. **Finding 6: {glue:text}`answer_6`.**
+
+# %% [markdown]
+# ## Finding 7: convergence is inefficient
+#
+# *Kaplan et al.: with compute given, the best model is one that stops well before it converges, about a tenth above its final loss.* Along the frontier of the fitted law the derivatives balance, $\alpha A N^{-\alpha} = \beta B D^{-\beta}$, so that the optimal stop lies
+#
+# $$
+# \frac{L(N, D_{opt})}{L(N, \infty)} = \frac{E + (1 + \alpha/\beta)\, A N^{-\alpha}}{E + A N^{-\alpha}}
+# $$ (eq-laws-stop)
+#
+# above the loss that the same model would converge to.
+
+
+# %%
+def stop_ratio(law, n_params):
+    """Equation (laws-stop)."""
+    size = law.A * n_params**-law.alpha
+    return (law.E + (1 + law.alpha / law.beta) * size) / (law.E + size)
+
+
+middle = float(np.median(size_n))
+flops = np.geomspace(1e8, 1e18, 2001)
+best_n, best_d = law.optimum(flops)
+by_search = np.interp(math.log(middle), np.log(best_n), law(best_n, best_d) / law(best_n, np.inf))
+np.testing.assert_allclose(stop_ratio(law, middle), by_search, rtol=1e-3)
+stop_low, stop_high = chinchilla.interval(lambda law: stop_ratio(law, middle), level)
+kaplan_stop = 1 + KAPLAN["L_of_N_S"]["alpha_N"] / KAPLAN["L_of_N_S"]["alpha_S"]
+answer(
+    "7 early stop",
+    holds=stop_low > 1.02,
+    fails=stop_high < 1.02,
+    evidence=f"stop at {stop_ratio(law, middle):.2f} of the converged loss ({stop_low:.2f} to {stop_high:.2f}), Kaplan {kaplan_stop:.2f}",
+)
+glue("stop", 100 * (stop_ratio(law, middle) - 1), display=False)
+glue("stop_low", 100 * (stop_low - 1), display=False)
+glue("stop_high", 100 * (stop_high - 1), display=False)
+glue("kaplan_stop", 100 * (kaplan_stop - 1), display=False)
+glue("middle", plain(middle), display=False)
+
+# %% [markdown]
+# For a model of {glue:text}`middle` parameters the best stop is {glue:text}`stop:.0f` % above convergence ({glue:text}`stop_low:.0f` to {glue:text}`stop_high:.0f`); Kaplan's exponents give {glue:text}`kaplan_stop:.0f` %. **Finding 7: {glue:text}`answer_7`.**
+
+# %% [markdown]
+# ## Finding 8: the critical batch grows as the loss falls
+#
+# *Kaplan et al.: the batch size beyond which larger batches waste data is a power of the loss, $B_{crit} = B_* / L^{1/\alpha_B}$, and does not depend on the size of the model.* It is estimated by the noise scale of the gradient, the ratio of its variance over tokens to
+# its squared length {cite:p}`mccandlish2018empirical`, measured where each run of the grid leaves its trunk.
+
+# %%
+noise = pd.DataFrame(
+    {
+        "size": run.size,
+        "N": run.shape.n_params,
+        "loss": run.online_log.online_nll[max(0, run.noise.step - 50) : run.noise.step].mean(dtype=float),
+        "tokens": run.noise.tokens,
+        "error": run.noise.standard_error,
+    }
+    for run in records
+    if run.group == "grid" and run.noise is not None and run.noise.gradient_square > 0
+)
+batch = resample_noise(scaling.fit_power_law, noise["loss"], noise["tokens"], n_replicates=n_replicates)
+batch_low, batch_high = batch.interval("exponent", level)
+kaplan_batch = 1 / KAPLAN["critical_batch"]["alpha_B"]
+residual = np.log(noise["tokens"] / batch.law(noise["loss"]))
+by_size = stats.linregress(np.log(noise["N"]), residual)
+by_size_half = stats.t.ppf((1 + level) / 2, len(noise) - 2) * by_size.stderr
+
+# %% mystnb={"figure": {"caption": "Gradient noise scale against online loss where the runs of the grid leave their trunks, with standard errors; line: the fitted power law.", "name": "fig-laws-batch"}, "image": {"alt": "Noise scale in tokens against loss in nats per token, both axes logarithmic, one colour for each size; the noise scale grows as the loss falls."}}
+fig, ax = plt.subplots()
+for size in dict.fromkeys(noise["size"]):
+    mine = noise[noise["size"] == size]
+    ax.errorbar(mine["loss"], mine["tokens"], mine["error"], fmt="o", color=colors[size], label=size)
+ends = np.geomspace(noise["loss"].min(), noise["loss"].max(), 20)
+ax.plot(ends, batch.law(ends), color="C1", linewidth=1.2)
+ax.set(xscale="log", yscale="log", xlabel="online loss, nats per token", ylabel="noise scale, tokens")
+ax.invert_xaxis()
+plain_ticks(ax.xaxis, [2, 2.5, 3, 4, 5, 6, 7])
+plain_ticks(ax.yaxis, [1e2, 1e3, 1e4, 1e5, 1e6])
+fig.legend(loc="outside lower center", ncols=6)
+plt.show()
+
+# %%
+answer(
+    "8 critical batch",
+    holds=batch_low > 0 and batch_low <= kaplan_batch <= batch_high,
+    fails=batch_high < kaplan_batch or batch_low > kaplan_batch,
+    evidence=f"L to the power {-batch.law.exponent:+.1f} ({-batch_high:+.1f} to {-batch_low:+.1f}), Kaplan {-kaplan_batch:+.1f}; left over by size N^{by_size.slope:+.2f} (± {by_size_half:.2f})",
+)
+glue("batch", batch.law.exponent, display=False)
+glue("batch_low", batch_low, display=False)
+glue("batch_high", batch_high, display=False)
+glue("kaplan_batch", kaplan_batch, display=False)
+glue("batch_by_size", float(by_size.slope), display=False)
+glue("batch_by_size_half", float(by_size_half), display=False)
+
+# %% [markdown]
+# The noise scale goes as $L^{-k}$ with $k = {}$ {glue:text}`batch:.1f` ({glue:text}`batch_low:.1f` to {glue:text}`batch_high:.1f`), Kaplan's $1/\alpha_B$ is {glue:text}`kaplan_batch:.1f`. What is left over goes as $N$ to the power {glue:text}`batch_by_size:+.2f` $\pm$ {glue:text}`batch_by_size_half:.2f`, zero if
+# size does not matter. **Finding 8: {glue:text}`answer_8`.**
+
+# %% [markdown]
+# ## Finding 9: a contradiction, and where it went
+#
+# *Kaplan et al., section 6.3: the laws cannot all go on.* On their frontier the data grow so slowly that the loss which that much text allows, $L(D)$, must at some point lie above the loss that the compute promises, $L(C)$. From their constants: $B_{crit}$, $L(N, S)$ and the
+# rule that compute is spent best give $N \propto C^{\alpha_C/\alpha_N}$ with $1/\alpha_C = 1/\alpha_S + 1/\alpha_B + 1/\alpha_N$, hence $D \propto C^{1 - \alpha_C/\alpha_N}$.
+
+# %%
+steps_law, alpha_b = KAPLAN["L_of_N_S"], KAPLAN["critical_batch"]["alpha_B"]
+alpha_c = 1 / (1 / steps_law["alpha_S"] + 1 / alpha_b + 1 / steps_law["alpha_N"])
+kaplan_a = alpha_c / steps_law["alpha_N"]  # N ~ C^a
+data_limit = KAPLAN["L_of_D"]["alpha_D"] * (1 - kaplan_a)  # L(D(C)) ~ C^-this
+point = KAPLAN["contradiction_point"]
+promised = (KAPLAN["L_of_Cmin"]["C_c_PF_days"] / point["C_PF_days"]) ** KAPLAN["L_of_Cmin"]["alpha_C"]
+np.testing.assert_allclose(alpha_c, KAPLAN["L_of_Cmin"]["alpha_C"], atol=0.005)
+np.testing.assert_allclose(promised, point["L_nats"], atol=0.05)
+ours_c = law.alpha * law.beta / (law.alpha + law.beta)  # L - E ~ C^-this on the frontier
+ours_limit = law.beta * (1 - law.allocation_exponent)  # B D^-beta on the frontier
+np.testing.assert_allclose(ours_c, ours_limit, rtol=1e-12)
+pd.DataFrame(
+    {
+        "promised by compute, L(C)": {"Kaplan et al.": alpha_c, "fitted law here, L - E": ours_c},
+        "allowed by data, L(D(C))": {"Kaplan et al.": data_limit, "fitted law here, L - E": ours_limit},
+        "N ~ C^a": {"Kaplan et al.": kaplan_a, "fitted law here, L - E": law.allocation_exponent},
+    }
+).style.format("{:.3f}")
+
+# %%
+answer(
+    "9 contradiction",
+    holds=data_limit < alpha_c,
+    fails=data_limit >= alpha_c,
+    evidence=f"in Kaplan's constants: C^-{data_limit:.3f} allowed, C^-{alpha_c:.3f} promised; in a law with both terms it cannot arise",
+)
+glue("alpha_c", -alpha_c, display=False)
+glue("data_limit", -data_limit, display=False)
+glue("kaplan_a", kaplan_a, display=False)
+glue("promised", promised, display=False)
+glue("contradiction_loss", point["L_nats"], display=False)
+
+# %% [markdown]
+# Compute promises a loss that goes as $C$ to the power {glue:text}`alpha_c:+.3f`, data allow {glue:text}`data_limit:+.3f`: the second falls more slowly, and the lines must cross. At the point that Kaplan et al. name, their $L(C)$ is {glue:text}`promised:.2f` nats ({glue:text}`contradiction_loss:.1f` in
+# their text). A law of the form $E + A N^{-\alpha} + B D^{-\beta}$ cannot contradict itself in this way: along its frontier both terms fall as the *same* power, $C^{-\alpha\beta/(\alpha+\beta)}$, and the only surprise left is the floor $E$. What had to give is
+# the allocation: not $N \propto C$ to the power {glue:text}`kaplan_a:.2f`, but about the square root. The contradiction is one of Kaplan's own constants, on which this answer rests: **finding 9: {glue:text}`answer_9`.**
+
+# %% [markdown]
+# ## Chinchilla: three ways to the frontier
+#
+# How should $C = 6 N D$ operations be split? {cite:t}`hoffmann2022training` ask in three ways, and so do we: the **envelope** of the loss curves, the minima of parabolas at **equal compute**, and the **law**, whose optimum is a formula, $N_{opt} \propto C^{\beta/(\alpha+\beta)}$.
+
+# %%
+low_c, high_c = sorted([np.median([c.flops[0] for c in curves]), max(c.flops[-1] for c in curves)])
+budgets = np.geomspace(low_c, high_c, 13)
+approaches = {"envelope": frontier.envelope, "equal compute": frontier.isoflop}
+optima = {name: approach(curves, budgets) for name, approach in approaches.items()}
+rows = {}
+for name, approach in approaches.items():
+    if len(optima[name]) >= 2:
+        interval = frontier.allocation_interval(approach, curves, budgets, seed_error, level, n_replicates)
+        rows[f"here, {name}"] = frontier.allocation(optima[name]), *interval, len(optima[name])
+rows["here, law"] = law.allocation_exponent, *chinchilla.interval("allocation_exponent", level), len(grid)
+for key, name in (("hoffmann2022", "Hoffmann et al., law"), ("besiroglu2024", "Besiroglu et al., law")):
+    alpha, beta = CHINCHILLA[key]["alpha"], CHINCHILLA[key]["beta"]
+    rows[name] = beta / (alpha + beta), math.nan, math.nan, math.nan
+rows["Kaplan et al., constants"] = kaplan_a, math.nan, math.nan, math.nan
+allocation = pd.DataFrame(rows, index=["a of N ~ C^a", "low", "high", "budgets or runs"]).T
+allocation.style.format("{:.2f}", na_rep="").format("{:.0f}", na_rep="", subset=["budgets or runs"])
+
+# %% mystnb={"figure": {"caption": "Loss at equal compute: held-out loss, interpolated along each size's runs, against parameters for several budgets C in floating-point operations. Lines: parabolas; diamonds: their minima.", "name": "fig-laws-isoflop"}, "image": {"alt": "Held-out loss against parameters on a logarithmic axis; for each compute budget a set of dots with a parabola through them, some with a marked minimum; larger budgets lie lower."}}
+fig, ax = plt.subplots()
+shown = budgets[1:-1:2]
+for budget, color in zip(shown, SCALE(np.linspace(0, 1, len(shown))), strict=True):
+    points = [(c.n_params, float(c.loss_at(budget))) for c in curves]
+    points = np.array([p for p in points if math.isfinite(p[1])]).reshape(-1, 2)
+    ax.plot(*points.T, "o", color=color, label=f"{budget / 1e12:.2g}")
+    if len(points) >= 3:
+        parabola = np.polyfit(np.log(points[:, 0]), np.log(points[:, 1]), 2)
+        n = np.geomspace(points[0, 0], points[-1, 0], 40)
+        ax.plot(n, np.exp(np.polyval(parabola, np.log(n))), color=color, linewidth=1)
+ax.plot(
+    *np.array([(o.n_params, o.loss) for o in optima["equal compute"] if o.flops in shown]).reshape(-1, 2).T,
+    "D",
+    color="C1",
+)
+ax.set(xscale="log", xlabel="parameters", ylabel="held-out loss, nats per token")
+ax.set_xticks(size_n, sizes, rotation=45)
+ax.minorticks_off()
+fig.legend(loc="outside lower center", ncols=6, title=r"$C$ in $10^{12}$ operations")
+plt.show()
+
+# %% mystnb={"figure": {"caption": "The fitted law as a landscape: lines of equal loss (nats per token) over parameters and tokens, the runs (dots), the frontier of the law (orange) and 20 tokens a parameter (dashed).", "name": "fig-laws-landscape"}, "image": {"alt": "Contour lines of the fitted loss over parameters and training tokens, both logarithmic; dots mark the runs; an orange line, the compute-optimal frontier, runs near the dashed line of twenty tokens a parameter."}}
+n_axis = np.geomspace(size_n.min() / 1.3, size_n.max() * 1.3, 80)
+d_axis = np.geomspace(grid["D"].min() / 1.3, grid["D"].max() * 1.3, 80)
+fig, ax = plt.subplots()
+lines = ax.contour(
+    n_axis, d_axis, law(*np.meshgrid(n_axis, d_axis)), levels=14, cmap=SCALE.reversed(), linewidths=1
+)
+ax.clabel(lines, fontsize="small", fmt="%.1f")
+ax.scatter(grid["N"], grid["D"], color=[colors[size] for size in grid["size"]], s=26, zorder=3)
+best_n, best_d = law.optimum(np.geomspace(1e9, 1e17, 200))
+inside = (best_n > n_axis[0]) & (best_n < n_axis[-1]) & (best_d > d_axis[0]) & (best_d < d_axis[-1])
+ax.plot(best_n[inside], best_d[inside], color="C1", linewidth=2.5, label="frontier of the law")
+ax.plot(n_axis, 20 * n_axis, "--", color="C5", linewidth=1.4, label="20 tokens a parameter")
+ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="training tokens", ylim=d_axis[[0, -1]])
+ax.set_xticks(size_n, sizes, rotation=45)
+ax.minorticks_off()
+plain_ticks(ax.yaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
+fig.legend(loc="outside lower center", ncols=2)
+plt.show()
+
+
+# %%
+def tokens_per_parameter(law, n_params):
+    """D/N where a model of N parameters is the best at its compute: alpha A N^-alpha = beta B D^-beta."""
+    log_d = (math.log(law.beta * law.B / (law.alpha * law.A)) + law.alpha * math.log(n_params)) / law.beta
+    return math.exp(min(log_d - math.log(n_params), 700.0))
+
+
+ratio = tokens_per_parameter(law, middle)
+np.testing.assert_allclose(law.optimum(6 * ratio * middle**2)[0], middle)
+ratio_low, ratio_high = chinchilla.interval(lambda law: tokens_per_parameter(law, middle), level)
+ours = allocation.filter(like="here", axis=0)
+glue("a_law", law.allocation_exponent, display=False)
+glue("a_law_low", chinchilla.interval("allocation_exponent", level).low, display=False)
+glue("a_law_high", chinchilla.interval("allocation_exponent", level).high, display=False)
+glue("a_least", float(ours["a of N ~ C^a"].min()), display=False)
+glue("a_most", float(ours["a of N ~ C^a"].max()), display=False)
+glue("a_hoffmann", float(allocation.loc["Hoffmann et al., law", "a of N ~ C^a"]), display=False)
+glue("a_besiroglu", float(allocation.loc["Besiroglu et al., law", "a of N ~ C^a"]), display=False)
+glue("ratio", ratio, display=False)
+glue("ratio_low", ratio_low, display=False)
+glue("ratio_high", ratio_high, display=False)
+covered = [
+    name
+    for name in ("Hoffmann", "Besiroglu", "Kaplan")
+    if any(
+        row["low"] <= allocation.filter(like=name, axis=0)["a of N ~ C^a"].iloc[0] <= row["high"]
+        for _, row in ours.filter(like="law", axis=0).iterrows()
+    )
+]
+glue("covered", " and ".join(covered) if covered else "none of them", display=False)
+
+# %% [markdown]
+# The approaches say $a$ from {glue:text}`a_least:.2f` to {glue:text}`a_most:.2f`; the law {glue:text}`a_law:.2f` ({glue:text}`a_law_low:.2f` to {glue:text}`a_law_high:.2f`). Published: {glue:text}`a_hoffmann:.2f` (Hoffmann), {glue:text}`a_besiroglu:.2f` (Besiroglu's refit of the same data), {glue:text}`kaplan_a:.2f` (Kaplan).
+# The law's interval covers: {glue:text}`covered`. At {glue:text}`middle` parameters the best number of tokens a parameter is {glue:text}`ratio:.2g` ({glue:text}`ratio_low:.2g` to {glue:text}`ratio_high:.2g`); the ladder's rule, and the paper's, is 20.
+
+# %% [markdown]
+# ## Kaplan or Chinchilla: a matter of counting
+#
+# {cite:t}`pearce2024reconciling` explain most of the difference between the two exponents: Kaplan counted parameters and compute *without* embeddings, on small models, where embeddings are most of what there is. With $n$ parameters outside the embeddings, $N = n + \omega\, n^{1/3}$ in a family that keeps its
+# proportions. Minimizing the same law at fixed $c = 6 n D$ gives, in place of a constant exponent, one that bends:
+#
+# $$
+# \beta B D^{-\beta} = \alpha A N^{-\alpha}\; \frac{d \log N}{d \log n}, \qquad \frac{d \log N}{d \log n} = \frac{n + \tfrac13\omega\, n^{1/3}}{n + \omega\, n^{1/3}} .
+# $$ (eq-laws-nonembedding)
+#
+# Solved for $D$ and differentiated, the exponent of $n_{opt} \propto c^{a}$ is $a = \beta/(\beta + \alpha e - e')$, with $e$ the second expression and $e'$ its own elasticity: $\beta/(\alpha+\beta)$ where embeddings are few.
+
+
+# %%
+def elasticity(n, omega):
+    """d log N / d log n of equation (laws-nonembedding): 1/3 among embeddings, 1 far above them."""
+    return (n + omega * np.cbrt(n) / 3) / (n + omega * np.cbrt(n))
+
+
+size_nonembedding = grid.groupby("size")["n"].first()[sizes]
+omega = frontier.embedding_constant(size_nonembedding, size_n)
+n_line = np.geomspace(size_nonembedding.min(), 1e11, 60)
+n_tokens, _ = frontier.nonembedding_frontier(law, omega, n_line)
+np.testing.assert_allclose(
+    law.beta * law.B * n_tokens**-law.beta,
+    law.alpha * law.A * (n_line + omega * np.cbrt(n_line)) ** -law.alpha * elasticity(n_line, omega),
+)
+bends = frontier.nonembedding_exponent(law, omega, n_line)
+
+# %% mystnb={"figure": {"caption": "Exponent of the compute-optimal size counted without embeddings, along the frontier of the fitted law. Shaded: the ladder's own sizes. Dashed: the exponent with everything counted.", "name": "fig-laws-counting"}, "image": {"alt": "Local exponent against parameters without embeddings on a logarithmic axis: a curve that is high for small models and falls to the dashed line of the ordinary exponent."}}
+fig, ax = plt.subplots()
+ax.plot(n_line, bends, label="without embeddings")
+ax.axhline(law.allocation_exponent, linestyle="--", color="C1", label="all parameters")
+ax.axhline(kaplan_a, linestyle=":", color="C3", label="Kaplan et al.")
+ax.axvspan(size_nonembedding.min(), size_nonembedding.max(), color="C0", alpha=0.12)
+ax.set(xscale="log", xlabel="parameters without embeddings", ylabel="exponent a")
+plain_ticks(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11])
+fig.legend(loc="outside lower center", ncols=3)
+plt.show()
+
+# %%
+here_n = float(np.median(size_nonembedding))
+bend = float(frontier.nonembedding_exponent(law, omega, here_n))
+bend_low, bend_high = percentiles(
+    chinchilla.spread(lambda law: frontier.nonembedding_exponent(law, omega, here_n)), level
+)
+shift = chinchilla.spread(
+    lambda law: frontier.nonembedding_exponent(law, omega, here_n) - law.allocation_exponent
+)
+shift_low, shift_high = percentiles(shift, level)
+glue("bend", bend, display=False)
+glue("bend_low", bend_low, display=False)
+glue("bend_high", bend_high, display=False)
+glue("shift", bend - law.allocation_exponent, display=False)
+glue("shift_low", shift_low, display=False)
+glue("shift_high", shift_high, display=False)
+glue("here_n", plain(here_n), display=False)
+glue("embedding_percent", 100 * float(1 - (size_nonembedding / size_n).iloc[0]), display=False)
+glue("embedding_percent_last", 100 * float(1 - (size_nonembedding / size_n).iloc[-1]), display=False)
+
+# %% [markdown]
+# On the ladder embeddings are {glue:text}`embedding_percent:.0f` % of the smallest model and {glue:text}`embedding_percent_last:.0f` % of the largest. Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
+# {glue:text}`here_n` parameters outside the embeddings, {glue:text}`shift:+.2f` ({glue:text}`shift_low:+.2f` to {glue:text}`shift_high:+.2f`) from the exponent of all parameters. Nothing about the models has changed but the counting.
+
+# %% [markdown]
+# ## What agreed, what did not
+
+# %%
+summary = pd.DataFrame(answers, index=["answer", "evidence"]).T.rename_axis("finding").reset_index()
+summary.style.hide(axis="index").set_properties(**{"text-align": "left", "white-space": "normal"})
+
+# %%
+for word, name in ((HOLDS, "n_hold"), (NOT, "n_not"), (UNKNOWN, "n_unknown")):
+    glue(name, int((summary["answer"] == word).sum()), display=False)
+glue("n_findings", len(summary), display=False)
+
+# %% [markdown]
+# Of {glue:text}`n_findings:d` findings, {glue:text}`n_hold:d` hold on the ladder, {glue:text}`n_not:d` do not, {glue:text}`n_unknown:d` cannot be told. All of this is said of models from {glue:text}`smallest` to {glue:text}`largest` parameters, on one kind of text with 2048 tokens; branches of one trunk share their past, so that intervals
+# are somewhat too narrow. None of it is evidence about models a thousand times larger, for which the constants of the papers stand.

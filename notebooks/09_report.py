@@ -1,0 +1,221 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Every model, side by side
+#
+# | | |
+# |---|---|
+# | **Paper section** | 4 and the table of the public reviews, for whatever was run |
+# | **Reads** | records: those of the book, or any that are named |
+# | **Writes** | nothing |
+# | **Runtime** | seconds |
+#
+# A record holds everything that is known about one model at one checkpoint under one quantization. This page shows any set of them together: of one family or of several,
+# of one size at many bits, of one model along its training. `make sweep` makes records, `gengap report RECORDS...` makes this page of the ones you name.
+#
+# What is bounded is the token-wise risk on the training contexts, of the quantized and smoothed model, with the probability that its record states (99 % unless
+# it was asked otherwise). Losses and bounds are in nats per token; models with different vocabularies cannot be compared by them, only by their distance from guessing.
+
+# %% tags=["parameters"]
+files: list = []  # paths of records; empty: all published ones and this machine's
+
+# %%
+import math
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from gengap import models
+from gengap.records import load_records, ordered, read
+
+plt.style.use("gengap.book")
+records = ordered(read(Path(file)) for file in files) if files else load_records()
+assert records, "there are no records yet: `make sweep MODELS=ladder-50k` makes one"
+
+
+def name_of(record):
+    """Model size and quantization; the revision too where a family has several."""
+    revision = "" if record.identity.revision == "main" else f" {record.identity.revision}"
+    return f"{record.identity.model_size}{revision} {record.quantization.method}-{record.quantization.bits}"
+
+
+def log_vocab(record):
+    """The loss of guessing tokens uniformly, nats."""
+    return math.log(record.identity.vocab_size)
+
+
+# %% [markdown]
+# ## Losses and bounds
+#
+# *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. A bound above the loss of *guessing* says nothing.
+
+# %%
+columns = {
+    name_of(record): {
+        "parameters": record.identity.n_params,
+        "tokens per parameter": record.identity.n_train_tokens / record.identity.n_params,
+        "loss": record.risks.train.mean,
+        "held-out loss": record.risks.heldout.mean,
+        "quantized": record.risks.quantized.mean,
+        "Azuma": record.bounds["nominal"].azuma.value,
+        "paper": record.bounds["nominal"].paper.value,
+        "ours": record.bounds["nominal"].tight.value,
+        "archive": record.bounds["archive"].tight.value,
+        "guessing": log_vocab(record),
+        "bits per parameter": record.quantization.code_length_bits["archive"] / record.identity.n_params,
+        "gap, ours / paper's": record.bounds["nominal"].tight.gap / record.bounds["nominal"].paper.gap,
+    }
+    for record in records
+}
+table = pd.DataFrame(columns).T
+table.style.format("{:.3f}").format("{:,.0f}", subset=["parameters"]).format(
+    "{:.1f}", subset=["tokens per parameter"]
+)
+
+# %% [markdown]
+# ## The terms
+#
+# The paper's bound taken apart, a bar per record; the marks on it are the other bounds of the same model, and the short line is the loss of guessing.
+
+# %% mystnb={"image": {"alt": "A stacked bar per record with the terms of the paper's bound in nats per token; a triangle marks Azuma's bound, a diamond ours, a dot ours with the archive's code length, and a short line the loss of guessing."}, "figure": {"caption": "The terms of the paper's bound, nominal code length, for every record; marks: Azuma's bound, ours, and ours with the archive's length; the short line is guessing.", "name": "fig-report-terms"}}
+LABELS = {
+    "train_risk": "training loss",
+    "parameters": "parameters",
+    "loss_variation": "loss variation",
+    "smoothing": "smoothing",
+    "quantization_gap": "quantization gap",
+    "sampling": "sampling",
+}
+COLORS = dict(zip(LABELS, ["0.55", "C0", "C1", "C2", "C3", "C5"], strict=True))
+fig, ax = plt.subplots(figsize=(6.4, 1.8 + 0.34 * len(records)))
+for y, record in enumerate(records):
+    nominal, left = record.bounds["nominal"], 0.0
+    for term, width in nominal.paper.terms().items():
+        ax.barh(y, width, 0.7, left, color=COLORS[term], label=LABELS[term] if y == 0 else None)
+        left += width
+    marks = [
+        ("^", "C4", nominal.azuma.value, "Azuma"),
+        ("D", "0.2", nominal.tight.value, "ours"),
+        ("o", "1.0", record.bounds["archive"].tight.value, "ours, archive"),
+    ]
+    for marker, color, value, label in marks:
+        style = {"marker": marker, "color": color, "markeredgecolor": "0.4", "linestyle": "none"}
+        ax.plot(value, y, **style, label=label if y == 0 else None)
+    ax.plot([log_vocab(record)] * 2, [y - 0.45, y + 0.45], color="0.5", linewidth=1.5)
+ax.set_yticks(range(len(records)), [name_of(record) for record in records])
+ax.set(xlabel="nats per token", xlim=(0, None))
+ax.invert_yaxis()
+ax.grid(visible=False, axis="y")
+fig.legend(loc="outside lower center", ncols=3)
+plt.show()
+
+# %% [markdown]
+# ## Against size
+#
+# One record per size: the one with the least bound once everything in its file is counted. A point above 100 % is no better than guessing.
+
+# %% mystnb={"image": {"alt": "Loss, our bound and the paper's bound as shares of the loss of guessing, against the number of parameters on a logarithmic axis, a line per family."}, "figure": {"caption": "Loss and bounds as shares of the loss of guessing, for the best record of each size.", "name": "fig-report-size"}}
+best = {}
+for record in records:
+    key = record.identity.model_size
+    if key not in best or record.bounds["archive"].tight.value < best[key].bounds["archive"].tight.value:
+        best[key] = record
+SERIES = {
+    "paper": ("C1", lambda record: record.bounds["nominal"].paper.value),
+    "ours": ("C2", lambda record: record.bounds["nominal"].tight.value),
+    "ours, archive": ("C4", lambda record: record.bounds["archive"].tight.value),
+    "training loss": ("C0", lambda record: record.risks.train.mean),
+}
+fig, ax = plt.subplots()
+families = sorted({record.identity.family for record in best.values()})
+for family, marker in zip(families, "osD^v<>"[: len(families)], strict=True):
+    shown = sorted(
+        (record for record in best.values() if record.identity.family == family),
+        key=lambda record: record.identity.n_params,
+    )
+    for label, (color, value) in SERIES.items():
+        shares = [100 * value(record) / log_vocab(record) for record in shown]
+        ax.plot(
+            [r.identity.n_params for r in shown],
+            shares,
+            f"{marker}-",
+            color=color,
+            label=f"{family}, {label}",
+        )
+ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
+ax.set(xscale="log", xlabel="parameters", ylabel="% of guessing", ylim=(0, None))
+ax.minorticks_off()
+if len(best) < 8:
+    ax.set_xticks([r.identity.n_params for r in best.values()], [r.identity.size for r in best.values()])
+fig.legend(loc="outside lower center", ncols=2)
+plt.show()
+
+# %% [markdown]
+# ## Along training
+#
+# The code of a model is paid once, over all the tokens that it was trained on: an early checkpoint pays much per token, and a late one little, though its loss falls ever more
+# slowly. Models with records at several revisions are drawn here against the tokens they had seen; 20 tokens per parameter is the compute-optimal amount.
+
+# %% mystnb={"image": {"alt": "Training loss, our bound and the paper's bound in nats per token against the tokens seen per parameter, a group of lines per model; a vertical line at twenty tokens per parameter."}, "figure": {"caption": "Loss and bounds of one model along its training. Vertical line: 20 tokens per parameter; dashed: guessing.", "name": "fig-report-training"}}
+runs = {}
+for record in records:
+    key = record.identity.model_size, record.quantization.method, record.quantization.bits
+    runs.setdefault(key, []).append(record)
+runs = {key: found for key, found in runs.items() if len({r.identity.n_train_tokens for r in found}) > 1}
+if runs:
+    fig, axes = plt.subplots(len(runs), 1, figsize=(6.4, 1 + 2.8 * len(runs)), sharex=True, squeeze=False)
+    for ax, ((model_size, method, bits), found) in zip(axes[:, 0], runs.items(), strict=True):
+        found = sorted(found, key=lambda record: record.identity.n_train_tokens)
+        seen = [record.identity.n_train_tokens / record.identity.n_params for record in found]
+        for label, (color, value) in SERIES.items():
+            ax.plot(
+                seen,
+                [value(record) for record in found],
+                "o-",
+                color=color,
+                label=label if ax is axes[0, 0] else None,
+            )
+        ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="0.5")
+        ax.axvline(models.TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
+        ax.set(xscale="log", yscale="log", ylabel="nats per token", title=f"{model_size} {method}-{bits}")
+        for formatted in (
+            ax.xaxis.set_major_formatter,
+            ax.yaxis.set_major_formatter,
+            ax.yaxis.set_minor_formatter,
+        ):
+            formatted("{x:g}")
+    axes[-1, 0].set_xlabel("tokens seen per parameter")
+    fig.legend(loc="outside lower center", ncols=2)
+    plt.show()
+else:
+    print("No model here has records at several revisions: gengap sweep with several --revision makes them.")
+
+# %% [markdown]
+# ## What agrees, what does not
+#
+# Over all records shown: how often each statement of the paper, or of ours, holds.
+
+# %%
+claims = {
+    "the paper's bound is below guessing": [r.bounds["nominal"].paper.value < log_vocab(r) for r in records],
+    "ours, archive, is below guessing": [r.bounds["archive"].tight.value < log_vocab(r) for r in records],
+    "ours is below the paper's": [r.bounds["nominal"].tight.value < r.bounds["nominal"].paper.value for r in records],
+    "Freedman (paper) is below Azuma": [r.bounds["nominal"].paper.value < r.bounds["nominal"].azuma.value for r in records],
+    "the archive is shorter than nominal": [
+        r.quantization.code_length_bits["archive"] < r.quantization.code_length_bits["nominal"] for r in records
+    ],
+}  # fmt: skip
+pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held in claims.items()}).T.style
