@@ -49,6 +49,15 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(evaluation, "TOKENS_PER_CHUNK", CHUNK_ROWS * (token_rows(1).shape[1] - 1))
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the processes of these tests have it: with another number of threads, sums are taken in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "store"
@@ -156,6 +165,7 @@ def refusal(evaluation_of_a_run):
 
 def evaluate_into(store):
     """What the processes do that are killed."""
+    torch.set_num_threads(1)
     evaluation.TOKENS_PER_CHUNK = CHUNK_ROWS * (token_rows(1).shape[1] - 1)
     model, rows = example()
     token_statistics(model, rows, ALPHAS, store=store)
