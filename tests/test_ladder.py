@@ -16,6 +16,7 @@ from gengap import corpus, data, ladder, models, plan, runs, training, transfer
 from gengap.cli import app
 from gengap.errors import UserError
 from gengap.statistics import token_statistics
+from gengap.training_state import fork_path, step_of_fork
 
 ROOT = Path(__file__).parents[1]
 RUNG = replace(SMALL, family="ladder", size="1k", hidden_size=4)
@@ -152,6 +153,35 @@ def test_invalid_record_is_refused_with_its_place(tmp_path):
     path.write_text('{"schema_version": 1, "group": "grid"}')
     with pytest.raises(UserError, match="is no valid run record: name"):
         runs.read(path)
+
+
+def test_last_waypoint_of_an_unfinished_rung_is_published_and_gone_when_it_is_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))
+    monkeypatch.setattr(training, "WAYPOINTS_FROM", 0)
+    frontier = TINY_PLAN[1]
+    monkeypatch.setattr(ladder, "plan", lambda: [frontier])
+    trunk = RUNG.results_dir() / "trunks" / "0123"
+
+    def reached(*steps):
+        """Waypoints of this machine; what publishing them changes; what is published then."""
+        for step in steps:
+            path = fork_path(trunk, step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"state at {step}")
+        changed = [step_of_fork(path) for path in ladder.publish_waypoints()]
+        return changed, [step_of_fork(p) for p in training.published_trunks(RUNG).glob("0123/*.safetensors")]
+
+    first, second, third = frontier.run.waypoints[:3]
+    assert reached() == ([], [])
+    assert reached(first, first + 1) == ([first], [first])  # what lies between is no waypoint
+    assert reached() == ([], [first])
+    assert reached(second, third) == ([third, first], [third])
+    shutil.rmtree(trunk)
+    assert reached(second) == ([], [third])  # this machine is behind
+    record = runs.record_path(RUNG.size, frontier.name)
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert reached() == ([third], [])
 
 
 def test_published_runs_are_the_plans():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from gengap import models, training
 from gengap.errors import UserError
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, read_heldout_log
+from gengap.training_state import fork_path, fork_steps
 
 ROOT = Path(__file__).parents[1]
 SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same kind
@@ -126,7 +128,7 @@ def test_branches_of_one_trunk_are_the_runs_from_the_beginning(small_rows, tmp_p
     assert_same(result(tmp_path / "published"), result(tmp_path / "branch-1.0"))
     (trunk,) = (tmp_path / "trunks").iterdir()
     forks = [training.Run(SHORT, length).schedule.fork_step for length in lengths]
-    assert training.fork_steps(trunk) == forks
+    assert fork_steps(trunk) == forks
     with pytest.raises(UserError, match="belongs to another run"):
         training.train_run(training.Run(SHORT, 0.5), small_rows, tmp_path / "branch-1.0")
 
@@ -143,6 +145,32 @@ def test_branch_goes_on_from_the_last_fork_and_not_from_the_beginning(small_rows
     other = training.Run(SHORT, 0.1, seed=1)  # another seed grows from a trunk of its own
     training.train_run(other, small_rows, tmp_path / "other", trunks=tmp_path / "trunks")
     assert len(steps) == other.n_steps
+
+
+def test_waypoint_is_a_third_of_a_state_and_going_on_from_it_changes_no_digit(
+    small_rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "WAYPOINTS_FROM", 0)
+    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))  # a project without anything published
+    run, steps = training.Run(SHORT, 0.97), []
+    training.train_run(run, small_rows, tmp_path / "alone")
+    training.train_run(run, small_rows, tmp_path / "whole", trunks=tmp_path / "trunks")
+    assert_same(result(tmp_path / "whole"), result(tmp_path / "alone"))
+    (trunk,) = (tmp_path / "trunks").iterdir()
+    fork = fork_path(trunk, run.schedule.fork_step)
+    assert len(run.waypoints) == 0.8 * training.WAYPOINTS
+    assert fork_steps(trunk) == [*run.waypoints, run.schedule.fork_step]
+
+    # another machine, to which one waypoint was published
+    there = fork_path(training.published_trunks(SHORT) / trunk.name, run.waypoints[9])
+    there.parent.mkdir(parents=True)
+    shutil.copyfile(fork_path(trunk, run.waypoints[9]), there)
+    assert there.stat().st_size < 0.4 * fork.stat().st_size
+    real = training.next_token_nll
+    monkeypatch.setattr(training, "next_token_nll", lambda *args: (steps.append(1), real(*args))[1])
+    training.train_run(run, small_rows, tmp_path / "there", trunks=tmp_path / "new trunks")
+    assert len(steps) == run.n_steps - run.waypoints[9]
+    assert_same(result(tmp_path / "there"), result(tmp_path / "alone"))
 
 
 def test_repeated_text_is_learned_by_heart_and_seen_on_the_way(small_rows, tmp_path):

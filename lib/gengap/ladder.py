@@ -1,6 +1,7 @@
 """Works through the plan: trains a run, measures it, writes its record; goes on where it was stopped."""
 
 import math
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import torch
 from gengap import data, models, noise_scale, numerics, records, runs, training, transfer
 from gengap.errors import UserError
 from gengap.models import LadderSpec
-from gengap.paths import published_results_dir
+from gengap.paths import atomic_path, published_results_dir
 from gengap.plan import FRONTIER, GROUPS, PlannedRun, plan
 from gengap.records import Estimate
 from gengap.statistics import token_statistics
+from gengap.training import published_trunks
 from gengap.training_log import read_heldout_log
-from gengap.training_state import fork_path, fork_weights
+from gengap.training_state import fork_path, fork_weights, step_of_fork
 
 N_WINDOWS = 500  # of each loss at the end of a run
 N_CHECK_WINDOWS = 100  # of each held-out loss on the way
@@ -141,6 +143,33 @@ def _noise(run: training.Run, rows: data.TokenRows, trunks: Path) -> runs.Noise 
         model, rows[-N_NOISE_ROWS:]
     )  # the last rows of the corpus: no rung comes so far
     return runs.Noise(step=step, **found._asdict())
+
+
+def publish_waypoints() -> list[Path]:
+    """Bring the last waypoint of each unfinished rung into `results/`, so that another machine can go on; the files that changed.
+
+    Earlier ones are removed, and the last too once the rung's own run has its record.
+    """
+    changed = []
+    for planned in plan():
+        spec, steps = planned.run.spec, planned.run.waypoints
+        if planned.name != FRONTIER or not steps:
+            continue
+        there = sorted(published_trunks(spec).glob("*/*.safetensors"))
+        here = [
+            path for path in spec.results_dir().glob("trunks/*/*.safetensors") if step_of_fork(path) in steps
+        ]
+        last = None if is_done(planned) else max([*there, *here], key=step_of_fork, default=None)
+        if last in here:
+            target = published_trunks(spec) / last.parent.name / last.name
+            with atomic_path(target) as part:
+                shutil.copyfile(last, part)
+            changed.append(target)
+        for old in there:
+            if old != last:
+                old.unlink()
+                changed.append(old)
+    return changed
 
 
 def change_from_published(record: runs.TrainingRun) -> float | None:

@@ -25,10 +25,10 @@ from gengap.data import TokenRows
 from gengap.errors import UserError
 from gengap.models import LadderSpec
 from gengap.numerics import n_threads
-from gengap.paths import atomic_path
+from gengap.paths import atomic_path, published_results_dir
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, write_heldout_log
-from gengap.training_state import TrainingState, fork_path, fork_steps, refuse_other_run
+from gengap.training_state import TrainingState, fork_path, last_start, refuse_other_run
 
 WARMUP_SHARE = 0.02  # of the steps: linear warmup
 DECAY_SHARE = 0.2  # of the steps: linear decay to zero at the end (warmup-stable-decay)
@@ -36,6 +36,8 @@ BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1  # of matrices; none on norms and biases
 GRADIENT_CLIP = 1.0
 SAVE_EVERY_S = 10.0
+WAYPOINTS_FROM = 2_000_000  # parameters: an hour of two cores and more
+WAYPOINTS = 20  # in a compute-optimal run, evenly spaced (see `gengap.training_state`)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ class Run:
         """Different rows of training data."""
         return self.n_unique_steps * self.spec.batch_rows
 
+    @property
+    def waypoints(self) -> range:
+        """Steps of its trunk before which its state is rounded; empty for the smaller rungs."""
+        every = self.spec.n_steps // WAYPOINTS
+        end = self.schedule.fork_step + 1 if self.spec.n_params >= WAYPOINTS_FROM else 0
+        return range(every, end, every)
+
     @cached_property
     def computed_in(self) -> numerics.Precision:
         return self.precision or numerics.precision(self.spec)
@@ -112,6 +121,8 @@ class Run:
             more = more | {"unique_share": self.unique_share}
         if self.computed_in != "float32":
             more = more | {"precision": self.computed_in}
+        if self.spec.n_params >= WAYPOINTS_FROM:
+            more = more | {"waypoints": WAYPOINTS}
         return hashlib.sha256(json.dumps([*facts, more] if more else facts).encode()).hexdigest()
 
 
@@ -160,6 +171,8 @@ def train_run(
 ) -> TrainingLog:
     """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return at once if finished.
 
+    Forks and waypoints that were published for the rung count as if they lay in `trunks`.
+
     Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases), `out_dir/heldout_log.csv` if there are `checks`,
     last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate begins to fall. Raises `UserError` if there are too few
     rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or settings).
@@ -182,14 +195,18 @@ def train_run(
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
     if path.exists():
         state.load(path, key)
-    elif trunk and (forks := [step for step in fork_steps(trunk) if step <= schedule.fork_step]):
-        state.load(fork_path(trunk, forks[-1]), trunk.name)
+    elif trunk and (
+        start := last_start([trunk, published_trunks(run.spec) / trunk.name], schedule.fork_step)
+    ):
+        state.load(start, trunk.name)
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
 
     with progress.bar(total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step) as bar:
         for step in range(state.step, run.n_steps):
-            if trunk and step == schedule.fork_step and not fork_path(trunk, step).exists():
-                state.save(fork_path(trunk, step), trunk.name)
+            if rounded := step in run.waypoints:
+                state.round_off()
+            if trunk and (rounded or step == schedule.fork_step) and not fork_path(trunk, step).exists():
+                state.save(fork_path(trunk, step), trunk.name, rounded)
             batch = batches[step % run.n_unique_steps]
             state.losses[step] = loss = take_step(model, state.optimizer, batch, step, run)
             if step in checks.steps:
@@ -207,6 +224,11 @@ def train_run(
     log.write(out_dir / "loss_log.csv")
     path.unlink(missing_ok=True)
     return log
+
+
+def published_trunks(spec: LadderSpec) -> Path:
+    """Where waypoints of a rung's unfinished runs are published, for other machines to go on from."""
+    return published_results_dir() / spec.family / spec.size / "trunk"
 
 
 def prepared_model(run: Run) -> GPTNeoXForCausalLM:

@@ -1,7 +1,11 @@
-"""Everything that a resumed run needs, as named tensors in one safetensors file; and the forks of a trunk.
+"""Everything that a resumed run needs, as named tensors in one safetensors file; the forks and waypoints of a trunk.
 
 Runs of one rung that differ in length alone begin alike: warmup, then a constant rate, until the shortest begins to cool down.
 The state at that point is kept, and the next longer run goes on from there: one trunk carries all branches.
+
+A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So its trunk passes
+waypoints, steps at which *every* run rounds its state to a third of the size and goes on from the rounded one. A waypoint is
+all of a run that another machine needs, and stopping there changes no digit.
 """
 
 import time
@@ -43,16 +47,34 @@ class TrainingState:
         """Wall clock of this run, of earlier processes and of the trunk it grew from."""
         return self._seconds + time.monotonic() - self._started
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+    def _tensors(self, rounded: bool) -> dict[str, torch.Tensor]:
+        """By name; of a rounded state in as many bits as it needs."""
+        tensors = {"losses": self.losses, "checks": self.checks}
         for name, p in self.model.named_parameters():
-            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[p].items()}
-        return tensors | {"losses": self.losses, "checks": self.checks}
+            tensors[f"model.{name}"] = p.detach().half() if rounded else p.detach()
+            for key, value in self.optimizer.state[p].items():
+                if rounded and key == "exp_avg":
+                    continue
+                compact = rounded and key == "exp_avg_sq"
+                tensors[f"optimizer.{name}.{key}"] = value.bfloat16() if compact else value
+        return tensors
 
-    def save(self, path: Path, key: str) -> None:
-        """Write the state, atomically; `key` says whose it is."""
+    @torch.no_grad()
+    def round_off(self) -> None:
+        """Weights to float16, second moments to bfloat16, first moments to zero; a second time changes nothing.
+
+        Losing the first moments slows the next ten steps or so, which is all that a mean over ten steps remembers.
+        """
+        for p in self.model.parameters():
+            moments = self.optimizer.state[p]
+            p.copy_(p.half())
+            moments["exp_avg_sq"].copy_(moments["exp_avg_sq"].bfloat16())
+            moments["exp_avg"].zero_()
+
+    def save(self, path: Path, key: str, rounded: bool = False) -> None:
+        """Write the state, atomically; `key` says whose it is, `rounded` that `round_off` has just been called."""
         with atomic_path(path) as part:
-            save_file(self._tensors(), part, metadata={"key": key, "seconds": repr(self.seconds)})
+            save_file(self._tensors(rounded), part, metadata={"key": key, "seconds": repr(self.seconds)})
         self.saved = time.monotonic()
 
     def load(self, path: Path, key: str) -> None:
@@ -69,11 +91,14 @@ class TrainingState:
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
                 prefix = f"optimizer.{name}."
-                self.optimizer.state[p] = {
-                    key.removeprefix(prefix): value
+                moments = {
+                    key.removeprefix(prefix): value.float()
                     for key, value in tensors.items()
                     if key.startswith(prefix)
                 }
+                if "exp_avg_sq" in moments:  # before the first step there are none
+                    moments.setdefault("exp_avg", torch.zeros_like(p))
+                self.optimizer.state[p] = moments
         n_done = int(torch.isfinite(tensors["losses"]).sum())
         self.losses[:n_done] = tensors["losses"][:n_done]
         if len(self.checks):
@@ -83,13 +108,18 @@ class TrainingState:
 
 
 def fork_path(trunk: Path, step: int) -> Path:
-    """Where a trunk keeps its state at the beginning of `step`."""
+    """Where a trunk keeps its state at the beginning of `step`, whole or as a waypoint."""
     return trunk / f"step-{step:07d}.safetensors"
+
+
+def step_of_fork(path: Path) -> int:
+    """The step of `fork_path`."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def fork_steps(trunk: Path) -> list[int]:
     """Steps at which a trunk can be taken up again, in order."""
-    return sorted(int(path.stem.removeprefix("step-")) for path in trunk.glob("step-*.safetensors"))
+    return sorted(map(step_of_fork, trunk.glob("step-*.safetensors")))
 
 
 def fork_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -97,3 +127,11 @@ def fork_weights(path: Path) -> dict[str, torch.Tensor]:
     with safe_open(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118 (no mapping)
         return {name.removeprefix("model."): file.get_tensor(name) for name in names}
+
+
+def last_start(trunks: list[Path], until: int) -> Path | None:
+    """The latest state, no later than at the beginning of step `until`, from which a run of this trunk can go on."""
+    found = [
+        (step, fork_path(trunk, step)) for trunk in trunks for step in fork_steps(trunk) if step <= until
+    ]
+    return max(found, key=lambda start: start[0])[1] if found else None

@@ -23,7 +23,10 @@ def ladder(
     anew: Annotated[bool, typer.Option(help="Train here what is published already, and compare.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Only say what there is to do.")] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Only copy this machine's records into results/.")
+        bool,
+        typer.Option(
+            "--publish", help="Only copy this machine's records, and how far large rungs are, into results/."
+        ),
     ] = False,
 ) -> None:
     """Train the runs of the plan, cheapest first, each with its record (resumes where it was stopped)."""
@@ -31,8 +34,8 @@ def ladder(
     from gengap import runs
 
     if publish:
-        for path in runs.publish():
-            print(f"{path} ({path.stat().st_size:,} bytes)")
+        for path in [*runs.publish(), *room.publish_waypoints()]:
+            print(f"{path} ({path.stat().st_size:,} bytes)" if path.exists() else f"{path} (removed)")
         return
     planned = room.selected(group or (), size or (), max_flops)
     pending = [p for p in planned if not room.is_done(p, anew)]
