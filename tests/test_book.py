@@ -146,6 +146,25 @@ def test_staging_sets_facts_and_labels_but_leaves_tables_alone(project):
     assert ":::{prf:lemma} Without a label\n:label: 01_page-block-1\n" in text
 
 
+@pytest.mark.parametrize(
+    ("code", "figure", "tags"),
+    [
+        ("glue('a', 1, display=False)", False, ["remove-cell"]),
+        ("for k, v in values.items():\n    glue(k, v)", False, ["remove-cell"]),
+        ("a = 1\nglue('a', a)", False, []),
+        ("print(1 + 1)", False, []),
+        ("", False, []),
+        ("%pip install x", False, []),
+        ("plt.show()", True, ["hide-input"]),
+    ],
+)
+def test_code_that_only_names_numbers_is_left_out_and_that_of_figures_folded(code, figure, tags):
+    cell = nbformat.v4.new_code_cell(code, metadata={"mystnb": {"figure": {"name": "fig"}}} if figure else {})
+    for _ in range(2):
+        pages._fold(cell)
+        assert cell.metadata.get("tags", []) == tags
+
+
 def test_staging_touches_only_what_changed_and_drops_what_is_gone(project):
     stage_dir = site.stage()
     stray = write(stage_dir / "book" / "stray.md", "# Stray\n")

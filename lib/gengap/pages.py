@@ -5,6 +5,7 @@ What can make a page silently wrong is an error here: a cell that did not run, a
 warning, a page without outputs.
 """
 
+import ast
 import itertools
 import re
 from pathlib import Path
@@ -72,12 +73,42 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         cell.id, cell.metadata = "injected-parameters", {"tags": ["injected-parameters"]}
         place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
         pair.cells.insert(place + 1, cell)
+    for cell in ours:
+        _fold(cell)
     _label_blocks(pair, pair_path.stem)
     _set_page_facts(pair)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
     return pair
+
+
+def _fold(cell: Any) -> None:
+    """Leave to the reader the code that is worth reading: what draws a figure is folded, what only names numbers is left out."""
+    if _only_names_numbers(cell.source):
+        tag = "remove-cell"
+    elif "figure" in cell.metadata.get("mystnb", {}):
+        tag = "hide-input"
+    else:
+        return
+    if tag not in _tags(cell):
+        cell.metadata["tags"] = [*_tags(cell), tag]
+
+
+def _only_names_numbers(source: str) -> bool:
+    """Whether the code does nothing but glue values, in loops or not."""
+
+    def glues(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.For):
+            return all(map(glues, statement.body))
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "glue"
+
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # a command of IPython
+        return False
+    return bool(statements) and all(map(glues, statements))
 
 
 _NUMPY_SCALAR = re.compile(r"^np\.\w+\((.*)\)$")
