@@ -173,6 +173,15 @@ def test_waypoint_is_a_third_of_a_state_and_going_on_from_it_changes_no_digit(
     assert_same(result(tmp_path / "there"), result(tmp_path / "alone"))
 
 
+def test_only_large_rungs_have_waypoints_however_short_the_run(monkeypatch):
+    assert not training.Run(SHORT).waypoints
+    assert training.Run(models.get("ladder-3m")).waypoints
+    monkeypatch.setattr(training, "WAYPOINTS_FROM", 0)
+    few = replace(SHORT, batch_rows=SMALL.batch_rows * 20)  # fewer steps than waypoints
+    assert few.n_steps < training.WAYPOINTS
+    assert list(training.Run(few).waypoints) == list(range(1, training.Run(few).schedule.fork_step + 1))
+
+
 def test_repeated_text_is_learned_by_heart_and_seen_on_the_way(small_rows, tmp_path):
     run = training.Run(SHORT, unique_share=1 / 16)
     checks = training.Checks(small_rows[-20:], (0, run.n_steps // 2, run.n_steps - 1))

@@ -98,7 +98,7 @@ class Run:
     @property
     def waypoints(self) -> range:
         """Steps of its trunk before which its state is rounded; empty for the smaller rungs."""
-        every = self.spec.n_steps // WAYPOINTS
+        every = max(1, self.spec.n_steps // WAYPOINTS)
         end = self.schedule.fork_step + 1 if self.spec.n_params >= WAYPOINTS_FROM else 0
         return range(every, end, every)
 
