@@ -95,7 +95,11 @@ def compare(model_size: str, bits: int) -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["ladder-50k", "ladder-400k", "ladder-4.5m"])
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["ladder-50k", "ladder-400k", "ladder-800k", "ladder-1.5m", "ladder-4.5m"],
+    )
     parser.add_argument("--bits", type=int, default=3)
     arguments = parser.parse_args()
     results = [compare(size, arguments.bits) for size in arguments.sizes]

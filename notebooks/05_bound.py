@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -255,7 +257,7 @@ np.testing.assert_allclose(nominal.value, by_hand, rtol=1e-6)  # the library's b
 
 # %%
 tilt_grid = tilts.TiltGrid()
-few_windows, evaluated = drawn[: min(16, n_pilot_windows)], {}
+few_windows, evaluated = drawn[: min(16, n_pilot_windows, max(1, 8192 // spec.seq_len))], {}
 
 
 def on_pilot(tilt):
