@@ -59,11 +59,6 @@ def checkpoint(wildcards):
     return published if Path(published).exists() and not trained_here else here
 
 
-def training_threads(wildcards):
-    from gengap import training  # only when a rung is to be trained: it takes seconds
-    return training.n_threads(models.get(f"{wildcards.family}-{wildcards.size}"))
-
-
 def other_records(wildcards):
     """A digest of all records but the book's own, for the pages that show them all: a new one makes the page run again."""
     code = Path(f"notebooks/{wildcards.page}.py").read_text()
@@ -106,7 +101,6 @@ rule train:
     input: "build/corpus/manifest.json",
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
-    threads: training_threads
     resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=24 * 60,
     shell: "{GENGAP} train {wildcards.family}-{wildcards.size}"
 

@@ -89,7 +89,7 @@ def gengap_step(spec):
 def measure(loop: str, model_size: str, seconds: float) -> dict:
     """Tokens a second of one loop in this process."""
     spec = models.get(model_size)
-    torch.set_num_threads(numerics.n_threads(spec))
+    torch.set_num_threads(numerics.N_THREADS)
     torch.manual_seed(0)
     step = {"nanogpt": nanogpt_step, "gengap": gengap_step}[loop](spec)
     for number in range(WARMUP_STEPS):
@@ -123,7 +123,7 @@ def main() -> None:
                 command += ["--seconds", str(options.seconds)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs[loop].append(json.loads(done.stdout))
-        entry = {"n_params": models.get(size).n_params, "n_threads": numerics.n_threads(models.get(size))}
+        entry = {"n_params": models.get(size).n_params, "n_threads": numerics.N_THREADS}
         for clock in ("wall", "cpu"):
             rates = {loop: [run[clock] for run in runs[loop]] for loop in LOOPS}
             ratios = [ours / peer for peer, ours in zip(*rates.values(), strict=True)]

@@ -79,5 +79,3 @@ def test_choice_goes_by_size():
     }
     assert kinds["400k"] == "float32"  # published: their digits stay
     assert kinds["800k"] == kinds["4.5m"] == "bfloat16"
-    assert numerics.n_threads(models.get("ladder-400k")) == 1
-    assert numerics.n_threads(models.get("ladder-4.5m")) == 2

@@ -66,7 +66,7 @@ def carry_out(planned: PlannedRun) -> runs.TrainingRun:
     trunks = run.spec.results_dir() / "trunks" if planned.on_trunk else None
     checks = _checks(run, heldout.rows) if planned.checked_on_the_way else None
     log = training.train_run(run, rows, out, trunks, checks)
-    torch.set_num_threads(numerics.n_threads(run.spec))  # training may have had nothing to do
+    torch.set_num_threads(numerics.N_THREADS)  # training may have had nothing to do
     model = models.load_folder(out / "checkpoint")
     curve = read_heldout_log(out / "heldout_log.csv") if checks else ((), ())
     record = runs.TrainingRun(

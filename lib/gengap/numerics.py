@@ -15,9 +15,7 @@ from gengap.models import ModelSpec
 
 Precision = Literal["float32", "bfloat16"]
 BFLOAT16_FROM = 500_000  # parameters: below, conversions cost more than the faster products save
-TWO_THREADS_FROM = (
-    2_000_000  # parameters: below, two runs side by side use two cores better than one run on both
-)
+N_THREADS = 1  # of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one
 CAUSAL_ATTENTION = "gengap_causal"  # the name of `CausalAttention` in a transformers configuration
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
@@ -26,11 +24,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
 def precision(spec: ModelSpec) -> Precision:
     """What `spec` is trained in."""
     return "float32" if spec.n_params < BFLOAT16_FROM else "bfloat16"
-
-
-def n_threads(spec: ModelSpec) -> int:
-    """Fixed by size and not by machine, so that sums are taken in the same order everywhere."""
-    return 1 if spec.n_params < TWO_THREADS_FROM else 2
 
 
 def keep_freed_memory() -> None:

@@ -24,7 +24,6 @@ from gengap import numerics, progress
 from gengap.data import TokenRows
 from gengap.errors import UserError
 from gengap.models import LadderSpec
-from gengap.numerics import n_threads
 from gengap.paths import atomic_path, published_results_dir
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, write_heldout_log
@@ -36,7 +35,7 @@ BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1  # of matrices; none on norms and biases
 GRADIENT_CLIP = 1.0
 SAVE_EVERY_S = 10.0
-WAYPOINTS_FROM = 2_000_000  # parameters: an hour of two cores and more
+WAYPOINTS_FROM = 2_000_000  # parameters: more than an hour of one core
 WAYPOINTS = 20  # in a compute-optimal run, evenly spaced (see `gengap.training_state`)
 
 
@@ -187,7 +186,7 @@ def train_run(
             f"{run.spec.model_size}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run"
         )
     numerics.keep_freed_memory()
-    torch.set_num_threads(n_threads(run.spec))
+    torch.set_num_threads(numerics.N_THREADS)
     schedule, checks = run.schedule, checks or Checks(rows[:0], ())
     model = prepared_model(run)
     state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps))
