@@ -147,21 +147,23 @@ def test_staging_sets_facts_and_labels_but_leaves_tables_alone(project):
 
 
 @pytest.mark.parametrize(
-    ("code", "figure", "tags"),
+    ("code", "figure", "shown", "tags"),
     [
-        ("glue('a', 1, display=False)", False, ["remove-cell"]),
-        ("for k, v in values.items():\n    glue(k, v)", False, ["remove-cell"]),
-        ("a = 1\nglue('a', a)", False, []),
-        ("print(1 + 1)", False, []),
-        ("", False, []),
-        ("%pip install x", False, []),
-        ("plt.show()", True, ["hide-input"]),
+        ("glue('a', 1, display=False)", False, None, ["remove-cell"]),
+        ("for k, v in values.items():\n    glue(k, v)", False, None, ["remove-cell"]),
+        ("a = 1\nglue('a', a)\nglue(\n    'b',\n    2,\n)\nassert a", False, "a = 1\nassert a", []),
+        ("for k in found:\n    total += k\n    glue(k, total)", False, None, []),
+        ("print(1 + 1)", False, None, []),
+        ("", False, None, []),
+        ("%pip install x", False, None, []),
+        ("plt.show()\nglue('a', 1)", True, None, ["hide-input"]),
     ],
 )
-def test_code_that_only_names_numbers_is_left_out_and_that_of_figures_folded(code, figure, tags):
+def test_code_that_names_numbers_is_left_out_and_that_of_figures_folded(code, figure, shown, tags):
     cell = nbformat.v4.new_code_cell(code, metadata={"mystnb": {"figure": {"name": "fig"}}} if figure else {})
     for _ in range(2):
         pages._fold(cell)
+        assert cell.source == (code if shown is None else shown)
         assert cell.metadata.get("tags", []) == tags
 
 

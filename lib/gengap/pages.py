@@ -84,19 +84,21 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
 
 
 def _fold(cell: Any) -> None:
-    """Leave to the reader the code that is worth reading: what draws a figure is folded, what only names numbers is left out."""
-    if _only_names_numbers(cell.source):
+    """Leave to the reader the code that is worth reading: what draws a figure is folded, what names numbers is left out."""
+    shown = _without_naming(cell.source)
+    if not shown and cell.source.strip():
         tag = "remove-cell"
     elif "figure" in cell.metadata.get("mystnb", {}):
         tag = "hide-input"
     else:
+        cell.source = shown
         return
     if tag not in _tags(cell):
         cell.metadata["tags"] = [*_tags(cell), tag]
 
 
-def _only_names_numbers(source: str) -> bool:
-    """Whether the code does nothing but glue values, in loops or not."""
+def _without_naming(source: str) -> str:
+    """The code without the statements that glue values and do nothing else, in loops or not."""
 
     def glues(statement: ast.stmt) -> bool:
         if isinstance(statement, ast.For):
@@ -107,8 +109,13 @@ def _only_names_numbers(source: str) -> bool:
     try:
         statements = ast.parse(source).body
     except SyntaxError:  # a command of IPython
-        return False
-    return bool(statements) and all(map(glues, statements))
+        return source
+    lines = source.split("\n")
+    for statement in filter(glues, statements):
+        lines[statement.lineno - 1 : statement.end_lineno] = [None] * (
+            statement.end_lineno - statement.lineno + 1
+        )
+    return "\n".join(line for line in lines if line is not None).strip("\n")
 
 
 _NUMPY_SCALAR = re.compile(r"^np\.\w+\((.*)\)$")
