@@ -37,11 +37,15 @@ def test_folder_server_and_cache_give_the_same_record_and_a_sweep_its_report(siz
     (late, early), few = RUNS[size]
     settings = ["--method", "rtn", *(word for name, n in few.items() for word in (f"--{name}", str(n)))]
     rows = scratch.save_rows(tmp_path / "rows", late)
-    checkpoints = {"GENGAP_PYTHIA": str(scratch.save_pythia(tmp_path / "models", (late, early)))}
+    environment = {
+        "GENGAP_PYTHIA": str(scratch.save_pythia(tmp_path / "models", (late, early))),
+        "OMP_NUM_THREADS": "1",  # the same sums everywhere, and on a busy machine no waiting for threads
+    }
     swept, run = (scratch.register(scratch.make_root(tmp_path / name), late) for name in ("swept", "run"))
 
     revisions = ["--revision", early.revision, "--revision", late.revision]
-    done = scratch.gengap(swept, "sweep", size, *revisions, *settings, **checkpoints, GENGAP_PILE=str(rows))
+    words = ["sweep", size, *revisions, *settings, "--threads", "1"]
+    done = scratch.gengap(swept, *words, **environment, GENGAP_PILE=str(rows))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
         len(re.findall(rf"^{size}/step\d+-rtn-4bit: loss \d+\.\d+, bound \d", done.stdout, re.MULTILINE)) >= 2
@@ -51,7 +55,7 @@ def test_folder_server_and_cache_give_the_same_record_and_a_sweep_its_report(siz
     with serving(rows) as server:
         for _ in ("server", "cache"):
             words = ["run", size, "--revision", late.revision, *settings]
-            done = scratch.gengap(run, *words, **checkpoints, GENGAP_PILE=server.url)
+            done = scratch.gengap(run, *words, **environment, GENGAP_PILE=server.url)
             assert done.returncode == 0, done.stdout + done.stderr
             assert record_of(run, late)[1] == expected
             fetched, server.requests = server.ranges_served(), type(server.requests)()
