@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -381,8 +383,14 @@ retrained.rename(columns={"gap": "loss less the checkpoint's", "archive": "bits/
 # Fewer bits shrink the complexity and raise the loss. The optimum depends on the bound: it is where a bit more costs as much as it saves.
 
 # %% mystnb={"figure": {"caption": "Gap of our bound over the training loss against the length of the file, for every rung and method. Dashed: the paper's bound with GPTQ at nominal 4 bits.", "name": "fig-bound-against-bits"}, "image": {"alt": "One panel per rung: gap of our bound against archive bits per parameter for GPTQ, entropy-coded steps and the retrained model; curves have their minimum near three bits, and the retrained model lies lowest, far below the paper's gap."}}
-fig, axes = plt.subplots(1, len(found), sharey=True, figsize=(max(3.8, 2.2 * len(found)), 3.4), squeeze=False)
-for ax, survey in zip(axes[0], found, strict=True):
+n_columns = min(4, len(found))
+n_lines = -(-len(found) // n_columns)
+fig, axes = plt.subplots(
+    n_lines, n_columns, sharey=True, figsize=(max(3.8, 2.2 * n_columns), 0.9 + 2.5 * n_lines), squeeze=False
+)
+for ax in axes.flat[len(found) :]:
+    ax.remove()
+for ax, survey in zip(axes.flat, found, strict=False):
     for method, style in zip(METHODS, ("o-C0", "s-C1", "^-C2", "D-C3", "*C4"), strict=True):
         cells = [cell for cell in survey.cells if cell.method == method and cell.bits <= 6]
         lengths = [cell.code_length_bits["archive"] / survey.identity.n_params for cell in cells]
@@ -398,7 +406,8 @@ for ax, survey in zip(axes[0], found, strict=True):
         label="paper, nominal 4 bits",
     )
     ax.set(title=survey.identity.size, xlabel="bits/parameter", ylim=(0.8, 2.2))
-axes[0, 0].set_ylabel("gap, nats per token")
+for ax in axes[:, 0]:
+    ax.set_ylabel("gap, nats per token")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
