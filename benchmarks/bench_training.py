@@ -11,7 +11,7 @@ attention kernel in nanoGPT's. Not reproduced: tied embeddings and learned posit
 evaluations and checkpoints on the way (neither loop makes any).
 
 What ours does otherwise, for the same rows of tokens: rows packed beforehand and read in order, the fused optimizer, freed memory kept by the process, and from
-0.5 million parameters on bfloat16 products with attention a row at a time. Both use as many threads as the ladder does.
+0.5 million parameters on bfloat16 products with attention a row at a time. Both use one thread, as the ladder does.
 `cpu` figures count the processor time of the process, which other work on the machine changes little; `wall` counts the clock.
 """
 

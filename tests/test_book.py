@@ -151,6 +151,8 @@ def test_staging_sets_facts_and_labels_but_leaves_tables_alone(project):
     [
         ("glue('a', 1, display=False)", False, None, ["remove-cell"]),
         ("for k, v in values.items():\n    glue(k, v)", False, None, ["remove-cell"]),
+        ("# for the text\nglue('a', 1)", False, None, ["remove-cell"]),
+        ("# a comment alone", False, None, []),
         ("a = 1\nglue('a', a)\nglue(\n    'b',\n    2,\n)\nassert a", False, "a = 1\nassert a", []),
         ("for k in found:\n    total += k\n    glue(k, total)", False, None, []),
         ("print(1 + 1)", False, None, []),

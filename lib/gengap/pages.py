@@ -86,7 +86,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
 def _fold(cell: Any) -> None:
     """Leave to the reader the code that is worth reading: what draws a figure is folded, what names numbers is left out."""
     shown = _without_naming(cell.source)
-    if not shown and cell.source.strip():
+    if cell.source and not shown:
         tag = "remove-cell"
     elif "figure" in cell.metadata.get("mystnb", {}):
         tag = "hide-input"
@@ -98,7 +98,7 @@ def _fold(cell: Any) -> None:
 
 
 def _without_naming(source: str) -> str:
-    """The code without the statements that glue values and do nothing else, in loops or not."""
+    """The code without the statements that glue values and do nothing else, in loops or not; "" if there are no others."""
 
     def glues(statement: ast.stmt) -> bool:
         if isinstance(statement, ast.For):
@@ -110,12 +110,10 @@ def _without_naming(source: str) -> str:
         statements = ast.parse(source).body
     except SyntaxError:  # a command of IPython
         return source
-    lines = source.split("\n")
-    for statement in filter(glues, statements):
-        lines[statement.lineno - 1 : statement.end_lineno] = [None] * (
-            statement.end_lineno - statement.lineno + 1
-        )
-    return "\n".join(line for line in lines if line is not None).strip("\n")
+    if statements and all(map(glues, statements)):
+        return ""
+    left_out = {n for s in filter(glues, statements) for n in range(s.lineno, s.end_lineno + 1)}
+    return "\n".join(line for n, line in enumerate(source.split("\n"), 1) if n not in left_out).strip("\n")
 
 
 _NUMPY_SCALAR = re.compile(r"^np\.\w+\((.*)\)$")

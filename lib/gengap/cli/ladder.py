@@ -18,7 +18,7 @@ def ladder(
         typer.Option(help="Only this model size (may be repeated).", autocompletion=complete_size),
     ] = None,
     max_flops: Annotated[
-        float, typer.Option(help="Only runs of at most so many: 1e13 is ten minutes.")
+        float, typer.Option(help="Only runs of at most so many: 1e13 takes a core some minutes.")
     ] = math.inf,
     anew: Annotated[bool, typer.Option(help="Train here what is published already, and compare.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Only say what there is to do.")] = False,
