@@ -21,6 +21,7 @@ from gengap.paths import atomic_path, project_root, published_results_dir, run_r
 
 ACCOUNTINGS = ("nominal", "honest", "archive")
 Accounting = Literal["nominal", "honest", "archive"]
+Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 PACKAGES = ("torch", "transformers", "llmcompressor", "numpy", "constriction")
 
@@ -28,20 +29,22 @@ PACKAGES = ("torch", "transformers", "llmcompressor", "numpy", "constriction")
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a record of any kind: frozen, no unknown fields, no infinite numbers."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Identity(_Part):
+class Identity(Part):
     """Which model, trained on what."""
 
     family: str
     size: str
     revision: str  # "main", or a branch such as "step21000"
-    n_params: Annotated[int, Field(gt=0)]  # N, embeddings included
-    n_train_tokens: Annotated[int, Field(gt=0)]  # D
+    n_params: Count  # N, embeddings included
+    n_train_tokens: Count  # D
     vocab_size: Annotated[int, Field(gt=1)]  # V
-    seq_len: Annotated[int, Field(gt=0)]  # predicted tokens per row
+    seq_len: Count  # predicted tokens per row
     data_sha256: str  # of the training tokens
 
     @property
@@ -49,36 +52,36 @@ class Identity(_Part):
         return f"{self.family}-{self.size}"
 
 
-class Quantization(_Part):
+class Quantization(Part):
     method: str  # "gptq", "quip", "rtn"
     bits: Annotated[int, Field(ge=2, le=16)]  # per weight
     group_size: int  # weights sharing a scale; 0: one scale per output channel
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
 
 
-class Settings(_Part):
+class Settings(Part):
     """What was asked for."""
 
     failure_prob: Annotated[float, Field(gt=0, lt=1)]  # delta
-    s_grid_size: Annotated[int, Field(gt=0)]  # |K|
+    s_grid_size: Count  # |K|
     n_pilot_windows: int  # drawn to choose (alpha, y0, s)
     n_windows: int  # drawn for the certificate
     n_pairs: int  # IID (window, position) pairs of the paper's mode
     seed: int
 
 
-class Estimate(_Part):
+class Estimate(Part):
     """A mean over tokens with its standard error over windows; zero error means that all of them were evaluated."""
 
     mean: float  # nats/token
     standard_error: Annotated[float, Field(ge=0)]  # nats/token
-    n_tokens: Annotated[int, Field(gt=0)]
+    n_tokens: Count
 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class Evidence(_Part):
+class Evidence(Part):
     """Exactly what was measured on what (`gengap.fingerprints`): two runs that agree here looked at the same numbers."""
 
     checkpoint_sha256: Sha256  # weights before quantization
@@ -87,7 +90,7 @@ class Evidence(_Part):
     heldout_sha256: Sha256  # the held-out windows drawn
 
 
-class Risks(_Part):
+class Risks(Part):
     """Empirical risks, nats/token."""
 
     train: Estimate  # Rhat_h, the checkpoint on its training tokens
@@ -96,7 +99,7 @@ class Risks(_Part):
     heldout_quantized: Estimate
 
 
-class Bounds(_Part):
+class Bounds(Part):
     """The bounds of one accounting of the code length, nats/token."""
 
     paper: PaperBound  # Thm 3.4 on sampled windows, certified
@@ -105,7 +108,7 @@ class Bounds(_Part):
     tight: TightBound  # ours
 
 
-class Provenance(_Part):
+class Provenance(Part):
     packages: dict[str, str]
     python: str
     machine: str
@@ -114,7 +117,7 @@ class Provenance(_Part):
     seconds: Positive  # wall clock of the run that wrote the record
 
 
-class BoundRecord(_Part):
+class BoundRecord(Part):
     schema_version: Literal[2] = 2
     identity: Identity
     evidence: Evidence

@@ -9,23 +9,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import atomic_path, published_results_dir, run_results_dir
-from gengap.records import Estimate, Provenance, read_valid
+from gengap.records import Count, Estimate, Part, Positive, Provenance, read_valid
 from gengap.training_log import TrainingLog
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Shape(_Part):
+class Shape(Part):
     """Architecture of the model."""
 
     hidden_size: Count  # width d
@@ -35,7 +29,7 @@ class Shape(_Part):
     n_nonembedding: Count  # N without embedding and head, Kaplan's count
 
 
-class Schedule(_Part):
+class Schedule(Part):
     """How it was trained."""
 
     n_steps: Count
@@ -46,7 +40,7 @@ class Schedule(_Part):
     precision: Literal["float32", "bfloat16"]
 
 
-class Noise(_Part):
+class Noise(Part):
     """Gradient noise in the stable phase, McCandlish et al. 2018 (see `gengap.noise_scale`)."""
 
     step: Count  # at the weights before this step, the first that cools down
@@ -56,7 +50,7 @@ class Noise(_Part):
     n_rows: Count
 
 
-class TrainingRun(_Part):
+class TrainingRun(Part):
     """One training. `group` is its purpose in the plan, `name` its name within its size."""
 
     schema_version: Literal[1] = 1

@@ -7,21 +7,16 @@ of single codes are bound records (`gengap.records`).
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from gengap.curvature import SpectralEstimate
 from gengap.models import ModelSpec
 from gengap.paths import atomic_path, published_results_dir, run_results_dir
-from gengap.records import Accounting, Identity, Provenance, read_valid
+from gengap.records import Accounting, Identity, Part, Provenance, read_valid
 
 FILE_NAME = "{revision}-quantization.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SurveySettings(_Part):
+class SurveySettings(Part):
     """What was asked for."""
 
     bits: tuple[int, ...] = tuple(range(2, 9))  # of "gptq", "quip" and "rtn"
@@ -38,7 +33,7 @@ class SurveySettings(_Part):
     seed: int = 0
 
 
-class Cell(_Part):
+class Cell(Part):
     """One method at one number of bits; losses and gaps in nats/token."""
 
     method: str
@@ -68,7 +63,7 @@ class Cell(_Part):
         return float(np.std(self.gaps, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
 
 
-class Spectrum(_Part):
+class Spectrum(Part):
     """Lanczos quadratures of the Gauss-Newton matrix."""
 
     nodes: list[list[float]]  # (n_probes, n_steps)
@@ -90,7 +85,7 @@ class Spectrum(_Part):
         return SpectralEstimate(*arrays, n_params, self.n_products)
 
 
-class QuantizationSurvey(_Part):
+class QuantizationSurvey(Part):
     """All of it, for one checkpoint."""
 
     identity: Identity

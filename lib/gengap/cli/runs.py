@@ -100,6 +100,23 @@ def report(
     print(f"report: {room.write(records, output or build_dir() / 'report.html')}")
 
 
+@app.command()
+def forecast(
+    model_sizes: Annotated[
+        list[str], typer.Argument(help="Sizes of one family, not run yet.", autocompletion=complete_size)
+    ],
+    method: Annotated[str, typer.Option(help="Quantizer of the records to learn from.")] = "gptq",
+    bits: Annotated[int, typer.Option(help="Per quantized weight.")] = 4,
+) -> None:
+    """State beforehand what the records so far say of larger models: a file in results/, to be committed, written once."""
+    from gengap import forecasts
+
+    path = forecasts.state(model_sizes, method, bits)
+    for p in forecasts.read(path).predictions:
+        print(f"{p.size:<6}{p.quantity:<15}{p.value:.3f}, {p.low:.3f} to {p.high:.3f} nats/token")
+    print(f"forecast: {path}")
+
+
 def headline(record: "BoundRecord") -> str:
     """What a run came to, in one line."""
     from gengap import models
