@@ -42,7 +42,7 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from gengap import models, prequential, published
+from gengap import forecasts, models, prequential, published
 from gengap.bounds import CodedModel, closed_form_azuma_gap, closed_form_gap
 from gengap.intervals import resample_noise
 from gengap.records import load_records
@@ -314,53 +314,100 @@ glue("complexity_spread", float(np.ptp([bounds.paper.complexity for bounds in no
 
 
 # %%
-quantities = {
-    "paper's gap": gaps["paper"],
-    "our gap": gaps["ours"],
-    "held-out loss": np.array([record.risks.heldout.mean for record in records]),
-}
-laws = {
-    name: resample_noise(fit_power_law, n_params[:-1], values[:-1]) for name, values in quantities.items()
-}
-prediction = pd.DataFrame(
-    {name: law.prediction(float(n_params[-1])) for name, law in laws.items()}, index=["low", "high"]
-).T
-prediction.insert(0, "predicted", {name: float(law.law(n_params[-1])) for name, law in laws.items()})
+def as_table(predictions, outcomes=()):
+    """Predictions as rows; with what happened, for the sizes of which that is known."""
+    known = {(model.size, name): value for model in outcomes for name, value in model.values.items()}
+    columns = ["size", "quantity", "value", "low", "high"]
+    rows = pd.DataFrame([[getattr(p, name) for name in columns] for p in predictions], columns=columns)
+    if outcomes:
+        rows["outcome"] = [known.get((p.size, p.quantity), math.nan) for p in predictions]
+        rows["inside"] = rows["outcome"].between(rows["low"], rows["high"]).where(rows["outcome"].notna())
+    return rows.rename(columns={"value": "predicted"}).set_index(["size", "quantity"])
+
+
+def in_words(table):
+    """The same for the page."""
+    answers = {True: "yes", False: "no"}
+    shown = table.assign(inside=[answers.get(x, "") for x in table["inside"]]) if "inside" in table else table
+    return shown.style.format(
+        "{:.3f}", subset=shown.columns.drop("inside", errors="ignore"), na_rep="not run"
+    )
+
+
+observed = forecasts.observe(records)
+aside = {records[-1].identity.size: records[-1].identity.n_params}
+predictions = forecasts.predict(observed[:-1], aside)
 print(f"Predictions for {sizes[-1]} from {', '.join(sizes[:-1])}, nats per token:")
-prediction.style.format("{:.3g}")
+in_words(as_table(predictions))
 
 # %% [markdown]
 # And here is what happened.
 
+
 # %% mystnb={"figure": {"caption": "Power laws fitted to all rungs but the largest (filled), their predictions for the largest with 95 % intervals (bars), and the outcome (open).", "name": "fig-scale-prediction"}, "image": {"alt": "Three panels, the paper's gap, our gap and held-out loss in nats against parameters: dots with a fitted line, and at the largest size a bar for the prediction interval with an open marker for the outcome."}}
-prediction["outcome"] = [values[-1] for values in quantities.values()]
-prediction["inside"] = prediction["outcome"].between(prediction["low"], prediction["high"])
-fig, axes = plt.subplots(1, len(quantities), figsize=(6.4, 3.2))
-for ax, (name, values), color in zip(axes, quantities.items(), ("C1", "C2", "C0"), strict=True):
-    row = prediction.loc[name]
-    ax.plot(n_params[:-1], values[:-1], "o", color=color)
-    ax.plot(n_params, laws[name].law(n_params), color=color, linewidth=1)
-    ax.plot(n_params[[-1, -1]], row[["low", "high"]], color=color, linewidth=6, alpha=0.3)
-    ax.plot(n_params[-1], row["outcome"], "o", color=color, markerfacecolor="none", markersize=8)
-    ax.set(xscale="log", xlabel="parameters", title=name, ylim=(0, min(row["high"] * 1.1, log_vocab)))
-    ax.set_xticks(n_params[[0, -1]], [sizes[0], sizes[-1]])
-    ax.minorticks_off()
-axes[0].set_ylabel("nats per token")
-plt.show()
+def draw(fitted, predictions, outcomes):
+    """Laws through the fitted models, and what they predict beside what happened."""
+    _, axes = plt.subplots(1, len(forecasts.QUANTITIES), figsize=(6.4, 3.2))
+    for ax, name, color in zip(axes, forecasts.QUANTITIES, ("C1", "C2", "C0"), strict=True):
+        predicted = [p for p in predictions if p.quantity == name]
+        happened = [m for m in outcomes if m.size in {p.size for p in predicted}]
+        reach = [fitted[0].n_params, predicted[-1].n_params]
+        n_inside = np.geomspace(*reach, 60)
+        ax.plot(n_inside, forecasts.law(fitted, name).law(n_inside), color=color, linewidth=1)
+        ax.plot([m.n_params for m in fitted], [m.values[name] for m in fitted], "o", color=color)
+        for p in predicted:
+            ax.plot([p.n_params] * 2, [p.low, p.high], color=color, linewidth=6, alpha=0.3)
+        for model in happened:
+            ax.plot(
+                model.n_params, model.values[name], "o", color=color, markerfacecolor="none", markersize=8
+            )
+        top = max([p.high for p in predicted] + [m.values[name] for m in fitted])
+        ax.set(xscale="log", xlabel="parameters", title=name, ylim=(0, min(top * 1.1, log_vocab)))
+        ax.set_xticks(reach, [fitted[0].size, predicted[-1].size])
+        ax.minorticks_off()
+    axes[0].set_ylabel("nats per token")
+    plt.show()
+
+
+draw(observed[:-1], predictions, observed)
 
 # %%
-prediction.style.format("{:.3g}", subset=["predicted", "low", "high", "outcome"])
+prediction = as_table(predictions, observed)
+in_words(prediction)
 
 # %%
 off = (prediction["outcome"] / prediction["predicted"] - 1).abs()
 glue("n_inside", int(prediction["inside"].sum()), display=False)
 glue("n_predicted", len(prediction), display=False)
 glue("off_worst", 100 * float(off.max()), display=False)
-glue("off_worst_name", off.idxmax(), display=False)
+glue("off_worst_name", off.idxmax()[1], display=False)
 glue("n_fitted", len(records) - 1, display=False)
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_predicted:d` outcomes lie inside. The intervals are as wide as {glue:text}`n_fitted:d` rungs can justify, and the single numbers are off by up to {glue:text}`off_worst:.0f` % ({glue:text}`off_worst_name`).
+#
+# ## Stated beforehand
+#
+# Setting a rung aside is honest as long as nobody looks. A *forecast* needs no such trust: `gengap forecast` writes predictions for rungs that have no record yet into `results/`, with the date and the numbers that they were made from, and
+# the file is committed before the first of those records is. Nothing below is fitted anew.
+
+# %% mystnb={"figure": {"caption": "Forecasts as they were stated: the rungs known then (filled), the laws through them, 95 % intervals for rungs that had not been run (bars), and outcomes where they are known by now (open).", "name": "fig-scale-forecast"}, "image": {"alt": "Three panels, the paper's gap, our gap and held-out loss in nats against parameters: dots of the rungs known then with a fitted line, and bars for the prediction intervals of larger rungs, with an open marker where the outcome is known."}}
+stated = [f for f in forecasts.load(family) if (f.method, f.bits) == (method, bits)]
+for forecast in stated:
+    draw(forecast.observed, forecast.predictions, observed)
+
+# %%
+beforehand = as_table([p for forecast in stated for p in forecast.predictions], observed)
+in_words(beforehand)
+
+# %%
+n_known, n_held = int(beforehand["outcome"].notna().sum()), int(beforehand["inside"].eq(True).sum())
+dates = " and ".join(str(forecast.date) for forecast in stated) or "no day so far"
+outcome = f"{n_known} are known, and {n_held} of these lie inside" if n_known else "none is known yet"
+glue("forecast_verdict", f"Stated on {dates}. Of {len(beforehand)} outcomes {outcome}.", display=False)
+
+# %% [markdown]
+# {glue:text}`forecast_verdict`
 #
 # ## The paper's table in closed form
 #

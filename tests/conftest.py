@@ -6,9 +6,10 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gengap import corpus, data, models
+from gengap import bounds, choices, corpus, data, models, records, sampling
 
 SMALL = replace(
     models.get("ladder-50k"),
@@ -76,3 +77,44 @@ def small_rows(small_project, monkeypatch):
     """The training rows of `SMALL`."""
     monkeypatch.setenv("GENGAP_ROOT", str(small_project))
     return data.train_rows(SMALL)
+
+
+@pytest.fixture
+def record(empty_project):
+    """The record of made-up losses: small arrays, real bounds."""
+    rng = np.random.default_rng(0)
+    n_windows = SMALL.n_train_tokens // SMALL.seq_len
+    coded = bounds.CodedModel(4 * SMALL.n_params, SMALL.n_train_tokens, SMALL.vocab_size)
+    alpha = coded.paper_alpha
+    sample = sampling.draw_windows(n_windows, 20, 100, 0.01, rng)
+    nll = rng.gamma(2.0, 1.5, (120, SMALL.seq_len))
+    entropy = rng.uniform(3.0, 5.0, nll.shape)
+    grid = choices.tight_grid([alpha], SMALL.vocab_size)
+    choice = choices.choose(nll[:20], entropy[None, :20], grid, SMALL.vocab_size, coded.complexity(grid.size))
+    pairs = sampling.draw_pairs(n_windows, SMALL.seq_len, 500, 0.01, rng)
+    paper = bounds.paper_bound(coded, nll, entropy, 2.9, sample)
+    found = records.Bounds(
+        paper=paper,
+        paper_mode=bounds.paper_bound(coded, nll.ravel()[:500], entropy.ravel()[:500], 2.9, pairs),
+        azuma=bounds.azuma_bound(coded, nll, 2.9, sample),
+        tight=bounds.tight_bound(coded, nll, entropy, choice, 2.9, sample),
+    )
+    mean = records.Estimate(mean=2.9, standard_error=0.01, n_tokens=nll.size)
+    return records.BoundRecord(
+        identity=records.identify(SMALL, "0" * 64),
+        evidence=records.Evidence(
+            checkpoint_sha256="1" * 64,
+            quantized_sha256="2" * 64,
+            windows_sha256="3" * 64,
+            heldout_sha256="4" * 64,
+        ),
+        quantization=records.Quantization(
+            method="gptq", bits=4, group_size=0, code_length_bits={"nominal": 4.0 * SMALL.n_params}
+        ),
+        settings=records.Settings(
+            failure_prob=0.01, s_grid_size=1000, n_pilot_windows=20, n_windows=100, n_pairs=500, seed=0
+        ),
+        risks=records.Risks(train=mean, quantized=mean, heldout=mean, heldout_quantized=mean),
+        bounds={"nominal": found},
+        provenance=records.provenance("cpu", 1.0),
+    )
