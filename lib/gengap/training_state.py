@@ -4,7 +4,7 @@ Runs of one rung that differ in length alone begin alike: warmup, then a constan
 The state at that point is kept, and the next longer run goes on from there: one trunk carries all branches.
 
 A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So its trunk passes
-waypoints, steps at which *every* run rounds its state to a third of the size and goes on from the rounded one. A waypoint is
+waypoints, steps at which *every* run rounds its state to a sixth of the size and goes on from the rounded one. A waypoint is
 all of a run that another machine needs, and stopping there changes no digit.
 """
 
@@ -34,6 +34,8 @@ class TrainingState:
         self.model, self.optimizer = model, optimizer
         self.losses = torch.full((n_steps,), torch.nan)  # online loss of each step, nats/token
         self.checks = torch.full((n_checks,), torch.nan)  # held-out losses along the way, nats/token
+        self._factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # of the second moments of matrices
+        self._rounded_at = -1  # the step before which `round_off` was called last
         self._seconds = 0.0
         self._started = self.saved = time.monotonic()
 
@@ -48,27 +50,36 @@ class TrainingState:
         return self._seconds + time.monotonic() - self._started
 
     def _tensors(self, rounded: bool) -> dict[str, torch.Tensor]:
-        """By name; of a rounded state in as many bits as it needs."""
+        """By name; of a rounded state only what `round_off` has left."""
         tensors = {"losses": self.losses, "checks": self.checks}
         for name, p in self.model.named_parameters():
             tensors[f"model.{name}"] = p.detach().half() if rounded else p.detach()
-            for key, value in self.optimizer.state[p].items():
-                if rounded and key == "exp_avg":
-                    continue
-                compact = rounded and key == "exp_avg_sq"
-                tensors[f"optimizer.{name}.{key}"] = value.bfloat16() if compact else value
+            kept = dict(self.optimizer.state[p])
+            if rounded:
+                del kept["exp_avg"]
+                if name in self._factors:
+                    del kept["exp_avg_sq"]
+                    kept["row_sums"], kept["column_sums"] = self._factors[name]
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in kept.items()}
         return tensors
 
     @torch.no_grad()
     def round_off(self) -> None:
-        """Weights to float16, second moments to bfloat16, first moments to zero; a second time changes nothing.
+        """Weights to float16, second moments of a matrix to rank one, first moments to zero; once before a step.
 
-        Losing the first moments slows the next ten steps or so, which is all that a mean over ten steps remembers.
+        Rank one is what Adafactor (Shazeer and Stern 2018) makes do with all the time; here the next twenty steps or so, which is all that
+        the second moments remember, replace it. The first moments remember ten.
         """
-        for p in self.model.parameters():
+        if self._rounded_at == self.step:
+            return
+        self._rounded_at = self.step
+        for name, p in self.model.named_parameters():
             moments = self.optimizer.state[p]
             p.copy_(p.half())
-            moments["exp_avg_sq"].copy_(moments["exp_avg_sq"].bfloat16())
+            if p.ndim == 2:
+                squares = moments["exp_avg_sq"]  # (rows, columns)
+                self._factors[name] = squares.sum(1), squares.sum(0)
+                squares.copy_(rank_one(*self._factors[name]))
             moments["exp_avg"].zero_()
 
     def save(self, path: Path, key: str, rounded: bool = False) -> None:
@@ -92,10 +103,13 @@ class TrainingState:
                 p.copy_(tensors[f"model.{name}"])
                 prefix = f"optimizer.{name}."
                 moments = {
-                    key.removeprefix(prefix): value.float()
+                    key.removeprefix(prefix): value
                     for key, value in tensors.items()
                     if key.startswith(prefix)
                 }
+                if "row_sums" in moments:
+                    self._factors[name] = moments.pop("row_sums"), moments.pop("column_sums")
+                    moments["exp_avg_sq"] = rank_one(*self._factors[name])
                 if "exp_avg_sq" in moments:  # before the first step there are none
                     moments.setdefault("exp_avg", torch.zeros_like(p))
                 self.optimizer.state[p] = moments
@@ -103,8 +117,16 @@ class TrainingState:
         self.losses[:n_done] = tensors["losses"][:n_done]
         if len(self.checks):
             self.checks = tensors["checks"]
+        if self._factors:
+            self._rounded_at = self.step
         self._seconds = seconds
         self._started = time.monotonic()
+
+
+def rank_one(row_sums: torch.Tensor, column_sums: torch.Tensor) -> torch.Tensor:
+    """The matrix (rows, columns) of rank one with these sums, (rows,) and (columns,), none negative and of one total."""
+    total = row_sums.sum().clamp(min=torch.finfo(row_sums.dtype).tiny)  # all zero: zero
+    return torch.outer(row_sums / total, column_sums)
 
 
 def fork_path(trunk: Path, step: int) -> Path:
