@@ -171,7 +171,7 @@ def test_waypoint_is_a_sixth_of_a_state_and_going_on_from_it_changes_no_digit(
     there.parent.mkdir(parents=True)
     shutil.copyfile(fork_path(trunk, run.waypoints[9]), there)
     wide = "embed_in.weight"
-    assert 0 < n_bytes(there, wide) < n_bytes(fork, wide) / 4  # a sixth of wider ones
+    assert 0 < n_bytes(there, wide) < 0.3 * n_bytes(fork, wide)  # a sixth of matrices wider than these
     real = training.next_token_nll
     monkeypatch.setattr(training, "next_token_nll", lambda *args: (steps.append(1), real(*args))[1])
     training.train_run(run, small_rows, tmp_path / "there", trunks=tmp_path / "new trunks")
