@@ -169,7 +169,7 @@ def test_last_waypoint_of_an_unfinished_rung_is_published_and_gone_when_it_is_do
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"state at {step}")
         changed = [step_of_fork(path) for path in ladder.publish_waypoints()]
-        return changed, [step_of_fork(p) for p in training.published_trunks(RUNG).glob("0123/*.safetensors")]
+        return changed, [step_of_fork(p) for p in training.published_trunks(RUNG).glob("0123/*.xz")]
 
     first, second, third = frontier.run.waypoints[:3]
     assert reached() == ([], [])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from gengap import models, training
 from gengap.errors import UserError
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, read_heldout_log
-from gengap.training_state import fork_path, fork_steps
+from gengap.training_state import fork_path, fork_steps, pack
 
 ROOT = Path(__file__).parents[1]
 SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same kind
@@ -167,16 +166,19 @@ def test_waypoint_is_a_sixth_of_a_state_and_going_on_from_it_changes_no_digit(
     assert fork_steps(trunk) == [*run.waypoints, run.schedule.fork_step]
 
     # another machine, to which one waypoint was published
-    there = fork_path(training.published_trunks(SHORT) / trunk.name, run.waypoints[9])
-    there.parent.mkdir(parents=True)
-    shutil.copyfile(fork_path(trunk, run.waypoints[9]), there)
+    here = fork_path(trunk, run.waypoints[9])
+    there = pack(here, training.published_trunks(SHORT) / trunk.name)
+    assert there.stat().st_size < here.stat().st_size
     wide = "embed_in.weight"
-    assert 0 < n_bytes(there, wide) < 0.3 * n_bytes(fork, wide)  # a sixth of matrices wider than these
+    assert 0 < n_bytes(here, wide) < 0.3 * n_bytes(fork, wide)  # a sixth of matrices wider than these
     real = training.next_token_nll
     monkeypatch.setattr(training, "next_token_nll", lambda *args: (steps.append(1), real(*args))[1])
     training.train_run(run, small_rows, tmp_path / "there", trunks=tmp_path / "new trunks")
     assert len(steps) == run.n_steps - run.waypoints[9]
     assert_same(result(tmp_path / "there"), result(tmp_path / "alone"))
+    there.write_bytes(there.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"is damaged .*: restore the committed file"):
+        training.train_run(run, small_rows, tmp_path / "other", trunks=tmp_path / "other trunks")
 
 
 def test_only_large_rungs_have_waypoints_however_short_the_run(monkeypatch):

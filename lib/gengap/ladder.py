@@ -1,7 +1,6 @@
 """Works through the plan: trains a run, measures it, writes its record; goes on where it was stopped."""
 
 import math
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import torch
 from gengap import data, models, noise_scale, numerics, records, runs, training, transfer
 from gengap.errors import UserError
 from gengap.models import LadderSpec
-from gengap.paths import atomic_path, published_results_dir
+from gengap.paths import published_results_dir
 from gengap.plan import FRONTIER, GROUPS, PlannedRun, plan
 from gengap.records import Estimate
 from gengap.statistics import token_statistics
 from gengap.training import published_trunks
 from gengap.training_log import read_heldout_log
-from gengap.training_state import fork_path, fork_weights, step_of_fork
+from gengap.training_state import fork_path, fork_weights, pack, step_of_fork
 
 N_WINDOWS = 500  # of each loss at the end of a run
 N_CHECK_WINDOWS = 100  # of each held-out loss on the way
@@ -155,16 +154,13 @@ def publish_waypoints() -> list[Path]:
         spec, steps = planned.run.spec, planned.run.waypoints
         if planned.name != FRONTIER or not steps:
             continue
-        there = sorted(published_trunks(spec).glob("*/*.safetensors"))
+        there = sorted(published_trunks(spec).glob("*/*.safetensors.xz"))
         here = [
             path for path in spec.results_dir().glob("trunks/*/*.safetensors") if step_of_fork(path) in steps
         ]
         last = None if is_done(planned) else max([*there, *here], key=step_of_fork, default=None)
         if last in here:
-            target = published_trunks(spec) / last.parent.name / last.name
-            with atomic_path(target) as part:
-                shutil.copyfile(last, part)
-            changed.append(target)
+            changed.append(pack(last, published_trunks(spec) / last.parent.name))
         for old in there:
             if old != last:
                 old.unlink()

@@ -27,7 +27,7 @@ from gengap.models import LadderSpec
 from gengap.paths import atomic_path, published_results_dir
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, write_heldout_log
-from gengap.training_state import TrainingState, fork_path, last_start, refuse_other_run
+from gengap.training_state import TrainingState, fork_path, last_start, refuse_other_run, unpack_into
 
 WARMUP_SHARE = 0.02  # of the steps: linear warmup
 DECAY_SHARE = 0.2  # of the steps: linear decay to zero at the end (warmup-stable-decay)
@@ -170,7 +170,7 @@ def train_run(
 ) -> TrainingLog:
     """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return at once if finished.
 
-    Forks and waypoints that were published for the rung count as if they lay in `trunks`.
+    Waypoints that were published for the rung are brought into `trunks`.
 
     Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases), `out_dir/heldout_log.csv` if there are `checks`,
     last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate begins to fall. Raises `UserError` if there are too few
@@ -194,10 +194,10 @@ def train_run(
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
     if path.exists():
         state.load(path, key)
-    elif trunk and (
-        start := last_start([trunk, published_trunks(run.spec) / trunk.name], schedule.fork_step)
-    ):
-        state.load(start, trunk.name)
+    elif trunk:
+        unpack_into(trunk, published_trunks(run.spec) / trunk.name)
+        if start := last_start(trunk, schedule.fork_step):
+            state.load(start, trunk.name)
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
 
     with progress.bar(total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step) as bar:
