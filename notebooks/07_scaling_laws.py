@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | 2 and 5 (what "compute-optimal" means, and the law behind the information content) |
-# | **Reads** | the records of the ladder's trainings (`make ladder`) |
+# | **Reads** | the records of the ladder's trainings (`make ladder`), checkpoints, and documents held out of the corpus |
 # | **Writes** | nothing |
 # | **Runtime** | about a minute |
 #
@@ -29,6 +29,7 @@
 # %% tags=["parameters"]
 n_replicates: int = 200  # refits behind each interval
 level: float = 0.95  # of the intervals
+n_windows: int = 300  # held-out windows on which checkpoints are looked at
 
 # %%
 import math
@@ -42,8 +43,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from myst_nb import glue
 from scipy import stats
 
-from gengap import frontier, learning_curves, learning_rates, models, published, runs, scaling
+from gengap import data, frontier, learning_curves, learning_rates, models, published, runs, scaling
+from gengap.copying import repeated_pairs
 from gengap.intervals import percentiles, resample_noise, resample_runs
+from gengap.statistics import token_statistics
 from gengap.units import plain
 
 plt.style.use("gengap.book")
@@ -175,6 +178,120 @@ plt.show()
 
 # %% [markdown]
 # The law misses a run by {glue:text}`law_error:.1f` % (standard deviation), {glue:text}`misfit:.0f` times what another seed changes: what is left over is the fault of {glue:text}`blame`. What its constants are worth is told by their intervals, and the last section comes back to them.
+
+# %% [markdown]
+# ## What the law cannot see: learning to copy
+#
+# The misfit has a cause, and the logs show it. Here is how fast each trunk learns: the local exponent $-\,d \log L / d \log t$ of its online loss after $t$ tokens. Were that loss a power law, the line would be level; with a floor, it would fall.
+
+# %% mystnb={"figure": {"caption": "Local exponent of the online loss at constant learning rate, the longest run of each size, between bins of eight a decade.", "name": "fig-laws-speed"}, "image": {"alt": "Local exponent of the loss against tokens seen on a logarithmic axis, one line a size. All lines fall at first; those of the largest models rise again to a peak and fall after it."}}
+longest_runs = {
+    size: max((r for r in records if (r.group, r.size) == ("grid", size)), key=lambda r: r.length)
+    for size in sizes
+}
+rows = {}
+fig, ax = plt.subplots()
+for size, run in longest_runs.items():
+    log = run.online_log
+    stable = (run.schedule.n_steps - run.schedule.decay_steps) * run.schedule.tokens_per_step  # tokens
+    curve = learning_curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=8)
+    at, exponents = curve.between(1e5, stable).exponents()
+    ax.plot(at, exponents, color=colors[size], label=size)
+    at, exponents = at[at > 1e6], exponents[at > 1e6]  # past letters and words
+    rise = exponents - np.minimum.accumulate(exponents)  # above the slowest moment so far
+    peak = int(rise.argmax())
+    rows[size] = {
+        "slowest before": exponents[: peak + 1].min(),
+        "fastest after": exponents[peak],
+        "rise": rise[peak],
+        "at, million tokens": at[peak] / 1e6,
+    }
+ax.set(xscale="log", xlabel="tokens seen", ylabel="local exponent", ylim=(0, None))
+plain_ticks(ax.xaxis, [1e5, 1e6, 1e7, 1e8])
+fig.legend(loc="outside lower center", ncols=6)
+plt.show()
+
+# %%
+speed = pd.DataFrame(rows).T
+speed.style.format("{:.2f}").format("{:.1f}", subset=["at, million tokens"])
+
+# %%
+risen = speed[speed["rise"] > 0.1]
+glue("risen", ", ".join(risen.index) if len(risen) else "none", display=False)
+glue("risen_from", float(risen["slowest before"].min()), display=False)
+glue("risen_to", float(risen["fastest after"].max()), display=False)
+places = sorted({f"{place:.1f}" for place in risen["at, million tokens"]}, key=float)
+glue("risen_at", " to ".join(dict.fromkeys([*places[:1], *places[-1:]])), display=False)
+
+# %% [markdown]
+# Past the first million tokens a rise of a tenth or more is beyond the scatter of the bins, and it is seen on {glue:text}`risen`: from {glue:text}`risen_from:.2f` the exponent goes up to {glue:text}`risen_to:.2f`, and the peak comes {glue:text}`risen_at` million tokens into
+# the text. {cite:t}`olsson2022context` saw this bump in language models large and small, and what forms behind it: *induction heads*, which look for the last place where the present token stood, and copy what came after it.
+#
+# Copying can be seen in the losses themselves. A token *repeats* if it and the token before it stood side by side earlier in the same window: who looks up what came next the last time gets it right. Here is the loss of every rung's own checkpoint on such tokens of held-out documents, and on all the others.
+
+
+# %%
+def mean_where(nll, chosen):
+    """Mean NLL over the chosen tokens, nats, and its standard error over windows."""
+    mean = nll[chosen].mean()
+    excess = ((nll - mean) * chosen).sum(axis=1)  # (n_windows,)
+    return float(mean), float(np.sqrt((excess**2).sum()) / chosen.sum())
+
+
+windows = data.sample_rows(data.heldout_rows(), n_windows, seed=0)  # (n_windows, seq_len + 1)
+repeats = repeated_pairs(windows)  # (n_windows, seq_len)
+rows = {}
+for size in on_frontier["size"]:
+    spec = models.get(f"ladder-{size}")
+    if spec.find("checkpoint"):
+        nll = token_statistics(models.load(spec), windows).nll.astype(float)
+        rows[size] = dict(
+            zip(
+                ["N", "repeated", "±", "others", "± ", "all"],
+                [spec.n_params, *mean_where(nll, repeats), *mean_where(nll, ~repeats), nll.mean()],
+                strict=True,
+            )
+        )
+share = float(repeats.mean())
+copying = pd.DataFrame(rows).T
+np.testing.assert_allclose(share * copying["repeated"] + (1 - share) * copying["others"], copying["all"])
+copying.style.format("{:.3f}").format("{:,.0f}", subset=["N"])
+
+# %% mystnb={"figure": {"caption": "Held-out loss of the rungs on tokens that repeat a pair of their window, on all others, and on both, with power laws.", "name": "fig-laws-copying"}, "image": {"alt": "Loss against parameters, both axes logarithmic. The dots of other tokens lie on a straight line that falls slowly; the dots of repeated tokens fall far faster, with a step in the middle."}}
+kinds = {"others": "C0", "all": "C5", "repeated": "C3"}
+copying_laws = {kind: scaling.fit_power_law(copying["N"], copying[kind]) for kind in kinds}
+fig, ax = plt.subplots()
+for kind, color in kinds.items():
+    ax.plot(copying["N"], copying_laws[kind](copying["N"]), color=color, linewidth=1)
+    ax.plot(copying["N"], copying[kind], "o", color=color, label=kind)
+ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="held-out loss, nats per token")
+ax.set_xticks(copying["N"], copying.index, rotation=45)
+ax.minorticks_off()
+plain_ticks(ax.yaxis, [0.5, 1, 2, 3, 4, 5])
+fig.legend(loc="outside lower center", ncols=3)
+plt.show()
+
+# %%
+misfits = {
+    kind: 100 * float(np.std(np.log(copying[kind] / law(copying["N"])))) for kind, law in copying_laws.items()
+}
+fall = -np.log(copying["repeated"]).diff() / np.log(copying["N"]).diff()  # exponent from rung to rung
+steepest = int(fall.argmax())
+before, after = copying.iloc[steepest - 1], copying.iloc[steepest]
+glue("repeated_percent", 100 * share, display=False)
+glue("steep_from", copying.index[steepest - 1], display=False)
+glue("steep_to", copying.index[steepest], display=False)
+glue("steep_repeated", 100 * float(1 - after["repeated"] / before["repeated"]), display=False)
+glue("steep_others", 100 * float(1 - after["others"] / before["others"]), display=False)
+glue("misfit_repeated", misfits["repeated"], display=False)
+glue("misfit_others", misfits["others"], display=False)
+glue("misfit_all", misfits["all"], display=False)
+glue("others_exponent", -copying_laws["others"].exponent, display=False)
+
+# %% [markdown]
+# {glue:text}`repeated_percent:.0f` % of the tokens repeat: it is source code. From {glue:text}`steep_from` to {glue:text}`steep_to` parameters their loss falls by {glue:text}`steep_repeated:.0f` %, that of the others by {glue:text}`steep_others:.0f` %. Along the frontier a power law misses the repeated tokens by {glue:text}`misfit_repeated:.0f` % and all of
+# them by {glue:text}`misfit_all:.1f` %, the others by no more than {glue:text}`misfit_others:.1f` %, with an exponent of {glue:text}`others_exponent:.2f`. So what bends the laws of this ladder is a skill that is learned in one go, by models that are large enough and have read enough. Every exponent below is that of a ladder with this step in the
+# middle of it. (Whether a token repeats is known from the token itself: the two means share out the loss, and are not the loss of a task.)
 
 # %% [markdown]
 # ## The learning rate
@@ -457,12 +574,9 @@ glue("penalty_16", float(limited.loc[limited["epochs"].round() == 16, "penalty"]
 # its last bin.
 
 # %%
-longest_runs = {
-    size: max((r for r in records if (r.group, r.size) == ("grid", size)), key=lambda r: r.length)
-    for size in on_frontier["size"]  # a size that has not come so far has no third to show
-}
 online, forecasts, firsts, rows = {}, {}, {}, {}
-for size, run in longest_runs.items():
+for size in on_frontier["size"]:  # a size that has not come so far has no third to show
+    run = longest_runs[size]
     log = run.online_log
     stable = (run.schedule.n_steps - run.schedule.decay_steps) * run.schedule.tokens_per_step  # tokens
     curve = learning_curves.binned(log.online_nll, log.tokens_per_step)

@@ -122,6 +122,17 @@ def test_forecasts_hold_the_end_of_the_run():
     assert hits >= stats.binom.ppf(0.001, n_runs, 0.9)
 
 
+def test_local_exponents_of_a_power_law_are_its_exponent_and_a_bump_shows():
+    tokens = np.geomspace(1e5, 1e8, 30)
+    losses = 60 * tokens**-0.3
+    at, found = learning_curves.BinnedCurve(tokens, losses, losses).exponents()
+    np.testing.assert_allclose(found, 0.3)
+    assert ((at > tokens[:-1]) & (at < tokens[1:])).all()
+    losses[15:] *= 0.8
+    _, found = learning_curves.BinnedCurve(tokens, losses, losses).exponents()
+    assert found.argmax() == 14
+
+
 def test_a_log_of_one_step_is_refused():
     with pytest.raises(ValueError, match="two steps"):
         learning_curves.binned([1.0], 10)

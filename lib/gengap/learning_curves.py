@@ -23,6 +23,11 @@ class BinnedCurve(NamedTuple):
         inside = (self.n_tokens >= first) & (self.n_tokens <= last)
         return BinnedCurve(*(column[inside] for column in self))
 
+    def exponents(self) -> tuple[Floats, Floats]:
+        """Tokens between neighbouring bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
+        log_tokens, log_losses = np.log(self.n_tokens), np.log(self.losses)
+        return np.exp((log_tokens[1:] + log_tokens[:-1]) / 2), -np.diff(log_losses) / np.diff(log_tokens)
+
 
 def binned(online_nll: ArrayLike, tokens_per_step: int, bins_per_decade: int = 20) -> BinnedCurve:
     """The curve of a log, (n_steps,) nats/token; early bins hold a single batch, late ones many."""
