@@ -180,6 +180,7 @@ plt.show()
 # The law misses a run by {glue:text}`law_error:.1f` % (standard deviation), {glue:text}`misfit:.0f` times what another seed changes: what is left over is the fault of {glue:text}`blame`. What its constants are worth is told by their intervals, and the last section comes back to them.
 
 # %% [markdown]
+# (laws-copying)=
 # ## What the law cannot see: learning to copy
 #
 # The misfit has a cause, and the logs show it. Here is how fast each trunk learns: the local exponent $-\,d \log L / d \log t$ of its online loss after $t$ tokens. Were that loss a power law, the line would be level; with a floor, it would fall.
@@ -626,6 +627,7 @@ answer(
 )
 glue("n_inside", n_inside, display=False)
 glue("n_curves", len(endings), display=False)
+glue("outside", ", ".join(endings.index[~endings["inside"].astype(bool)]) or "none", display=False)
 glue("width_percent", 100 * width, display=False)
 glue("ending_percent", 100 * ending_error, display=False)
 glue("k_least", float(endings["k"].min()), display=False)
@@ -634,7 +636,8 @@ glue("one_shape", "have a value in common" if one_shape else "have no value in c
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_curves:d` ends fall inside the interval that the first third gives, and the predicted values are off by {glue:text}`ending_percent:.1f` % on average. The exponents run from {glue:text}`k_least:.2f` to {glue:text}`k_most:.2f`, and their
-# intervals {glue:text}`one_shape`. The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide. **Finding 4: {glue:text}`answer_4`.**
+# intervals {glue:text}`one_shape`. The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide. The ends outside are those of: {glue:text}`outside`. A curve of one exponent does not know the bump
+# of {ref}`learning to copy <laws-copying>`, whether it comes after the part that was fitted or in it. **Finding 4: {glue:text}`answer_4`.**
 
 # %% [markdown]
 # ## Finding 5: transfer costs a constant
@@ -1049,3 +1052,4 @@ glue("n_findings", len(summary), display=False)
 # %% [markdown]
 # Of {glue:text}`n_findings:d` findings, {glue:text}`n_hold:d` hold on the ladder, {glue:text}`n_not:d` do not, {glue:text}`n_unknown:d` cannot be told. All of this is said of models from {glue:text}`smallest` to {glue:text}`largest` parameters, on one kind of text with 2048 tokens; branches of one trunk share their past, so that intervals
 # are somewhat too narrow. None of it is evidence about models a thousand times larger, for which the constants of the papers stand.
+# What stands out down here is one step, {ref}`learning to copy <laws-copying>`. On the tokens that cannot be copied from their window, the frontier is a power law to {glue:text}`misfit_others:.1f` %.
