@@ -314,31 +314,24 @@ glue("complexity_spread", float(np.ptp([bounds.paper.complexity for bounds in no
 
 
 # %%
-def as_table(predictions, outcomes=()):
-    """Predictions as rows; with what happened, for the sizes of which that is known."""
-    known = {(model.size, name): value for model in outcomes for name, value in model.values.items()}
+def as_table(predictions, observed):
+    """Predictions, and what became of them where there is a record."""
+    known = {(model.size, name): value for model in observed for name, value in model.values.items()}
     columns = ["size", "quantity", "value", "low", "high"]
-    rows = pd.DataFrame([[getattr(p, name) for name in columns] for p in predictions], columns=columns)
-    if outcomes:
-        rows["outcome"] = [known.get((p.size, p.quantity), math.nan) for p in predictions]
-        rows["inside"] = rows["outcome"].between(rows["low"], rows["high"]).where(rows["outcome"].notna())
-    return rows.rename(columns={"value": "predicted"}).set_index(["size", "quantity"])
-
-
-def in_words(table):
-    """The same for the page."""
-    answers = {True: "yes", False: "no"}
-    shown = table.assign(inside=[answers.get(x, "") for x in table["inside"]]) if "inside" in table else table
-    return shown.style.format(
-        "{:.3f}", subset=shown.columns.drop("inside", errors="ignore"), na_rep="not run"
-    )
+    rows = [[getattr(p, name) for name in columns] for p in predictions]
+    table = pd.DataFrame(rows, columns=columns).set_index(["size", "quantity"])
+    table["outcome"] = [known.get(key, math.nan) for key in table.index]
+    inside = table["outcome"].between(table["low"], table["high"])
+    table["inside"] = np.select([table["outcome"].isna(), inside], ["", "yes"], "no")
+    return table.rename(columns={"value": "predicted"})
 
 
 observed = forecasts.observe(records)
 aside = {records[-1].identity.size: records[-1].identity.n_params}
 predictions = forecasts.predict(observed[:-1], aside)
+prediction = as_table(predictions, observed)
 print(f"Predictions for {sizes[-1]} from {', '.join(sizes[:-1])}, nats per token:")
-in_words(as_table(predictions))
+prediction[["predicted", "low", "high"]].style.format("{:.3f}")
 
 # %% [markdown]
 # And here is what happened.
@@ -372,12 +365,12 @@ def draw(fitted, predictions, outcomes):
 draw(observed[:-1], predictions, observed)
 
 # %%
-prediction = as_table(predictions, observed)
-in_words(prediction)
+in_numbers = {"formatter": "{:.3f}", "subset": ["predicted", "low", "high", "outcome"], "na_rep": "not run"}
+prediction.style.format(**in_numbers)
 
 # %%
 off = (prediction["outcome"] / prediction["predicted"] - 1).abs()
-glue("n_inside", int(prediction["inside"].sum()), display=False)
+glue("n_inside", int((prediction["inside"] == "yes").sum()), display=False)
 glue("n_predicted", len(prediction), display=False)
 glue("off_worst", 100 * float(off.max()), display=False)
 glue("off_worst_name", off.idxmax()[1], display=False)
@@ -398,16 +391,16 @@ for forecast in stated:
 
 # %%
 beforehand = as_table([p for forecast in stated for p in forecast.predictions], observed)
-in_words(beforehand)
+beforehand.style.format(**in_numbers)
 
 # %%
-n_known, n_held = int(beforehand["outcome"].notna().sum()), int(beforehand["inside"].eq(True).sum())
-dates = " and ".join(str(forecast.date) for forecast in stated) or "no day so far"
-outcome = f"{n_known} are known, and {n_held} of these lie inside" if n_known else "none is known yet"
-glue("forecast_verdict", f"Stated on {dates}. Of {len(beforehand)} outcomes {outcome}.", display=False)
+glue("forecast_dates", " and ".join(str(f.date) for f in stated) or "no day so far", display=False)
+glue("n_forecast", len(beforehand), display=False)
+glue("n_forecast_known", int(beforehand["outcome"].notna().sum()), display=False)
+glue("n_forecast_inside", int((beforehand["inside"] == "yes").sum()), display=False)
 
 # %% [markdown]
-# {glue:text}`forecast_verdict`
+# Stated on {glue:text}`forecast_dates`. Of {glue:text}`n_forecast:d` outcomes {glue:text}`n_forecast_known:d` are known by now, and {glue:text}`n_forecast_inside:d` of these lie inside.
 #
 # ## The paper's table in closed form
 #

@@ -108,6 +108,7 @@ table = pd.DataFrame(
 grid = table[table["group"] == "grid"].reset_index(drop=True)
 sizes = list(dict.fromkeys(grid["size"]))  # by N
 size_n = grid.groupby("size")["N"].first()[sizes]  # N of each size
+legend_columns = math.ceil(len(sizes) / 2)
 colors = dict(zip(sizes, SCALE(np.linspace(0, 1, len(sizes))), strict=True))
 assert len(sizes) >= 3, "`make ladder` trains the grid, smallest models first"
 assert len(grid) >= 8, "`make ladder` trains the grid, shortest runs first"
@@ -173,7 +174,7 @@ on_frontier = grid[grid["length"] == 1]
 ax.plot(on_frontier["D"], on_frontier["loss"], "--", color="C5", linewidth=1.2)
 ax.set(xscale="log", xlabel="training tokens", ylabel="held-out loss, nats per token")
 plain_ticks(ax.xaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
-fig.legend(loc="outside lower center", ncols=6)
+fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
 # %% [markdown]
@@ -209,7 +210,7 @@ for size, run in longest_runs.items():
     }
 ax.set(xscale="log", xlabel="tokens seen", ylabel="local exponent", ylim=(0, None))
 plain_ticks(ax.xaxis, [1e5, 1e6, 1e7, 1e8])
-fig.legend(loc="outside lower center", ncols=6)
+fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
 # %%
@@ -611,7 +612,7 @@ for size in online:
 ax.set(xscale="log", yscale="log", xlabel="tokens seen", ylabel="online loss, nats per token")
 plain_ticks(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8])
 plain_ticks(ax.yaxis, [2, 3, 4, 5, 6, 7])
-fig.legend(loc="outside lower center", ncols=6)
+fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
 # %%
@@ -656,7 +657,7 @@ ends = np.array([grid["loss"].min(), grid["loss"].max()])
 ax.plot(ends, ends + offset, "--", color="C5", linewidth=1.2)
 ax.plot(ends, line.intercept + line.slope * ends, color="C1", linewidth=1.2)
 ax.set(xlabel="held-out loss, nats per token", ylabel="loss on the other text, nats")
-fig.legend(loc="outside lower center", ncols=6)
+fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
 # %%
