@@ -808,7 +808,7 @@ ax.set(xscale="log", yscale="log", xlabel="online loss, nats per token", ylabel=
 ax.invert_xaxis()
 plain_ticks(ax.xaxis, [2, 2.5, 3, 4, 5, 6, 7])
 plain_ticks(ax.yaxis, [1e2, 1e3, 1e4, 1e5, 1e6])
-fig.legend(loc="outside lower center", ncols=6)
+fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
 # %%
