@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | 5 (empirical bounds), and the table of the public reviews |
-# | **Reads** | the records and loss logs of every rung that was run, here or before |
+# | **Reads** | the records and loss logs of every rung that was run, here or before, and the forecasts stated before |
 # | **Writes** | nothing |
 # | **Runtime** | seconds |
 #
@@ -310,7 +310,7 @@ glue("complexity_spread", float(np.ptp([bounds.paper.complexity for bounds in no
 # ## Predicting the largest rung
 #
 # A law of scale earns its name by saying something about a model that it has not seen. We set the largest rung aside, fit power laws in $N$ to the others, and let them predict it: the gap of the paper's bound and of ours, and the loss on
-# documents that no model was trained on. Here is what they say, with the interval in which a new rung should fall with 95 % probability.
+# documents that no model was trained on. Here is what they say, with the interval in which a new rung should fall with {glue:text}`forecast_level:.0f` % probability.
 
 
 # %%
@@ -375,6 +375,7 @@ glue("n_predicted", len(prediction), display=False)
 glue("off_worst", 100 * float(off.max()), display=False)
 glue("off_worst_name", off.idxmax()[1], display=False)
 glue("n_fitted", len(records) - 1, display=False)
+glue("forecast_level", 100 * forecasts.LEVEL, display=False)
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_predicted:d` outcomes lie inside. The intervals are as wide as {glue:text}`n_fitted:d` rungs can justify, and the single numbers are off by up to {glue:text}`off_worst:.0f` % ({glue:text}`off_worst_name`).

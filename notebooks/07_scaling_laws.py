@@ -985,7 +985,7 @@ glue("covered", " and ".join(covered) if covered else "none of them", display=Fa
 
 # %% [markdown]
 # The approaches say $a$ from {glue:text}`a_least:.2f` to {glue:text}`a_most:.2f`; the law {glue:text}`a_law:.2f` ({glue:text}`a_law_low:.2f` to {glue:text}`a_law_high:.2f`). Published: {glue:text}`a_hoffmann:.2f` (Hoffmann), {glue:text}`a_besiroglu:.2f` (Besiroglu's refit of the same data), {glue:text}`kaplan_a:.2f` (Kaplan).
-# The law's interval covers: {glue:text}`covered`. The first two ways read their exponent off those of {glue:text}`n_budgets:d` budgets whose best size lies inside the ladder ({glue:text}`n_envelope:d` and {glue:text}`n_isoflop:d`), and their intervals know the
+# The law's interval covers: {glue:text}`covered`. The first two ways read their exponent off those of {glue:text}`n_budgets:d` budgets whose best size lies inside the ladder ({glue:text}`n_envelope:d` and {glue:text}`n_isoflop:d`; an exponent takes two), and their intervals know the
 # scatter of seeds, not how narrow that range of compute is; the law uses every run, and has the misfit that we saw. At {glue:text}`middle` parameters the best number of tokens a parameter is {glue:text}`ratio:.2g` ({glue:text}`ratio_low:.2g` to {glue:text}`ratio_high:.2g`); the ladder's rule, and the paper's, is 20.
 
 # %% [markdown]

@@ -19,7 +19,7 @@ from gengap import models, training
 from gengap.errors import UserError
 from gengap.statistics import token_statistics
 from gengap.training_log import TrainingLog, read_heldout_log
-from gengap.training_state import fork_path, fork_steps, pack
+from gengap.training_state import fork_path, fork_steps, pack, rank_one
 
 ROOT = Path(__file__).parents[1]
 SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same kind
@@ -144,6 +144,16 @@ def test_branch_goes_on_from_the_last_fork_and_not_from_the_beginning(small_rows
     other = training.Run(SHORT, 0.1, seed=1)  # another seed grows from a trunk of its own
     training.train_run(other, small_rows, tmp_path / "other", trunks=tmp_path / "trunks")
     assert len(steps) == other.n_steps
+
+
+def test_rank_one_keeps_the_sums_and_gives_such_a_matrix_back():
+    squares = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)) * 1e-9
+    found = rank_one(squares.sum(1), squares.sum(0))
+    torch.testing.assert_close(found.sum(1), squares.sum(1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.sum(0), squares.sum(0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(rank_one(found.sum(1), found.sum(0)), found, rtol=1e-5, atol=0)
+    assert torch.linalg.matrix_rank(found / found.max()) == 1
+    assert not rank_one(torch.zeros(5), torch.zeros(3)).any()  # not 0/0
 
 
 def n_bytes(path, parameter):
