@@ -205,7 +205,7 @@ pd.DataFrame(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models at about 0.6 nats, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
+# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models between 0.5 and 0.65 nats, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
 inside = np.geomspace(n_params[0], n_params[-1], 60)
 band = np.array([sigma_fit.interval(lambda law, n=n: float(law(n))) for n in inside])  # (60, 2)
 fig, ax = plt.subplots()
@@ -471,7 +471,7 @@ def k_of(record):
 
 
 def with_interval(exponent, low, high, *_):
-    return f"N^{exponent:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"N^{exponent:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 information_trend = trend(np.array([k_of(record) for record in records]))
@@ -538,7 +538,7 @@ glue("n_claims", len(claims), display=False)
 # * **Agreed**: the published gaps, bound and Azuma, come out of the closed form to within {glue:text}`worst_difference:.3f` nats.
 # * **Agreed**: Freedman beats Azuma, whose gap is at least {glue:text}`azuma_ratio_least:.2f` times the paper's on every rung; our bound cuts the paper's gap further, to
 #   {glue:text}`tight_ratio_worst:.2f` of it or less.
-# * **Claim by claim**: of {glue:text}`n_claims:d`, {glue:text}`n_holds:d` hold on these rungs, {glue:text}`n_does_not_hold:d` do not, and {glue:text}`n_cannot_be_told:d` cannot be told from them.
+# * **Claim by claim**, of {glue:text}`n_claims:d`: {glue:text}`n_holds:d` holding on these rungs, {glue:text}`n_does_not_hold:d` not holding, {glue:text}`n_cannot_be_told:d` that cannot be told from them.
 # * **To be told apart**: the bound falls mainly because the *loss* falls. At a fixed number of bits the complexity is
 #   constant along the frontier (it varies by {glue:text}`complexity_spread:.4f` over the rungs), so the gap itself moves little: from
 #   {glue:text}`paper_gap_smallest:.2f` to {glue:text}`paper_gap_largest:.2f` nats here, and from {glue:text}`published_first:.2f` to
