@@ -56,6 +56,16 @@ def test_a_winner_at_the_edge_does_not_count():
         frontier.allocation_interval(frontier.isoflop, small, BUDGETS[-3:], 1e-4, n_replicates=10)
 
 
+def test_losses_almost_on_a_straight_line_have_no_best_size():
+    """Their vertex lies so far out that its number of parameters is no floating-point number."""
+    tokens = np.geomspace(1e5, 1e8, 3)
+    sizes = np.geomspace(1e5, 1e6, 4)
+    u = np.log(sizes / sizes[0])
+    losses = np.exp(-0.1 * u + 5e-5 * u**2)
+    curves = [Curve(n, tokens, np.full(3, loss)) for n, loss in zip(sizes, losses, strict=True)]
+    assert frontier.isoflop(curves, [1e13]) == []
+
+
 def test_the_frontier_without_embeddings_is_the_least_loss():
     """The formula against a search over sizes at fixed 6 n D."""
     omega, n = 3e4, 2e5

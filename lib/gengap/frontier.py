@@ -76,11 +76,14 @@ def isoflop(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
         sizes, losses = _measured(curves, budget)
         if len(sizes) < 3:
             continue
-        middle = np.log(sizes).mean()
-        curvature, slope, level = np.polyfit(np.log(sizes) - middle, np.log(losses), 2)
-        if curvature > 0 and sizes[0] < (n_opt := math.exp(middle - slope / (2 * curvature))) < sizes[-1]:
+        x = np.log(sizes)
+        curvature, slope, level = np.polyfit(x - x.mean(), np.log(losses), 2)
+        if curvature <= 0:
+            continue
+        vertex = x.mean() - slope / (2 * curvature)  # of log N; nearly straight: too far out for exp
+        if x[0] < vertex < x[-1]:
             least = math.exp(level - slope**2 / (4 * curvature))
-            optima.append(Optimum(float(budget), n_opt, least))
+            optima.append(Optimum(float(budget), math.exp(vertex), least))
     return optima
 
 
