@@ -47,6 +47,7 @@ from gengap import data, frontier, learning_curves, learning_rates, models, publ
 from gengap.copying import repeated_pairs
 from gengap.intervals import percentiles, resample_noise, resample_runs
 from gengap.statistics import token_statistics
+from gengap.trends import trend
 from gengap.units import plain
 
 plt.style.use("gengap.book")
@@ -420,22 +421,15 @@ glue("outside_most", 100 * float(several["outside"].max()), display=False)
 
 # %%
 def straightness(x, losses):
-    """Exponent of L ~ x^-k with its interval, and that of a parabola at both ends; bent: Student's interval excludes zero."""
-    ensemble = resample_noise(scaling.fit_power_law, x, losses, n_replicates=n_replicates)
-    low, high = ensemble.interval("exponent", level)
-    u = np.log(x) - np.log(x).mean()
-    bend, slope, _ = np.polyfit(u, np.log(losses), 2)
-    half = math.inf  # three points leave no error to see
-    if len(u) > 3:
-        covariance = np.polyfit(u, np.log(losses), 2, cov=True)[1]
-        half = stats.t.ppf((1 + level) / 2, len(u) - 3) * math.sqrt(covariance[0, 0])
+    """Exponent of L ~ x^-k with its interval, and that of a parabola at both ends."""
+    seen = trend(x, losses, level, n_replicates)
     return {
-        "exponent": ensemble.law.exponent,
-        "low": low,
-        "high": high,
-        "at the start": -slope - 2 * bend * u.min(),
-        "at the end": -slope - 2 * bend * u.max(),
-        "bent": abs(bend) > half,
+        "exponent": -seen.overall.value,
+        "low": -seen.overall.high,
+        "high": -seen.overall.low,
+        "at the start": -seen.first.value,
+        "at the end": -seen.last.value,
+        "bent": seen.bent,
     }
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from gengap import published, scaling
 from gengap.intervals import percentiles, resample_noise, resample_runs
-from gengap.scaling import ChinchillaLaw, KaplanLaw, OffsetPowerLaw, PowerLaw
+from gengap.scaling import BentPowerLaw, ChinchillaLaw, KaplanLaw, OffsetPowerLaw, PowerLaw
 
 KAPLAN = published.facts("kaplan2020")
 HOFFMANN = published.facts("chinchilla")["hoffmann2022"]
@@ -31,6 +31,7 @@ LAWS = {
     "L(N)": (PowerLaw(KAPLAN["L_of_N"]["N_c"] ** 0.076, 0.076), scaling.fit_power_law, (SIZES,), "exponent"),
     "L(D)": (PowerLaw(KAPLAN["L_of_D"]["D_c"] ** 0.095, 0.095), scaling.fit_power_law, (SIZES,), "exponent"),
     "L(C)": (PowerLaw(30.0, 0.05), scaling.fit_power_law, (np.geomspace(1e17, 1e23, 9),), "exponent"),
+    "K(N)": (BentPowerLaw(2e-3, -2.0, 0.04), scaling.fit_bent_power_law, (SIZES,), "bend"),
     "Sigma(N)": (OffsetPowerLaw(0.27, 8337, 0.54), scaling.fit_offset_power_law, (SIZES,), "exponent"),
     "L(N, D), Kaplan": (kaplan(KAPLAN["L_of_N_D"]), scaling.fit_kaplan, (N, D), "data_exponent"),
     "L(N, D), Hoffmann": (chinchilla(HOFFMANN), scaling.fit_chinchilla, (N, D), "allocation_exponent"),
@@ -110,6 +111,13 @@ def test_predictions_hold_the_next_run():
     assert stats.binom.ppf(0.001, 40, 0.9) <= hits <= 40
 
 
+def test_a_bent_law_is_touched_by_power_laws():
+    law, x = LAWS["K(N)"][0], 1e7
+    near = scaling.fit_power_law([x / 1.001, x * 1.001], law([x / 1.001, x * 1.001]))
+    assert law.exponent_at(x) == pytest.approx(near.exponent)
+    assert scaling.fit_bent_power_law(SIZES, PowerLaw(20.0, 0.12)(SIZES)).bend == pytest.approx(0, abs=1e-9)
+
+
 def test_outliers_move_hubers_fit_little():
     law = chinchilla(HOFFMANN)
     losses = law(N, D) * np.exp(1e-4 * np.random.default_rng(4).standard_normal(N.size))
@@ -143,7 +151,9 @@ def test_published_consequences():
     assert PowerLaw(1e9, 1e-3).scale == math.inf
 
 
-@pytest.mark.parametrize("fit", [scaling.fit_power_law, scaling.fit_offset_power_law])
+@pytest.mark.parametrize(
+    "fit", [scaling.fit_power_law, scaling.fit_bent_power_law, scaling.fit_offset_power_law]
+)
 def test_bad_columns_are_refused(fit):
     for x, y in (([1, 2, -3], [1, 1, 1]), ([1, 2, 3], [1, math.nan, 1]), ([2, 2, 2], [1, 2, 3]), ([1], [1])):
         with pytest.raises(ValueError, match=r"positive|constants"):

@@ -37,6 +37,22 @@ class PowerLaw(NamedTuple):
         return math.exp(log_scale) if log_scale < 700 else math.inf
 
 
+class BentPowerLaw(NamedTuple):
+    """log y = log coefficient - exponent log x - bend (log x)^2: whether a line in logarithms is straight, and how it turns."""
+
+    coefficient: float  # at x = 1
+    exponent: float  # at x = 1
+    bend: float  # above zero the law falls ever more steeply
+
+    def __call__(self, x: ArrayLike) -> Floats:
+        log_x = np.log(x)
+        return np.exp(math.log(self.coefficient) - (self.exponent + self.bend * log_x) * log_x)
+
+    def exponent_at(self, x: float) -> float:
+        """The exponent of the power law that touches this one at x, -d log y / d log x."""
+        return self.exponent + 2 * self.bend * math.log(x)
+
+
 class OffsetPowerLaw(NamedTuple):
     """y(x) = offset + coefficient x^-exponent: the paper's form of the loss variation, and of learning curves."""
 
@@ -101,8 +117,15 @@ def fit_power_law(x: ArrayLike, losses: ArrayLike) -> PowerLaw:
     Raises ValueError unless all values are positive and x takes two of them.
     """
     x, losses = _checked(2, x, losses)
-    slope, intercept = np.polynomial.Polynomial.fit(np.log(x), np.log(losses), 1).convert().coef[::-1]
+    intercept, slope = np.polynomial.Polynomial.fit(np.log(x), np.log(losses), 1).convert().coef
     return PowerLaw(math.exp(intercept), -float(slope))
+
+
+def fit_bent_power_law(x: ArrayLike, values: ArrayLike) -> BentPowerLaw:
+    """The parabola through log y against log x: least squares, (n,) values each, n >= 3. Raises ValueError as `fit_power_law`."""
+    x, values = _checked(3, x, values)
+    constant, slope, bend = np.polynomial.Polynomial.fit(np.log(x), np.log(values), 2).convert().coef
+    return BentPowerLaw(math.exp(constant), -float(slope), -float(bend))
 
 
 def fit_offset_power_law(
