@@ -373,13 +373,16 @@ glue("drop_smallest", drop[sizes[0]], display=False)
 glue("drop_largest", drop[sizes[-1]], display=False)
 glue("per_token_smallest", contents[sizes[0]].nats_per_token, display=False)
 glue("per_token_largest", contents[sizes[-1]].nats_per_token, display=False)
+peak = max(sizes, key=lambda size: contents[size].nats_per_token)
+glue("peak_size", peak, display=False)
+glue("per_token_peak", contents[peak].nats_per_token, display=False)
 
 # %% [markdown]
 # The exponents of single curves lie between {glue:text}`beta_least:.2f` and {glue:text}`beta_most:.2f`, and the closed form gives {glue:text}`ratio_closed_least:.2f` to {glue:text}`ratio_closed_most:.2f` times what was measured (it
 # knows neither the first steps nor the fall of the learning rate). The point is another one. A larger model does not run down the same curve further: it falls *lower*, by {glue:text}`drop_largest:.2f` nats below guessing instead of
-# {glue:text}`drop_smallest:.2f`, and each of its tokens pays {glue:text}`per_token_largest:.2f` nats of learning instead of {glue:text}`per_token_smallest:.2f`. In the law, size and data add up, and $K$ depends on $D$ alone; here, a larger model gets more
-# out of the same data, and where it gets enough more $K$ outruns $N$. Along a range where $\hat R_h$ is close to what can be learned at all, that has to end: $K/D$ cannot exceed $\log V$ less
-# the final loss.
+# {glue:text}`drop_smallest:.2f`. In the law, size and data add up, and $K$ depends on $D$ alone; here, a larger model gets more
+# out of the same data, and where it gets enough more $K$ outruns $N$: each token pays {glue:text}`per_token_smallest:.2f` nats of learning at {glue:text}`smallest` parameters and {glue:text}`per_token_peak:.2f` at {glue:text}`peak_size`, where it pays most.
+# Along a range where $\hat R_h$ is close to what can be learned at all, that has to end, since $K/D$ cannot exceed $\log V$ less the final loss; at {glue:text}`largest` it is {glue:text}`per_token_largest:.2f`.
 
 # %% [markdown]
 # ## A cooler code
