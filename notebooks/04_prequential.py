@@ -203,6 +203,10 @@ k_bits = table["K, Mbit"].to_numpy() * 1e6  # (n_rungs,)
 information = trend(n_params, k_bits)
 exponent, exponent_low, exponent_high = information.overall
 between = np.diff(np.log(k_bits)) / np.diff(np.log(n_params))  # (n_rungs - 1,) from rung to rung
+but_the_largest = {
+    name: resample_noise(fit, n_params[:-1], k_bits[:-1])
+    for name, fit in {"straight": scaling.fit_power_law, "curved": scaling.fit_bent_power_law}.items()
+}
 paper = published.facts("information_content_fit")
 
 last = information.last
@@ -230,6 +234,10 @@ pd.DataFrame(
 pythia_n_params = [column.n_params for column in published.bound_table()]  # 70m to 6.9b
 pythia = np.array([*pythia_n_params, published.pythia_n_params()["12b"]])
 everything = np.array([n_params[0], pythia[-1]])
+crossing = {
+    "bits": (paper["coefficient"] / bits) ** (1 / (1 - paper["exponent"])),
+    "nats": (bits_from_nats(paper["coefficient"]) / bits) ** (1 / (1 - paper["exponent"])),
+}
 fig, ax = plt.subplots()
 ax.plot(everything, bits * everything, "--", color="C5", linewidth=1.4, label=f"capacity, {bits} bits each")
 inside = np.geomspace(n_params[0], n_params[-1], 60)
@@ -252,17 +260,11 @@ fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
-for name, fit in {"straight": scaling.fit_power_law, "curved": scaling.fit_bent_power_law}.items():
-    smaller = resample_noise(fit, n_params[:-1], k_bits[:-1] / 1e6)
-    low, high = smaller.prediction(n_params[-1])
-    glue(f"{name}_predicted", float(smaller.law(n_params[-1])), display=False)
-    glue(f"{name}_low", low, display=False)
-    glue(f"{name}_high", high, display=False)
-glue("k_largest", float(k_bits[-1] / 1e6), display=False)
-crossing = {
-    "bits": (paper["coefficient"] / bits) ** (1 / (1 - paper["exponent"])),
-    "nats": (bits_from_nats(paper["coefficient"]) / bits) ** (1 / (1 - paper["exponent"])),
-}
+for name, smaller in but_the_largest.items():
+    glue(f"{name}_predicted", float(smaller.law(n_params[-1])) / 1e6, display=False)
+    glue(f"{name}_low", smaller.prediction(n_params[-1]).low / 1e6, display=False)
+    glue(f"{name}_high", smaller.prediction(n_params[-1]).high / 1e6, display=False)
+glue("k_largest", float(k_bits[-1]) / 1e6, display=False)
 glue("exponent", exponent, display=False)
 glue("exponent_low", exponent_low, display=False)
 glue("exponent_high", exponent_high, display=False)

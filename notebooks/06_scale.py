@@ -448,7 +448,7 @@ glue("published_last", float(table["published"].iloc[-1]), display=False)
 # as the table says, the exponent at the largest rung decides; elsewhere, the one over all rungs.
 
 
-# %%
+# %% tags=["hide-input"]
 def trend_verdict(fitted, paper_exponent=None, threshold=0.0):
     """What the interval of an exponent says of the claim that it is below the threshold."""
     if fitted.high < threshold:
