@@ -900,17 +900,16 @@ allocation.style.format("{:.2f}", na_rep="").format("{:.0f}", na_rep="", subset=
     "{:,.1f}", na_rep="", subset=headings[4]
 )
 
-# %% mystnb={"figure": {"caption": "Loss at equal compute: held-out loss, interpolated along each size's runs, against parameters for several budgets C in floating-point operations. Lines: parabolas; diamonds: their minima.", "name": "fig-laws-isoflop"}, "image": {"alt": "Held-out loss against parameters on a logarithmic axis; for each compute budget a set of dots with a parabola through them, some with a marked minimum; larger budgets lie lower."}}
+# %% mystnb={"figure": {"caption": "Loss at equal compute: held-out loss, interpolated along each size's runs, against parameters for every budget C in floating-point operations that three sizes or more can be compared at. Lines: parabolas; diamonds: their minima.", "name": "fig-laws-isoflop"}, "image": {"alt": "Held-out loss against parameters on a logarithmic axis; for each compute budget a set of dots with a parabola through them, some with a marked minimum; larger budgets lie lower."}}
 fig, ax = plt.subplots()
-shown = budgets[1:-1:2]
+shown = [c for c in budgets if sum(math.isfinite(curve.loss_at(c)) for curve in curves) >= 3]
 for budget, color in zip(shown, SCALE(np.linspace(0, 1, len(shown))), strict=True):
     points = [(c.n_params, float(c.loss_at(budget))) for c in curves]
     points = np.array([p for p in points if math.isfinite(p[1])]).reshape(-1, 2)
-    ax.plot(*points.T, "o", color=color, label=f"{budget / 1e12:.2g}")
-    if len(points) >= 3:
-        parabola = np.polyfit(np.log(points[:, 0]), np.log(points[:, 1]), 2)
-        n = np.geomspace(points[0, 0], points[-1, 0], 40)
-        ax.plot(n, np.exp(np.polyval(parabola, np.log(n))), color=color, linewidth=1)
+    ax.plot(*points.T, "o", color=color, label=f"{float(f'{budget / 1e12:.2g}'):g}")
+    parabola = scaling.fit_bent_power_law(*points.T)
+    n = np.geomspace(points[0, 0], points[-1, 0], 40)
+    ax.plot(n, parabola(n), color=color, linewidth=1)
 ax.plot(
     *np.array([(o.n_params, o.loss) for o in optima["equal compute"] if o.flops in shown]).reshape(-1, 2).T,
     "D",
@@ -919,10 +918,10 @@ ax.plot(
 ax.set(xscale="log", xlabel="parameters", ylabel="held-out loss, nats per token")
 ax.set_xticks(size_n, sizes, rotation=45)
 ax.minorticks_off()
-fig.legend(loc="outside lower center", ncols=6, title=r"$C$ in $10^{12}$ operations")
+fig.legend(loc="outside lower center", ncols=4, title=r"$C$ in $10^{12}$ operations")
 plt.show()
 
-# %% mystnb={"figure": {"caption": "The fitted law as a landscape: lines of equal loss (nats per token) over parameters and tokens, the runs (dots), the frontier of the law (orange) and 20 tokens a parameter (dashed).", "name": "fig-laws-landscape"}, "image": {"alt": "Contour lines of the fitted loss over parameters and training tokens, both logarithmic; dots mark the runs; an orange line, the compute-optimal frontier, runs near the dashed line of twenty tokens a parameter."}}
+# %% mystnb={"figure": {"caption": "The fitted law as a landscape: lines of equal loss (nats per token) over parameters and tokens, the runs (dots), the frontier of the law (orange) and 20 tokens a parameter (dashed).", "name": "fig-laws-landscape"}, "image": {"alt": "Contour lines of the fitted loss over parameters and training tokens, both logarithmic; dots mark the runs; an orange line, the compute-optimal frontier, rises across the dashed line of twenty tokens a parameter."}}
 n_axis = np.geomspace(size_n.min() / 1.3, size_n.max() * 1.3, 80)
 d_axis = np.geomspace(grid["D"].min() / 1.3, grid["D"].max() * 1.3, 80)
 fig, ax = plt.subplots()
