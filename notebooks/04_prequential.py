@@ -241,8 +241,8 @@ crossing = {
 fig, ax = plt.subplots()
 ax.plot(everything, bits * everything, "--", color="C5", linewidth=1.4, label=f"capacity, {bits} bits each")
 inside = np.geomspace(n_params[0], n_params[-1], 60)
-ax.plot(n_params, scaling.fit_power_law(n_params, k_bits)(n_params), ":", color="C0", linewidth=1.2)
-ax.plot(inside, scaling.fit_bent_power_law(n_params, k_bits)(inside), color="C0", linewidth=1)
+ax.plot(n_params, information.line(n_params), ":", color="C0", linewidth=1.2)
+ax.plot(inside, information.parabola(inside), color="C0", linewidth=1)
 ax.errorbar(
     n_params, k_bits, 1.96 * table["error"] * 1e6, fmt="o", color="C0", label="information content, ladder"
 )
@@ -262,8 +262,8 @@ plt.show()
 # %%
 for name, smaller in but_the_largest.items():
     glue(f"{name}_predicted", float(smaller.law(n_params[-1])) / 1e6, display=False)
-    glue(f"{name}_low", smaller.prediction(n_params[-1]).low / 1e6, display=False)
-    glue(f"{name}_high", smaller.prediction(n_params[-1]).high / 1e6, display=False)
+    for end, value in smaller.prediction(n_params[-1])._asdict().items():
+        glue(f"{name}_{end}", value / 1e6, display=False)
 glue("k_largest", float(k_bits[-1]) / 1e6, display=False)
 glue("exponent", exponent, display=False)
 glue("exponent_low", exponent_low, display=False)

@@ -193,7 +193,7 @@ pd.DataFrame(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models between 0.5 and 0.65 nats, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
+# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models, rising a little and then falling, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
 inside = np.geomspace(n_params[0], n_params[-1], 60)
 band = np.array([sigma_fit.interval(lambda law, n=n: float(law(n))) for n in inside])  # (60, 2)
 fig, ax = plt.subplots()

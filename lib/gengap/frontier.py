@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gengap.intervals import Interval, percentiles
-from gengap.scaling import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, PowerLaw, fit_power_law
+from gengap.scaling import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, PowerLaw, fit_bent_power_law, fit_power_law
 
 Floats = NDArray[np.float64]
 
@@ -76,14 +76,10 @@ def isoflop(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
         sizes, losses = _measured(curves, budget)
         if len(sizes) < 3:
             continue
-        x = np.log(sizes)
-        curvature, slope, level = np.polyfit(x - x.mean(), np.log(losses), 2)
-        if curvature <= 0:
-            continue
-        vertex = x.mean() - slope / (2 * curvature)  # of log N; nearly straight: too far out for exp
-        if x[0] < vertex < x[-1]:
-            least = math.exp(level - slope**2 / (4 * curvature))
-            optima.append(Optimum(float(budget), math.exp(vertex), least))
+        parabola = fit_bent_power_law(sizes, losses)
+        if parabola.exponent_at(sizes[0]) > 0 > parabola.exponent_at(sizes[-1]):  # falls at first, then rises
+            n_opt = math.exp(-parabola.exponent / (2 * parabola.bend))
+            optima.append(Optimum(float(budget), n_opt, float(parabola(n_opt))))
     return optima
 
 

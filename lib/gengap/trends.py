@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gengap.intervals import resample_noise
-from gengap.scaling import fit_bent_power_law, fit_power_law
+from gengap.scaling import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
 
 
 class Exponent(NamedTuple):
@@ -32,6 +32,8 @@ class Exponent(NamedTuple):
 class Trend:
     """How y goes with x."""
 
+    line: PowerLaw
+    parabola: BentPowerLaw
     overall: Exponent  # of the straight line through all of it
     first: Exponent  # of the parabola at the least x
     last: Exponent  # of the parabola at the greatest x
@@ -53,7 +55,7 @@ def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: in
     parabola, ends = fit_bent_power_law(x, values), (float(np.min(x)), float(np.max(x)))
     if np.size(x) == len(parabola):
         first, last = (Exponent(-parabola.exponent_at(end), -np.inf, np.inf) for end in ends)
-        return Trend(overall, first, last, bent=False)
+        return Trend(line.law, parabola, overall, first, last, bent=False)
     curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
     first, last = (
         Exponent(
@@ -61,4 +63,5 @@ def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: in
         )
         for end in ends
     )
-    return Trend(overall, first, last, bent=not curved.interval("bend", level).covers(0))
+    bent = not curved.interval("bend", level).covers(0)
+    return Trend(line.law, parabola, overall, first, last, bent)
