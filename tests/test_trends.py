@@ -22,6 +22,7 @@ def test_a_straight_line_has_one_exponent():
     assert sum(t.bent for t in seen) <= stats.binom.ppf(0.999, 60, 0.05)
     covered = sum(t.overall.low <= 0.7 <= t.overall.high for t in seen)
     assert covered >= stats.binom.ppf(0.001, 60, 0.95)
+    assert all(t.overall.low < t.overall.value < t.overall.high for t in seen)
     assert all(t.towards_larger == (t.last if t.bent else t.overall) for t in seen)
 
 
@@ -30,7 +31,9 @@ def test_a_bent_line_has_one_at_each_end():
     assert all(t.bent and t.towards_larger == t.last for t in seen)
     for end, x in (("first", SIZES[0]), ("last", SIZES[-1])):
         truth = -BENT.exponent_at(x)
-        covered = sum(getattr(t, end).low <= truth <= getattr(t, end).high for t in seen)
+        found = [getattr(t, end) for t in seen]
+        assert all(k.low < k.value < k.high for k in found)
+        covered = sum(k.low <= truth <= k.high for k in found)
         assert covered >= stats.binom.ppf(0.001, 30, 0.95)
 
 
