@@ -1,33 +1,45 @@
 # The graph: corpus -> train -> quantize -> bound -> pages -> book, one job per model, revision and quantization.
-# `make book` and `make sweep` run it (through gengap.graph). Rules call the command line of the library; every step writes
+# `make book` and `make sweep` run it (through gengap.workflow.graph). Rules call the command line of the library; every step writes
 # atomically, so that what a kill leaves is not taken for done.
 import hashlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from gengap import graph, jobs, models
+from gengap import models
+from gengap.book.notebooks import CHAPTER
+from gengap.book.site import read_toc, toc_pages
+from gengap.compression.methods import METHODS
+from gengap.models.spec import quantized_name
+from gengap.workflow import graph, jobs
 
 GENGAP = Path(sys.executable).with_name("gengap")
 BOOK = [jobs.default_job(size) for size in models.DEFAULT_LADDER]
 CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
 SHORTEST = [jobs.Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]  # certified too
 SURVEYS = ["build/results/ladder/50k/main-quantization.json"]  # of chapter 03; those of larger rungs are published
-PAGES = ["01_freedman", "02_smoothing", "03_quantization", "04_prequential", "06_scale", "07_scaling_laws", "08_beyond", "09_report"]
-LIBRARY = sorted(Path("lib/gengap").glob("*.py"))
-
-ROOMS = ["quantization", "quantizers", "archive", "symbols"]
-CODED_ROOMS = ["rate_distortion", "retraining", "compression"]
-NAME = models.quantized_name("{revision}", "{method}", "{bits}")
+PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
+PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
+PAGES = [name for name in PAGES if name not in PER_SIZE]
+LIBRARY = sorted(Path("lib/gengap").rglob("*.py"))
+NAME = quantized_name("{revision}", "{method}", "{bits}")
 QUANTIZED = "build/results/{family}/{size}/" + NAME
-EXECUTED = f"build/notebooks/{jobs.CHAPTER}/{{family}}-{{size}}/{NAME}.ipynb"
+EXECUTED = f"build/notebooks/{CHAPTER}/{{family}}-{{size}}/{NAME}.ipynb"
 SETTINGS = str(config.get("settings", "")).split()  # of the chapter, name=value
-GPUS, THREADS = int(config.get("gpus", 0)), int(config.get("threads", 1))  # of each job of Pythia
+MEMORY_MB = jobs.default_job(models.DEFAULT_LADDER[0]).memory_mb  # of the steps of a rung
+METHODS_ROOMS = {room for method in METHODS.values() for room in method.rooms}
+GPUS, THREADS = int(config.get("gpus", 0)), int(config.get("threads", 1))  # of each job that uses them
 
 
 def behind(page):
     """The library's modules that the page's numbers depend on: an edit elsewhere runs no notebook again."""
     return [str(path) for path in graph.modules_behind(Path(f"notebooks/{page}.py"))]
+
+
+def rooms(*names):
+    """Modules of the compression package that some of them are made of: what a file of codes depends on."""
+    found = {p for name in names for p in graph.modules_behind(Path(f"lib/gengap/compression/{name}.py"), "gengap.compression")}
+    return sorted({str(p) for p in found} | {f"lib/gengap/compression/{name}.py" for name in names})
 
 
 def words(name):
@@ -50,8 +62,8 @@ def swept(wildcards):
 
 
 def checkpoint(wildcards):
-    """Of a rung: trained here, or published. Pythia's are read where they lie, on a disk or the hub."""
-    if wildcards.family == "pythia":
+    """Of a model that is trained here: this machine's, or the published one. Others are read where they lie, on a disk or the hub."""
+    if not models.get(f"{wildcards.family}-{wildcards.size}").trained_here:
         return []
     here = f"build/results/{wildcards.family}/{wildcards.size}/checkpoint/model.safetensors"
     published = here.removeprefix("build/")
@@ -71,7 +83,7 @@ def other_records(wildcards):
 
 
 wildcard_constraints:
-    family=r"[a-z]+",
+    family=r"[a-z][a-z-]*",
     size=r"[0-9.]+[kmb]",
     revision=r"[a-z]+\d*",
     method=r"[a-z]+",
@@ -93,7 +105,7 @@ rule corpus:
     input: "corpus.lock",
     output: "build/corpus/manifest.json",
     threads: 2
-    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=60,
+    resources: mem_mb=MEMORY_MB, runtime=60,
     shell: "{GENGAP} corpus"
 
 
@@ -101,21 +113,21 @@ rule train:
     input: "build/corpus/manifest.json",
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
-    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=24 * 60,
+    resources: mem_mb=MEMORY_MB, runtime=24 * 60,
     shell: "{GENGAP} train {wildcards.family}-{wildcards.size}"
 
 
 rule quantize:
     input:
         checkpoint,
-        lambda w: [f"lib/gengap/{room}.py" for room in ROOMS + CODED_ROOMS * (w.method in ("entropy", "qat"))],
+        lambda w: rooms("archive", *METHODS[w.method].rooms),
     output: f"{QUANTIZED}.ggq",
     group: "model"  # on a cluster, quantization and bound of a model are one job
-    threads: lambda w: THREADS if w.family == "pythia" else 1
+    threads: lambda w: THREADS if job(w).spec.uses_gpu else 1
     resources:
         mem_mb=lambda w, attempt: attempt * job(w).memory_mb,
         runtime=lambda w: job(w).minutes(GPUS),
-        gpu=lambda w: GPUS if w.family == "pythia" else 0,
+        gpu=lambda w: GPUS if job(w).spec.uses_gpu else 0,
     shell:
         "{GENGAP} quantize {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
         " --method {wildcards.method} --bits {wildcards.bits}"
@@ -125,7 +137,7 @@ rule code:  # prose does not count: a run depends on the code cells alone (small
     input: "notebooks/{page}.py",
     output: "build/code/{page}.py",
     run:
-        from gengap import notebooks
+        from gengap.book import notebooks
         Path(output[0]).write_text(notebooks.code_of(Path(input[0])))
 
 
@@ -136,22 +148,22 @@ rule ladder:
 
 
 rule survey:
-    input: checkpoint, [f"lib/gengap/{room}.py" for room in ROOMS + CODED_ROOMS + ["surveys", "surveying", "curvature"]],
+    input: checkpoint, rooms("archive", "curvature", *METHODS_ROOMS), "lib/gengap/workflow/survey.py", "lib/gengap/records/survey.py",
     output: "build/results/{family}/{size}/main-quantization.json",
-    resources: mem_mb=jobs.LADDER_MEMORY_MB, runtime=120,
+    resources: mem_mb=MEMORY_MB, runtime=120,
     shell: "{GENGAP} survey {wildcards.family}-{wildcards.size}"
 
 
 rule bound:
-    input: f"build/code/{jobs.CHAPTER}.py", checkpoint, rules.quantize.output, behind(jobs.CHAPTER),
+    input: f"build/code/{CHAPTER}.py", checkpoint, rules.quantize.output, behind(CHAPTER),
     output: EXECUTED, f"{QUANTIZED}.json",
     params: settings="".join(f" --{name.replace('_', '-')} {value}" for name, _, value in (s.partition("=") for s in SETTINGS)),
     group: "model"
-    threads: lambda w: THREADS if w.family == "pythia" else 1
+    threads: lambda w: THREADS if job(w).spec.uses_gpu else 1
     resources:
         mem_mb=lambda w, attempt: attempt * job(w).memory_mb,
         runtime=lambda w: job(w).minutes(GPUS),
-        gpu=lambda w: GPUS if w.family == "pythia" else 0,
+        gpu=lambda w: GPUS if job(w).spec.uses_gpu else 0,
     shell:
         "{GENGAP} run {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
         " --method {wildcards.method} --bits {wildcards.bits}{params.settings}"
@@ -185,6 +197,6 @@ rule stage:
 
 
 rule html:
-    input: "build/staged", "lib/gengap/site_check.py",
+    input: "build/staged", "lib/gengap/book/check.py",
     output: "_build/html/index.html",
     shell: "{GENGAP} site build && {GENGAP} site check"

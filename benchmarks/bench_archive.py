@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gengap import archive, models
-from gengap.architecture import Architecture
+from gengap import models
+from gengap.compression import archive
+from gengap.compression.layerwise import quantize
 from gengap.errors import UserError
-from gengap.quantization import quantize
+from gengap.models.spec import Architecture
 
 REPEATS = 7
 PEERS = {
@@ -53,7 +54,7 @@ def least_seconds(function, *arguments):
 def compare(model_size: str, bits: int) -> dict:
     spec = models.get(model_size)
     try:
-        model, weights = models.load(spec), "trained"
+        model, weights = spec.load(), "trained"
     except UserError:
         from transformers import GPTNeoXForCausalLM
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gengap.concentration import (
+from gengap.bounds.concentration import (
     complexity,
     default_s_grid,
     freedman,
@@ -25,7 +25,7 @@ from gengap.concentration import (
     odds_s_grid,
     scaled_gaps,
 )
-from gengap.streaming import LossVariationStream
+from gengap.bounds.streaming import LossVariationStream
 
 LOSS_RANGE = 10.0  # nats
 CODE_LENGTH_BITS_PER_VALUE = 0.2  # 4 bits a parameter at 20 tokens a parameter

@@ -28,7 +28,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gengap import corpus, data, models, numerics, training
+from gengap import models
+from gengap.tokens import wheels
+from gengap.training import Run, precision
+from gengap.training.loop import new_model, new_optimizer, prepared_model, take_step
 
 WARMUP_STEPS = 3
 LOOPS = ("nanogpt", "gengap")
@@ -36,8 +39,8 @@ LOOPS = ("nanogpt", "gengap")
 
 def nanogpt_step(spec):
     """One step of nanoGPT's loop, as a function of the step's number."""
-    tokens = np.memmap(corpus.corpus_dir() / "train.bin", np.uint16, "r")
-    model = training.new_model(spec, 0).train()
+    tokens = np.memmap(wheels.corpus_dir() / "train.bin", np.uint16, "r")
+    model = new_model(spec, 0).train()
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
@@ -73,15 +76,15 @@ def nanogpt_step(spec):
 
 
 def gengap_step(spec):
-    """One step of `gengap.training.train_run`, by its own functions."""
-    numerics.keep_freed_memory()
-    run, rows = training.Run(spec), data.train_rows(spec)
-    model = training.prepared_model(run)
-    optimizer = training.new_optimizer(model, spec)
+    """One step of `gengap.training.loop.train_run`, by its own functions."""
+    precision.keep_freed_memory()
+    run, rows = Run(spec), spec.train_rows()
+    model = prepared_model(run)
+    optimizer = new_optimizer(model, spec)
     batches = rows[: run.n_rows].reshape(run.n_steps, spec.batch_rows, -1)
 
     def step(number):
-        training.take_step(model, optimizer, batches[number % run.n_steps], number % run.n_steps, run)
+        take_step(model, optimizer, batches[number % run.n_steps], number % run.n_steps, run)
 
     return step
 
@@ -89,7 +92,7 @@ def gengap_step(spec):
 def measure(loop: str, model_size: str, seconds: float) -> dict:
     """Tokens a second of one loop in this process."""
     spec = models.get(model_size)
-    torch.set_num_threads(numerics.N_THREADS)
+    torch.set_num_threads(precision.N_THREADS)
     torch.manual_seed(0)
     step = {"nanogpt": nanogpt_step, "gengap": gengap_step}[loop](spec)
     for number in range(WARMUP_STEPS):
@@ -123,7 +126,7 @@ def main() -> None:
                 command += ["--seconds", str(options.seconds)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs[loop].append(json.loads(done.stdout))
-        entry = {"n_params": models.get(size).n_params, "n_threads": numerics.N_THREADS}
+        entry = {"n_params": models.get(size).n_params, "n_threads": precision.N_THREADS}
         for clock in ("wall", "cpu"):
             rates = {loop: [run[clock] for run in runs[loop]] for loop in LOOPS}
             ratios = [ours / peer for peer, ours in zip(*rates.values(), strict=True)]

@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from gengap import archive, bounds, chunk_store, concentration, corpus, data, quantizers, smoothing
+from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
+from gengap.compression import QuantizedModel, QuantizedTensor, archive, engine
+from gengap.compression.symbols import Float16Model, MatrixModel, SymbolWriter
 from gengap.errors import UserError
-from gengap.fingerprints import rows_sha256, weights_sha256
 from gengap.paths import atomic_path, build_dir
-from gengap.quantization import QuantizedModel, QuantizedTensor
-from gengap.statistics import token_statistics
-from gengap.symbols import Float16Model, MatrixModel, SymbolWriter
-from gengap.text_rows import TextSource, text_rows
+from gengap.statistics import rows_sha256, token_statistics, weights_sha256
+from gengap.statistics.evaluation import statistics_dir
+from gengap.tokens import corpus_rows, wheels
+from gengap.tokens.text import TextSource, text_rows
 
 HERE = Path(__file__).parent
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -90,8 +91,8 @@ def load(folder: Path):
 def heldout_text() -> TextSource:
     """The ladder's held-out rows as text again, one row of a document a line of JSON."""
     path = build_dir() / "cache" / "smollm2" / "heldout.jsonl"
-    tokenizer = Tokenizer.from_file(str(corpus.corpus_dir() / "tokenizer.json"))
-    texts = tokenizer.decode_batch(data.heldout_rows()[:400].tolist())
+    tokenizer = Tokenizer.from_file(str(wheels.corpus_dir() / "tokenizer.json"))
+    texts = tokenizer.decode_batch(corpus_rows("heldout")[:400].tolist())
     with atomic_path(path) as part:
         part.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return TextSource("json", data_files=(str(path),))
@@ -105,9 +106,9 @@ def round_to_nearest(model, bits: int) -> QuantizedModel:
             kept[name] = parameter.detach().half().numpy()
             continue
         weight = parameter.detach().float()
-        grid = quantizers.fit_grid(weight, bits, quantizers.block_shape(*weight.shape, GROUP_SIZE))
+        grid = engine.fit_grid(weight, bits, engine.block_shape(*weight.shape, GROUP_SIZE))
         tensors[name] = QuantizedTensor(
-            codes=quantizers.round_to_nearest(weight, grid),
+            codes=engine.round_to_nearest(weight, grid),
             scales=grid.scales.numpy().astype(np.float16),
             zero_points=grid.zero_points.numpy().astype(np.uint8),
             bits=bits,
@@ -129,7 +130,7 @@ def coded_bits(quantized: QuantizedModel, bits: int) -> int:
 
 
 def arithmetic(
-    coded: bounds.CodedModel, n_params: int, nll: np.ndarray, entropy: np.ndarray, train_risk: float
+    coded: CodedModel, n_params: int, nll: np.ndarray, entropy: np.ndarray, train_risk: float
 ) -> dict:
     """Theorem 3.4 with these numbers in the place of the training tokens'; no sampling term, since there is nothing to certify."""
     alpha, c = coded.paper_alpha, coded.complexity(coded.s_grid_size)
@@ -144,7 +145,7 @@ def arithmetic(
         "quantization": float(nll.mean(dtype=np.float64)) - train_risk,
     }
     gap = terms["parameters"] + terms["loss_variation"] + terms["smoothing"]
-    np.testing.assert_allclose(gap, bounds.closed_form_gap(coded, sigma), rtol=1e-9)
+    np.testing.assert_allclose(gap, closed_form_gap(coded, sigma), rtol=1e-9)
     return {
         "bits_per_parameter": coded.code_length_bits / n_params,
         "complexity_nats_per_token": c,
@@ -170,7 +171,7 @@ def main(n_rows: int, bits: int) -> None:
     lap("tokenize")
     n_params, vocab_size = sum(p.numel() for p in model.parameters()), model.config.vocab_size
     original_sha256 = weights_sha256(model)
-    store = chunk_store.cache_dir()
+    store = statistics_dir()
     before = token_statistics(model, drawn, (0.0,), desc="model", store=store)
     lap("evaluate")
     quantized = round_to_nearest(model, bits)
@@ -188,8 +189,7 @@ def main(n_rows: int, bits: int) -> None:
             own[name].copy_(weight)
     del new
     coded = {
-        name: bounds.CodedModel(length, N_TRAIN_TOKENS, vocab_size, FAILURE_PROB)
-        for name, length in lengths.items()
+        name: CodedModel(length, N_TRAIN_TOKENS, vocab_size, FAILURE_PROB) for name, length in lengths.items()
     }
     after = token_statistics(
         model, drawn, [c.paper_alpha for c in coded.values()], desc="quantized model", store=store

@@ -40,8 +40,11 @@ import pandas as pd
 from myst_nb import glue
 from tokenizers import Tokenizer
 
-from gengap import corpus, data, models, training
+from gengap import models
 from gengap.statistics import token_statistics
+from gengap.tokens import corpus, corpus_rows, sample_rows, wheels
+from gengap.training import train
+from gengap.training.loop import new_model
 
 plt.style.use("gengap.book")
 spec = models.get(model_size)
@@ -82,8 +85,8 @@ glue("prose_percent", 100 * table.xs("prose", level="kind")["tokens"].sum() / to
 # a row, its tokens set apart:
 
 # %%
-tokenizer = Tokenizer.from_file(str(corpus.corpus_dir() / "tokenizer.json"))
-rows = data.train_rows(spec)
+tokenizer = Tokenizer.from_file(str(wheels.corpus_dir() / "tokenizer.json"))
+rows = spec.train_rows()
 print("|".join(tokenizer.decode([int(token)], skip_special_tokens=False) for token in rows.rows[3, :120]))
 
 # %% [markdown]
@@ -105,7 +108,7 @@ def n_params(vocab_size, width, n_layers):
     return 2 * vocab_size * width + n_layers * (12 * width**2 + 13 * width) + 2 * width
 
 
-model = training.new_model(spec, seed)
+model = new_model(spec, seed)
 assert n_params(spec.vocab_size, spec.hidden_size, spec.n_layers) == sum(
     p.numel() for p in model.parameters()
 )
@@ -139,7 +142,7 @@ ladder.style.hide(axis="index").format("{:,}", subset=["N", "D", "steps"]).forma
 # code for the data, which is how prequential coding measures what a model has learned.
 
 # %%
-log = training.train(spec, rows, spec.results_dir(), seed)
+log = train(spec, rows, spec.results_dir(), seed)
 tokens_seen = log.tokens_per_step * np.arange(1, len(log.online_nll) + 1)
 final = log.online_nll[-max(1, len(log.online_nll) // 20) :]
 print(
@@ -168,13 +171,11 @@ plt.show()
 # certifies (see {doc}`../book/notation`), but good to know.
 
 # %%
-model = models.load(spec)
-samples = {"training rows": rows.rows, "held-out documents": data.heldout_rows().rows}
+model = spec.load()
+samples = {"training rows": rows.rows, "held-out documents": corpus_rows("heldout").rows}
 losses = {}
 for name, population in samples.items():
-    means = token_statistics(model, data.sample_rows(population, 400, seed)).nll.mean(
-        axis=1
-    )  # (m,) nats/token
+    means = token_statistics(model, sample_rows(population, 400, seed)).nll.mean(axis=1)  # (m,) nats/token
     losses[name] = means.mean(), means.std(ddof=1) / math.sqrt(len(means))
     print(f"{name:<20}{losses[name][0]:.3f} ± {losses[name][1]:.3f} nats/token")
 

@@ -52,7 +52,7 @@ import pandas as pd
 from myst_nb import glue
 from scipy import stats
 
-from gengap import classical, concentration, coverage, sources
+from gengap.bounds import classical, concentration, coverage, sources
 from gengap.paths import project_root
 
 plt.style.use("gengap.book")
@@ -63,7 +63,7 @@ rng = np.random.default_rng(seed)
 # ## A text whose truth is known
 #
 # To see whether a bound holds one must know what it bounds. So the texts of this chapter come from sources with known conditional distributions
-# (`gengap.sources`), where $\mathbb E[X_k\mid\mathcal F_{k-1}]$ is a sum over one row of a table. The running example has text's mixture of easy and hard
+# (`gengap.bounds.sources`), where $\mathbb E[X_k\mid\mathcal F_{k-1}]$ is a sum over one row of a table. The running example has text's mixture of easy and hard
 # steps: after some tokens the next one is nearly certain, after others it is anybody's guess. The predictor under study is an overconfident version
 # of the truth, smoothed so that no loss is infinite.
 

@@ -45,15 +45,18 @@ import pandas as pd
 import torch
 from myst_nb import glue
 
-from gengap import archive, choices, concentration, data, models, smoothing
-from gengap.bounds import CodedModel
+from gengap import models
+from gengap.bounds import CodedModel, concentration, grids, smoothing
+from gengap.compression import archive
+from gengap.models.spec import quantized_name
 from gengap.statistics import token_statistics
+from gengap.tokens import sample_rows
 
 plt.style.use("gengap.book")
 spec = models.get(model_size)
-quantized = archive.read(spec.find(f"{models.quantized_name('main', method, bits)}.ggq"), spec.config())
+quantized = archive.read(spec.find(f"{quantized_name('main', method, bits)}.ggq"), spec.config())
 model = quantized.build(spec.config())
-rows = data.sample_rows(data.train_rows(spec).rows, n_windows, seed)
+rows = sample_rows(spec.train_rows().rows, n_windows, seed)
 
 V = spec.vocab_size
 coded = CodedModel(archive.nominal_bits(spec.n_params, bits), spec.n_train_tokens, V)
@@ -355,9 +358,9 @@ rates = np.linspace(0.14, 0.26, 7)  # 1/nats
 best = np.array([best_bound(rate) for rate in rates])
 
 # %%
-mixing_grid = choices.tight_grid(statistics.alphas, V)
+mixing_grid = grids.tight_grid(statistics.alphas, V)
 entropies = np.stack([entropy_at[a][part] for a in alphas])
-choice = choices.choose(nll[part], entropies, mixing_grid, V, C)
+choice = grids.choose(nll[part], entropies, mixing_grid, V, C)
 mixed_loss = smoothing.smoothed_nll(nll[part], choice.alpha, V)
 mixed_baseline = np.maximum(entropy_at[choice.alpha][part], choice.baseline_floor)
 rate = choice.rate(V)

@@ -46,25 +46,27 @@ import pandas as pd
 import torch
 from myst_nb import glue
 
-from gengap import archive, curvature, data, models, surveys
+from gengap import models
+from gengap.compression import archive, curvature
+from gengap.compression.engine import block_shape, fit_grid, gptq, round_to_nearest
+from gengap.compression.layerwise import quantize
+from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
+from gengap.compression.retraining import price_per_bit, retrain
 from gengap.errors import UserError
-from gengap.quantization import quantize
-from gengap.quantizers import block_shape, fit_grid, gptq, round_to_nearest
-from gengap.rate_distortion import fisher_factors, quantize_for_entropy
-from gengap.records import load_records
-from gengap.retraining import price_per_bit, retrain
+from gengap.records import load_records, load_surveys
 from gengap.statistics import token_statistics
+from gengap.tokens import sample_rows
 from gengap.units import nats_from_bits
 
 plt.style.use("gengap.book")
 torch.set_grad_enabled(False)
 started = time.monotonic()
 spec = models.get(model_size)
-model = models.load(spec)
+model = spec.load()
 config = spec.config()
-train_rows = data.train_rows(spec).rows
-evaluation = data.sample_rows(train_rows, n_evaluation_windows, seed)  # (m, seq + 1) token ids
-calibration = data.sample_rows(train_rows, n_calibration_windows, seed + 1)[:, :-1]  # (m, seq)
+train_rows = spec.train_rows().rows
+evaluation = sample_rows(train_rows, n_evaluation_windows, seed)  # (m, seq + 1) token ids
+calibration = sample_rows(train_rows, n_calibration_windows, seed + 1)[:, :-1]  # (m, seq)
 
 # %% [markdown]
 # ## A layer's weights as integers
@@ -244,7 +246,7 @@ at_four_bits.style.format("{:.3f}")
 # refuses to go on unless it decodes bit for bit; then it measures loss and bounds on the same windows for all of them. The surveys of all rungs:
 
 # %%
-found = surveys.load_surveys("ladder")
+found = load_surveys("ladder")
 assert found, "`make book` surveys the smallest rung"
 METHODS = {
     "gptq": "GPTQ",
@@ -322,7 +324,7 @@ plt.show()
 # a power of two for each row and of $\sqrt 2$ for each column, in about a bit each.
 
 # %%
-factors = fisher_factors(model, data.sample_rows(train_rows, n_fisher_windows, seed + 1)[:, :-1], seed)
+factors = fisher_factors(model, sample_rows(train_rows, n_fisher_windows, seed + 1)[:, :-1], seed)
 asked = [gap_nats / 2, gap_nats, 2 * gap_nats]
 coded = [quantize_for_entropy(model, factors, gap) for gap in asked]
 shortest = coded[1]
@@ -359,7 +361,7 @@ def price(spec, rate=0.17):
     return nats_from_bits(spec.n_params) / (rate * spec.n_train_tokens)
 
 
-np.testing.assert_allclose(price(spec), price_per_bit(spec))
+np.testing.assert_allclose(price(spec), price_per_bit(spec.n_params, spec.n_train_tokens))
 fine = quantize(model, "gptq", 8, group_size, calibration, seed)
 control = retrain(fine, config, train_rows, 0.0, seed)
 on_grid = retrain(shortest, config, train_rows, price(spec), seed)

@@ -41,13 +41,13 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 from myst_nb import glue
 
-from gengap import learning_curves, models, prequential, published, runs, scaling
+from gengap import models, published
+from gengap.book.figures import plain
 from gengap.bounds import CodedModel, closed_form_gap
-from gengap.intervals import resample_noise
-from gengap.records import load_records
-from gengap.training_log import TrainingLog
-from gengap.trends import trend
-from gengap.units import bits_from_nats, nats_from_bits, plain
+from gengap.laws import curves, fits, information, resample_noise, trend
+from gengap.records import load_records, load_runs
+from gengap.training import TrainingLog
+from gengap.units import bits_from_nats, nats_from_bits
 
 plt.style.use("gengap.book")
 
@@ -109,7 +109,7 @@ def information_content(online_nll, tokens_per_step, train_risk):
 contents = {}
 for spec in rungs:
     log, risk = logs[spec.size], final[spec.size]
-    contents[spec.size] = prequential.from_log(
+    contents[spec.size] = information.from_log(
         log.online_nll, log.tokens_per_step, risk.mean, spec.n_params, risk.standard_error
     )
     by_hand = information_content(log.online_nll.astype(float), log.tokens_per_step, risk.mean)
@@ -121,7 +121,7 @@ for spec in rungs:
 # %% mystnb={"figure": {"caption": "Online loss of the largest model with a record (mean over neighbouring batches), and its final loss on the same tokens (dashed). The shaded area is the information content.", "name": "fig-information-area"}, "image": {"alt": "Loss in nats per token against millions of tokens seen. The online loss falls steeply and then slowly; the area between it and the dashed line of the final loss is shaded."}}
 largest = rungs[-1]
 log, content = logs[largest.size], contents[largest.size]
-curve = learning_curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=40)
+curve = curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=40)
 fig, ax = plt.subplots()
 ax.plot(curve.n_tokens / 1e6, curve.losses, label="online loss")
 ax.axhline(final[largest.size].mean, linestyle="--", color="C1", linewidth=1.4, label="final loss")
@@ -205,7 +205,7 @@ exponent, exponent_low, exponent_high = information.overall
 between = np.diff(np.log(k_bits)) / np.diff(np.log(n_params))  # (n_rungs - 1,) from rung to rung
 but_the_largest = {
     name: resample_noise(fit, n_params[:-1], k_bits[:-1])
-    for name, fit in {"straight": scaling.fit_power_law, "curved": scaling.fit_bent_power_law}.items()
+    for name, fit in {"straight": fits.fit_power_law, "curved": fits.fit_bent_power_law}.items()
 }
 paper = published.facts("information_content_fit")
 
@@ -330,8 +330,8 @@ def closed_form(B, beta, n_tokens):
 rows, curve_fits = {}, {}
 for spec in rungs:
     log = logs[spec.size]
-    curve = learning_curves.binned(log.online_nll, log.tokens_per_step)
-    fit = learning_curves.forecast(curve, spec.n_train_tokens / 40, 0.8 * spec.n_train_tokens)
+    curve = curves.binned(log.online_nll, log.tokens_per_step)
+    fit = curves.forecast(curve, spec.n_train_tokens / 40, 0.8 * spec.n_train_tokens)
     curve_fits[spec.size] = fit
     low, high = fit.interval("exponent")
     beta, B = fit.law.exponent, fit.law.coefficient
@@ -348,7 +348,7 @@ for spec in rungs:
     if beta < 1:
         np.testing.assert_allclose(
             closed_form(B, beta, spec.n_train_tokens),
-            prequential.closed_form(B, beta, spec.n_train_tokens),
+            information.closed_form(B, beta, spec.n_train_tokens),
             rtol=1e-12,
         )
 closed = pd.DataFrame(rows).T
@@ -405,9 +405,7 @@ def cooled_information(log, branch_tokens, branch_losses):
 
 rows = {}
 for spec in rungs:
-    branches = [
-        run for run in runs.load_runs(["grid"]) if run.model_size == spec.model_size and run.length <= 1
-    ]
+    branches = [run for run in load_runs(["grid"]) if run.model_size == spec.model_size and run.length <= 1]
     if len(branches) < 3:
         continue
     nats = cooled_information(
@@ -451,9 +449,9 @@ rows = {}
 for spec in rungs:
     log, risk, exact = logs[spec.size], final[spec.size], contents[spec.size]
     n_steps = len(log.online_nll)
-    steps = prequential.log_spaced_steps(n_steps, last_doubling=64, every=max(64, n_steps // 20))
-    losses, errors = prequential.read_off(log.online_nll, steps)
-    found = prequential.from_checkpoints(
+    steps = information.log_spaced_steps(n_steps, last_doubling=64, every=max(64, n_steps // 20))
+    losses, errors = information.read_off(log.online_nll, steps)
+    found = information.from_checkpoints(
         [*steps, n_steps],
         [*losses, risk.mean],
         n_steps,

@@ -42,13 +42,13 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from gengap import forecasts, models, prequential, published
+from gengap import models, published
 from gengap.bounds import CodedModel, closed_form_azuma_gap, closed_form_gap
-from gengap.intervals import resample_noise
-from gengap.records import load_records
-from gengap.scaling import EXPONENTS, fit_offset_power_law, fit_power_law
-from gengap.training_log import TrainingLog
-from gengap.trends import trend
+from gengap.laws import fit_offset_power_law, fit_power_law, information, resample_noise, trend
+from gengap.laws.fits import EXPONENTS
+from gengap.records import load_forecasts, load_records
+from gengap.records.forecast import LEVEL, QUANTITIES, law, observe, predict
+from gengap.training import TrainingLog
 
 plt.style.use("gengap.book")
 
@@ -169,7 +169,7 @@ terms.rename(columns=LABELS).rename(columns=lambda name: name.split(",")[0]).ass
 #
 # The loss variation $\Sigma$ is the paper's own invention, and its fall with size is one of the two reasons why larger models have smaller gaps. On Pythia the paper fits $\Sigma = a + c N^{-k}$ with
 # $a = {}$ {glue:text}`paper_sigma_offset:.2f`, $c = {}$ {glue:text}`paper_sigma_coefficient:.0f` and $k = {}$ {glue:text}`paper_sigma_exponent:.2f`. We fit the same form to the ladder, and a plain power law, whose exponent tells whether there is a trend at
-# all. A parabola in the logarithms says whether one exponent is enough (`gengap.trends`). Intervals are drawn by `gengap.intervals`: the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals.
+# all. A parabola in the logarithms says whether one exponent is enough (`gengap.laws.intervals`). Intervals are drawn by `gengap.laws.intervals`: the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals.
 
 # %%
 sigmas = np.array([bounds.paper.sigma for bounds in nominal])  # (n_models,) nats
@@ -325,9 +325,9 @@ def as_table(predictions, observed):
     return table.rename(columns={"value": "predicted"})
 
 
-observed = forecasts.observe(records)
+observed = observe(records)
 aside = {records[-1].identity.size: records[-1].identity.n_params}
-predictions = forecasts.predict(observed[:-1], aside)
+predictions = predict(observed[:-1], aside)
 prediction = as_table(predictions, observed)
 print(f"Predictions for {sizes[-1]} from {', '.join(sizes[:-1])}, nats per token:")
 prediction[["predicted", "low", "high"]].style.format("{:.3f}")
@@ -339,13 +339,13 @@ prediction[["predicted", "low", "high"]].style.format("{:.3f}")
 # %% mystnb={"figure": {"caption": "Power laws fitted to all rungs but the largest (filled), their predictions for the largest with 95 % intervals (bars), and the outcome (open).", "name": "fig-scale-prediction"}, "image": {"alt": "Three panels, the paper's gap, our gap and held-out loss in nats against parameters: dots with a fitted line, and at the largest size a bar for the prediction interval with an open marker for the outcome."}}
 def draw(fitted, predictions, outcomes):
     """Laws through the fitted models, and what they predict beside what happened."""
-    _, axes = plt.subplots(1, len(forecasts.QUANTITIES), figsize=(6.4, 3.2))
-    for ax, name, color in zip(axes, forecasts.QUANTITIES, ("C1", "C2", "C0"), strict=True):
+    _, axes = plt.subplots(1, len(QUANTITIES), figsize=(6.4, 3.2))
+    for ax, name, color in zip(axes, QUANTITIES, ("C1", "C2", "C0"), strict=True):
         predicted = [p for p in predictions if p.quantity == name]
         happened = [m for m in outcomes if m.size in {p.size for p in predicted}]
         reach = [fitted[0].n_params, predicted[-1].n_params]
         n_inside = np.geomspace(*reach, 60)
-        ax.plot(n_inside, forecasts.law(fitted, name).law(n_inside), color=color, linewidth=1)
+        ax.plot(n_inside, law(fitted, name).law(n_inside), color=color, linewidth=1)
         ax.plot([m.n_params for m in fitted], [m.values[name] for m in fitted], "o", color=color)
         for p in predicted:
             ax.plot([p.n_params] * 2, [p.low, p.high], color=color, linewidth=6, alpha=0.3)
@@ -374,7 +374,7 @@ glue("n_predicted", len(prediction), display=False)
 glue("off_worst", 100 * float(off.max()), display=False)
 glue("off_worst_name", off.idxmax()[1], display=False)
 glue("n_fitted", len(records) - 1, display=False)
-glue("forecast_level", 100 * forecasts.LEVEL, display=False)
+glue("forecast_level", 100 * LEVEL, display=False)
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_predicted:d` outcomes lie inside. The intervals are as wide as {glue:text}`n_fitted:d` rungs can justify, and the single numbers are off by up to {glue:text}`off_worst:.0f` % ({glue:text}`off_worst_name`).
@@ -385,7 +385,7 @@ glue("forecast_level", 100 * forecasts.LEVEL, display=False)
 # the file is committed before the first of those records is. Nothing below is fitted anew.
 
 # %% mystnb={"figure": {"caption": "Forecasts as they were stated: the rungs known then (filled), the laws through them, 95 % intervals for rungs that had not been run (bars), and outcomes where they are known by now (open).", "name": "fig-scale-forecast"}, "image": {"alt": "Three panels, the paper's gap, our gap and held-out loss in nats against parameters: dots of the rungs known then with a fitted line, and bars for the prediction intervals of larger rungs, with an open marker where the outcome is known."}}
-stated = [f for f in forecasts.load(family) if (f.method, f.bits) == (method, bits)]
+stated = [f for f in load_forecasts(family) if (f.method, f.bits) == (method, bits)]
 for forecast in stated:
     draw(forecast.observed, forecast.predictions, observed)
 
@@ -461,7 +461,7 @@ def k_of(record):
     """Information content in bits (chapter 04)."""
     log = TrainingLog.read(models.get(record.identity.model_size).find("loss_log.csv"))
     n, loss = record.identity.n_params, record.risks.train.mean
-    return prequential.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
+    return information.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
 
 
 def with_intervals(seen):
@@ -481,7 +481,7 @@ def trend_claim(claim, paper, seen, remark, **rule):
 turned = []  # claims on which the bend decides
 information_trend = trend(n_params, np.array([k_of(record) for record in records]))
 gap_trend = trend(n_params, gaps["paper"])
-information = published.facts("information_content_fit")
+information_fit = published.facts("information_content_fit")
 azuma_ratio = gaps["Azuma"] / gaps["paper"]  # (n_models,)
 published_ratio = [column.azuma_gap / column.gap for column in columns]
 claims = [
@@ -514,10 +514,10 @@ claims = [
     ),
     trend_claim(
         "information content is sublinear in N",
-        f"N^{information['exponent']} (± {information['exponent_pm']})",
+        f"N^{information_fit['exponent']} (± {information_fit['exponent_pm']})",
         information_trend,
         "small models hardly learn, and a larger one gets more out of each token, up to the rung that learns to copy",
-        paper_exponent=information["exponent"],
+        paper_exponent=information_fit["exponent"],
         threshold=1.0,
     ),
     trend_claim(

@@ -43,12 +43,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from myst_nb import glue
 from scipy import stats
 
-from gengap import data, frontier, learning_curves, learning_rates, models, published, runs, scaling
-from gengap.copying import repeated_pairs
-from gengap.intervals import percentiles, resample_noise, resample_runs
+from gengap import models, published
+from gengap.book.figures import plain
+from gengap.laws import curves, fits, frontier, resample_noise, resample_runs, trend
+from gengap.laws.intervals import percentiles
+from gengap.records import load_runs
 from gengap.statistics import token_statistics
-from gengap.trends import trend
-from gengap.units import plain
+from gengap.tokens import corpus_rows, sample_rows
+from gengap.tokens.rows import repeated_pairs
 
 plt.style.use("gengap.book")
 KAPLAN = published.facts("kaplan2020")
@@ -85,7 +87,7 @@ def on_frontier_rows(table):
 # losses $L(N, D)$, on the frontier $D = 20 N$ and on both sides of it, and no text is read twice. $N$ counts all parameters unless a sentence says otherwise.
 
 # %%
-records = runs.load_runs()
+records = load_runs()
 table = pd.DataFrame(
     {
         "group": run.group,
@@ -95,7 +97,7 @@ table = pd.DataFrame(
         "n": run.shape.n_nonembedding,
         "D": run.n_train_tokens,
         "U": run.n_unique_tokens,
-        "C": scaling.FLOPS_PER_PARAM_TOKEN * run.shape.n_params * run.n_train_tokens,
+        "C": fits.FLOPS_PER_PARAM_TOKEN * run.shape.n_params * run.n_train_tokens,
         "loss": run.heldout.mean,
         "stopped": run.early_stopped,
         "transfer": run.transfer.mean,
@@ -144,13 +146,13 @@ def chinchilla_law(law, n_params, n_tokens):
 
 
 columns = [grid[name].to_numpy(float) for name in ("N", "D", "loss")]
-law = scaling.fit_chinchilla(*columns)
+law = fits.fit_chinchilla(*columns)
 np.testing.assert_allclose(chinchilla_law(law, *columns[:2]), law(*columns[:2]))
 resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: draw their errors, not the runs
 chinchilla = resample(
-    scaling.fit_chinchilla,
+    fits.fit_chinchilla,
     *columns,
-    refit=partial(scaling.fit_chinchilla, start=law),
+    refit=partial(fits.fit_chinchilla, start=law),
     n_replicates=n_replicates,
 )
 law_error = float(np.std(np.log(columns[2] / law(*columns[:2]))))
@@ -197,7 +199,7 @@ fig, ax = plt.subplots()
 for size, run in longest_runs.items():
     log = run.online_log
     stable = (run.schedule.n_steps - run.schedule.decay_steps) * run.schedule.tokens_per_step  # tokens
-    curve = learning_curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=8)
+    curve = curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=8)
     at, exponents = curve.between(1e5, stable).exponents()
     ax.plot(at, exponents, color=colors[size], label=size)
     at, exponents = at[at > 1e6], exponents[at > 1e6]  # past letters and words
@@ -241,13 +243,13 @@ def mean_where(nll, chosen):
     return float(mean), float(np.sqrt((excess**2).sum()) / chosen.sum())
 
 
-windows = data.sample_rows(data.heldout_rows(), n_windows, seed=0)  # (n_windows, seq_len + 1)
+windows = sample_rows(corpus_rows("heldout"), n_windows, seed=0)  # (n_windows, seq_len + 1)
 repeats = repeated_pairs(windows)  # (n_windows, seq_len)
 rows = {}
 for size in on_frontier["size"]:
     spec = models.get(f"ladder-{size}")
     if spec.find("checkpoint"):
-        nll = token_statistics(models.load(spec), windows).nll.astype(float)
+        nll = token_statistics(spec.load(), windows).nll.astype(float)
         rows[size] = dict(
             zip(
                 ["N", "repeated", "±", "others", "± ", "all"],
@@ -262,7 +264,7 @@ copying.style.format("{:.3f}").format("{:,.0f}", subset=["N"])
 
 # %% mystnb={"figure": {"caption": "Held-out loss of the rungs on tokens that repeat a pair of their window, on all others, and on both, with power laws.", "name": "fig-laws-copying"}, "image": {"alt": "Loss against parameters, both axes logarithmic. The dots of other tokens lie on a straight line that falls slowly; the dots of repeated tokens fall far faster, with a step in the middle."}}
 kinds = {"others": "C0", "all": "C5", "repeated": "C3"}
-copying_laws = {kind: scaling.fit_power_law(copying["N"], copying[kind]) for kind in kinds}
+copying_laws = {kind: fits.fit_power_law(copying["N"], copying[kind]) for kind in kinds}
 fig, ax = plt.subplots()
 for kind, color in kinds.items():
     ax.plot(copying["N"], copying_laws[kind](copying["N"]), color=color, linewidth=1)
@@ -310,10 +312,10 @@ for size, mine in table[(table["group"] == "rate") | on_frontier_rows(table)].gr
         nats = seed_error * mine["loss"].min()
         near = mine[mine["loss"] < mine["loss"].min() * 1.02]  # where a parabola is a fair description
         near = near if len(near) >= 4 else mine.nsmallest(4, "loss")
-        tuned[size] = learning_rates.best_rate(near["rate"], near["loss"], nats)
+        tuned[size] = curves.best_rate(near["rate"], near["loss"], nats)
 assert len(tuned) >= 2, "`make ladder` tries other learning rates on the smallest rungs"
 rungs = {size: models.get(f"ladder-{size}") for size in sizes}
-rule = learning_rates.transfer_rule([rungs[size].hidden_size for size in tuned], list(tuned.values()))
+rule = curves.transfer_rule([rungs[size].hidden_size for size in tuned], list(tuned.values()))
 rates = pd.DataFrame(
     {
         size: {
@@ -514,9 +516,9 @@ limited = table[(table["group"] == "repeat") | (on_frontier_rows(table) & table[
 assert len(repeated_sizes) >= 3, "`make ladder` trains on repeated text"
 places = [limited[name].to_numpy(float) for name in ("N", "U", "stopped")]
 overfitting = resample_noise(
-    scaling.fit_kaplan,
+    fits.fit_kaplan,
     *places,
-    refit=partial(scaling.fit_kaplan, start=scaling.fit_kaplan(*places)),
+    refit=partial(fits.fit_kaplan, start=fits.fit_kaplan(*places)),
     n_replicates=n_replicates,
 )
 np.testing.assert_allclose(kaplan_law(overfitting.law, *places[:2]), overfitting.law(*places[:2]))
@@ -575,10 +577,10 @@ for size in on_frontier["size"]:  # a size that has not come so far has no third
     run = longest_runs[size]
     log = run.online_log
     stable = (run.schedule.n_steps - run.schedule.decay_steps) * run.schedule.tokens_per_step  # tokens
-    curve = learning_curves.binned(log.online_nll, log.tokens_per_step)
+    curve = curves.binned(log.online_nll, log.tokens_per_step)
     online[size] = curve = curve.between(0, stable)
     firsts[size] = first = max(5 * run.schedule.warmup_steps * run.schedule.tokens_per_step, stable / 50)
-    forecasts[size] = ensemble = learning_curves.forecast(curve, first, stable / 3, n_replicates)
+    forecasts[size] = ensemble = curves.forecast(curve, first, stable / 3, n_replicates)
     low, high = ensemble.prediction(float(curve.n_tokens[-1]), level=level)
     k_low, k_high = ensemble.interval("exponent", level)
     rows[size] = {
@@ -698,7 +700,7 @@ rows = {}
 for loss, tokens in needed.iterrows():
     ok = tokens.notna()
     ensemble = resample_noise(
-        scaling.fit_power_law,
+        fits.fit_power_law,
         size_n[ok.index[ok]].to_numpy(float),
         tokens[ok].to_numpy(),
         n_replicates=n_replicates,
@@ -784,7 +786,7 @@ noise = pd.DataFrame(
     for run in records
     if run.group == "grid" and run.noise is not None and run.noise.gradient_square > 0
 )
-batch = resample_noise(scaling.fit_power_law, noise["loss"], noise["tokens"], n_replicates=n_replicates)
+batch = resample_noise(fits.fit_power_law, noise["loss"], noise["tokens"], n_replicates=n_replicates)
 batch_low, batch_high = batch.interval("exponent", level)
 kaplan_batch = 1 / KAPLAN["critical_batch"]["alpha_B"]
 residual = np.log(noise["tokens"] / batch.law(noise["loss"]))
@@ -907,7 +909,7 @@ for budget, color in zip(shown, SCALE(np.linspace(0, 1, len(shown))), strict=Tru
     points = [(c.n_params, float(c.loss_at(budget))) for c in curves]
     points = np.array([p for p in points if math.isfinite(p[1])]).reshape(-1, 2)
     ax.plot(*points.T, "o", color=color, label=f"{float(f'{budget / 1e12:.2g}'):g}")
-    parabola = scaling.fit_bent_power_law(*points.T)
+    parabola = fits.fit_bent_power_law(*points.T)
     n = np.geomspace(points[0, 0], points[-1, 0], 40)
     ax.plot(n, parabola(n), color=color, linewidth=1)
 ax.plot(

@@ -52,10 +52,24 @@ from myst_nb import glue
 from transformers import GPTNeoXForCausalLM
 from transformers.utils import logging
 
-from gengap import archive, bounds, choices, data, models, quantization, smoothing, sources, tilts, training
-from gengap.maximum_entropy import tilted_statistics
+from gengap.bounds import (
+    PAPER_S_GRID_SIZE,
+    CodedModel,
+    azuma_bound,
+    grids,
+    maximum_entropy_bound,
+    paper_bound,
+    smoothing,
+    sources,
+    tight_bound,
+)
+from gengap.compression import archive
+from gengap.compression.layerwise import quantize
+from gengap.models.ladder import LadderSpec
 from gengap.paths import build_dir
-from gengap.statistics import token_statistics
+from gengap.statistics import tilted_statistics, token_statistics
+from gengap.tokens import TokenRows, sample_rows
+from gengap.training import train
 from gengap.units import nats_from_bits
 
 plt.style.use("gengap.book")
@@ -124,38 +138,38 @@ class Run(NamedTuple):
     """One text and the model trained on it."""
 
     source: sources.Source
-    spec: models.LadderSpec
+    spec: LadderSpec
     rows: np.ndarray  # (n_rows, seq_len + 1) uint16, each token drawn once
     states: np.ndarray  # (n_rows, seq_len) state of the source before each predicted token
     model: GPTNeoXForCausalLM
     training_seconds: float
 
 
-def train(source, width, n_reads=1):
+def train_on(source, width, n_reads=1):
     """Draw a text, train a model on it for one epoch (`n_reads` epochs of a text as much shorter)."""
     layers, peak_lr = (1, 2e-2) if width <= 8 else (2, 1.5e-2 if width <= 16 else 1e-2)
-    spec = models.LadderSpec(
+    spec = LadderSpec(
         "source", f"w{width}", width, layers, max(1, width // 8), 2, peak_lr, vocab_size, seq_len
     )
     text = source.sample(spec.n_train_rows // n_reads, seq_len + 1, np.random.default_rng([seed, width]))
     rows = text.tokens.astype(np.uint16)
     assert np.array_equal(source.states(rows), text.states)  # known from the row itself
-    shown = data.TokenRows(
+    shown = TokenRows(
         np.resize(rows, (spec.n_train_rows, seq_len + 1)), hashlib.sha256(rows.tobytes()).hexdigest()
     )
     key = hashlib.sha256(f"{spec} {shown.sha256} {n_reads} {seed}".encode()).hexdigest()[:12]
     folder = build_dir() / "sources" / f"{spec.size}-{key}"  # a finished model is not trained again
-    log = training.train(spec, shown, folder, seed)
+    log = train(spec, shown, folder, seed)
     model = GPTNeoXForCausalLM.from_pretrained(folder / "checkpoint", dtype=torch.float32).eval()
     return Run(source, spec, rows, text.states[:, 1:], model, log.seconds)
 
 
 before_training = time.monotonic()
 language, table = table_of.values()
-runs = {f"width {width}": train(language, width) for width in widths}
+runs = {f"width {width}": train_on(language, width) for width in widths}
 by_size = list(runs)  # the one-epoch models of the language-like source
-runs["random table"] = train(table, repeated_width)
-runs["read many times"] = train(language, repeated_width, n_repeats)
+runs["random table"] = train_on(table, repeated_width)
+runs["read many times"] = train_on(language, repeated_width, n_repeats)
 training_seconds = time.monotonic() - before_training
 
 # %% [markdown]
@@ -164,13 +178,13 @@ training_seconds = time.monotonic() - before_training
 # %%
 coded, quantized = {}, {}
 for name, run in runs.items():
-    calibration = data.sample_rows(run.rows, 128, seed)[:, :-1]
-    codes = quantization.quantize(run.model, "gptq", bits, group_size, calibration, seed)
+    calibration = sample_rows(run.rows, 128, seed)[:, :-1]
+    codes = quantize(run.model, "gptq", bits, group_size, calibration, seed)
     path = build_dir() / "sources" / f"{name.replace(' ', '-')}.ggq"
     length_bits = archive.write(codes, run.spec.config(), path)
     quantized[name] = archive.read(path, run.spec.config()).build(run.spec.config())
-    coded[name] = bounds.CodedModel(length_bits, run.states.size, vocab_size, failure_prob)
-complexity_of = {name: c.complexity(bounds.PAPER_S_GRID_SIZE) for name, c in coded.items()}
+    coded[name] = CodedModel(length_bits, run.states.size, vocab_size, failure_prob)
+complexity_of = {name: c.complexity(PAPER_S_GRID_SIZE) for name, c in coded.items()}
 pd.DataFrame(
     {
         "N, parameters": {name: run.spec.n_params for name, run in runs.items()},
@@ -316,7 +330,7 @@ def mixed_losses(alpha):
     return lambda log_probs, part: smoothing.smoothed_nll(-log_probs, alpha, vocab_size)
 
 
-tilt_grid = tilts.TiltGrid(
+tilt_grid = grids.TiltGrid(
     rates=tuple(map(float, np.geomspace(0.1, 10.0, 37))),
     safeties=(3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.4),
     floors=tuple(map(float, np.linspace(0, math.log(vocab_size), 25))),
@@ -329,24 +343,22 @@ def all_bounds(name):
     nll, entropies, alphas = evaluated[name].nll, evaluated[name].entropy, evaluated[name].alphas
     train_risk = gaps.loc[name, "training loss"]
     few = run.rows[:: max(1, len(run.rows) // 64)]  # any element of a grid is admissible
-    grid = choices.tight_grid(alphas, vocab_size)
-    choice = choices.choose(nll, entropies, grid, vocab_size, c.complexity(grid.size))
-    tilt = tilts.choose_tilt(
+    grid = grids.tight_grid(alphas, vocab_size)
+    choice = grids.choose(nll, entropies, grid, vocab_size, c.complexity(grid.size))
+    tilt = grids.choose_tilt(
         lambda tilt: tilted_statistics(model, few, tilt),
         tilt_grid,
         vocab_size,
         c.complexity(tilt_grid.size),
     )
     tilted = tilted_statistics(model, run.rows, tilt)
-    azuma = bounds.azuma_bound(c, nll, train_risk)
+    azuma = azuma_bound(c, nll, train_risk)
     at_paper, at_choice = alphas.index(c.paper_alpha), alphas.index(choice.alpha)
     found = {
         "Azuma": azuma,
-        "paper": bounds.paper_bound(c, nll, entropies[at_paper], train_risk),
-        "uniform mixing": bounds.tight_bound(c, nll, entropies[at_choice], choice, train_risk),
-        "maximum entropy": bounds.maximum_entropy_bound(
-            c, nll, tilted.loss, tilted.entropy, tilt, train_risk
-        ),
+        "paper": paper_bound(c, nll, entropies[at_paper], train_risk),
+        "uniform mixing": tight_bound(c, nll, entropies[at_choice], choice, train_risk),
+        "maximum entropy": maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk),
     }
     smoothers = {kind: mixed_losses(bound.alpha) for kind, bound in found.items()}
 
@@ -480,10 +492,10 @@ without_code = {}
 for name in by_size:
     c, kind = replace(coded[name], code_length_bits=0.0), found[name]["uniform mixing"]
     at = evaluated[name].alphas.index(kind.alpha)
-    grid = choices.tight_grid([kind.alpha], vocab_size)
+    grid = grids.tight_grid([kind.alpha], vocab_size)
     entropy = evaluated[name].entropy[at]
-    choice = choices.choose(evaluated[name].nll, entropy[None], grid, vocab_size, c.complexity(grid.size))
-    fixed = bounds.tight_bound(c, evaluated[name].nll, entropy, choice, kind.train_risk)
+    choice = grids.choose(evaluated[name].nll, entropy[None], grid, vocab_size, c.complexity(grid.size))
+    fixed = tight_bound(c, evaluated[name].nll, entropy, choice, kind.train_risk)
     without_code[name] = {"with the code length": kind.deviation, "fixed in advance": fixed.deviation}
 without_code = pd.DataFrame(without_code).T
 without_code.style.format("{:.4f}")

@@ -38,11 +38,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from gengap import models
-from gengap.records import load_records, ordered, read
+from gengap.models.spec import TOKENS_PER_PARAMETER
+from gengap.records import BoundRecord, load_records
+from gengap.records.bound import ordered
 
 plt.style.use("gengap.book")
-records = ordered(read(Path(file)) for file in files) if files else load_records()
+records = ordered(BoundRecord.read(Path(file)) for file in files) if files else load_records()
 assert records, "there are no records yet: `make sweep MODELS=ladder-50k` makes one"
 
 
@@ -189,7 +190,7 @@ if runs:
                 label=label if ax is axes[0, 0] else None,
             )
         ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="0.5")
-        ax.axvline(models.TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
+        ax.axvline(TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
         ax.set(xscale="log", yscale="log", ylabel="nats per token", title=f"{model_size} {method}-{bits}")
         for formatted in (
             ax.xaxis.set_major_formatter,

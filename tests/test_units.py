@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from gengap.units import bits_from_nats, nats_from_bits, plain
+from gengap.book.figures import plain
+from gengap.units import bits_from_nats, nats_from_bits
 
 
 def test_a_bit_is_log_two_nats():

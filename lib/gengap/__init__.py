@@ -1,1 +1,5 @@
-"""Generalization bounds for language models: the library behind the book."""
+"""Generalization bounds for language models, computed and certified: tokens -> statistics -> bound -> record -> page."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,6 +5,7 @@ working directory except through `project_root`.
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ def published_results_dir() -> Path:
 def run_results_dir() -> Path:
     """Records, logs and checkpoints of this machine's runs, in the layout of `published_results_dir`."""
     return build_dir() / "results"
+
+
+def file_sha256(path: Path) -> str:
+    """Of the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The one conversion between bits and nats; large numbers in plain words."""
+"""The one conversion between bits and nats."""
 
 import math
 
@@ -13,11 +13,3 @@ def nats_from_bits(bits):
 def bits_from_nats(nats):
     """Code length or information in bits, given nats (scalar or array)."""
     return nats / NATS_PER_BIT
-
-
-def plain(value: float, _position: object = None) -> str:
-    """12,000 as 12k, 3,400,000 as 3.4m: also the formatter of an axis, hence the second argument."""
-    for unit, name in ((1e9, "b"), (1e6, "m"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:.3g}"

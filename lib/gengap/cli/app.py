@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gengap.compression.methods import METHODS
 from gengap.errors import UserError
 
 
@@ -34,7 +35,7 @@ def complete_size(incomplete: str) -> list[str]:
 
 def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
     """Released revisions of the sizes named so far that begin with `incomplete`, for the shell."""
-    from gengap import jobs, models
+    from gengap import models
 
     named = [
         ctx.params.get("model_size"),
@@ -42,7 +43,7 @@ def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
         *ctx.args,
     ]  # parsed, or not yet
     specs = [models.REGISTRY[size] for size in named if size in models.REGISTRY]
-    found = dict.fromkeys(revision for spec in specs for revision in jobs.revisions(spec))
+    found = dict.fromkeys(revision for spec in specs for revision in spec.revisions())
     return [revision for revision in found if revision.startswith(incomplete)]
 
 
@@ -56,7 +57,12 @@ ModelSize = Annotated[
 Revision = Annotated[
     str,
     typer.Option(
-        help="A checkpoint of Pythia, stepN; empty: the compute-optimal one.",
+        help="A released checkpoint, such as Pythia's stepN; empty: the compute-optimal one.",
         autocompletion=complete_revision,
     ),
+]
+QuantizationMethod = Annotated[str, typer.Option(help=f"Quantizer: {', '.join(METHODS)}.")]
+Bits = Annotated[int, typer.Option(help="Per quantized weight, or of the file, a parameter (2 to 8).")]
+ExactBelow = Annotated[
+    int | None, typer.Option(help="The page evaluates models trained on fewer tokens on all of them too.")
 ]

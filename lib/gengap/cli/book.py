@@ -14,9 +14,10 @@ def book(
     cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
 ) -> None:
     """Make the book: corpus, training, quantization, bounds, pages, site (`make book` installs first)."""
-    from gengap import graph, machine
+    from gengap import hardware
+    from gengap.workflow.graph import run
 
-    raise typer.Exit(graph.run("book", options=["--cores", str(cores or machine.n_cores())]))
+    raise typer.Exit(run("book", options=["--cores", str(cores or hardware.n_cores())]))
 
 
 @app.command()
@@ -28,7 +29,7 @@ def notebook(
     parameter: Annotated[list[str], typer.Option("-p", help="name=value, checked by name and type.")] = [],
 ) -> None:
     """Execute a notebook with papermill after checking its parameters."""
-    from gengap import notebooks
+    from gengap.book import notebooks
 
     notebooks.execute(source, output, notebooks.parse_parameters(parameter))
     print(f"{source.stem}: executed into {output}")
@@ -39,10 +40,10 @@ def sync(
     check: Annotated[bool, typer.Option("--check", help="Only say what is out of step, and fail.")] = False,
 ) -> None:
     """Write the .ipynb pair of every .py notebook."""
-    from gengap import notebooks
+    from gengap.book import notebooks
 
     if not check:
-        from gengap.site import sync_install_cells
+        from gengap.book.site import sync_install_cells
 
         for source in sync_install_cells():
             print(f"install cell of {source.name} brought in line with _config.yml")
@@ -59,14 +60,13 @@ def site(
     step: Annotated[str, typer.Argument(help="stage, build or check: in this order they make the book.")],
 ) -> None:
     """Stage the book from executed notebooks, build it, check it."""
-    from gengap import site as room
-    from gengap import site_check
+    from gengap.book import check, site
 
     if step == "stage":
-        print(f"staged {room.stage()}")
+        print(f"staged {site.stage()}")
     elif step == "build":
-        print(f"built {room.build()}")
+        print(f"built {site.build()}")
     elif step == "check":
-        print(f"checked {site_check.check()} pages")
+        print(f"checked {check.check()} pages")
     else:
         raise UserError(f"unknown step {step!r}: stage, build or check")

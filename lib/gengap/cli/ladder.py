@@ -11,7 +11,8 @@ from gengap.cli.app import app, complete_size
 @app.command()
 def ladder(
     group: Annotated[
-        list[str] | None, typer.Option(help="Only runs of this group of gengap.plan (may be repeated).")
+        list[str] | None,
+        typer.Option(help="Only runs of this group of gengap.workflow.plan (may be repeated)."),
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -30,23 +31,29 @@ def ladder(
     ] = False,
 ) -> None:
     """Train the runs of the plan, cheapest first, each with its record (resumes where it was stopped)."""
-    from gengap import ladder as room
-    from gengap import runs
+    from gengap.records.training_run import publish_runs
+    from gengap.workflow.campaign import (
+        carry_out,
+        change_from_published,
+        is_done,
+        publish_waypoints,
+        selected,
+    )
 
     if publish:
-        for path in [*runs.publish(), *room.publish_waypoints()]:
+        for path in [*publish_runs(), *publish_waypoints()]:
             print(f"{path} ({path.stat().st_size:,} bytes)" if path.exists() else f"{path} (removed)")
         return
-    planned = room.selected(group or (), size or (), max_flops)
-    pending = [p for p in planned if not room.is_done(p, anew)]
+    planned = selected(group or (), size or (), max_flops)
+    pending = [p for p in planned if not is_done(p, anew)]
     print(f"{len(planned)} runs, {len(pending)} to do, {sum(p.flops for p in pending):.1e} flops at most")
     for p in planned if show else pending:
         label = f"ladder-{p.size} {p.name}"
         if show:
             print(f"{label:<32}{p.flops:>9.1e} flops  {'to do' if p in pending else 'done'}")
             continue
-        record = room.carry_out(p)
-        change = room.change_from_published(record)
+        record = carry_out(p)
+        change = change_from_published(record)
         print(
             f"{label:<32}{record.heldout.mean:.4f} ± {record.heldout.standard_error:.4f} nats/token held out"
             + ("" if change is None else f", {change:+.1e} from the published"),

@@ -1,76 +1,47 @@
-"""Options that are a notebook's parameters: read from the notebook when they are needed, typed nowhere else."""
+"""Options that several commands share: the settings of a certificate, declared once in `gengap.workflow.settings`."""
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from gengap.cli.app import complete_revision
+from gengap.workflow.settings import Settings
 
-NAMED_ELSEWHERE = {"model_size"}  # by an argument
 PASSED_ON = "gengap.passed_on"  # in a context's meta: what stood after --
-COMPLETIONS = {"revision": complete_revision}
 
 
-def chapter_options(*but: str) -> type[typer.core.TyperCommand]:
-    """A class of commands that take the parameters of chapter 05, except those named in `but`, as options.
+class PassesOn(typer.core.TyperCommand):
+    """A command that keeps what stands after `--` for another program."""
 
-    The command's function receives those that were given as keyword arguments, by the names they have in the notebook.
-    """
-
-    class ChapterCommand(typer.core.TyperCommand):
-        complete = False
-
-        def get_params(self, ctx):
-            if not self.complete:
-                self.complete = True
-                full = _command(self.callback.__wrapped__, {*but, *NAMED_ELSEWHERE})
-                self.params, self.callback = full.params, full.callback
-            return super().get_params(ctx)
-
-        def parse_args(self, ctx, args):
-            end = args.index("--") if "--" in args else len(args)
-            ctx.meta[PASSED_ON] = args[end + 1 :]
-            return super().parse_args(ctx, args[:end])
-
-    return ChapterCommand
+    def parse_args(self, ctx, args):
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[PASSED_ON] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
 
 
 def takes_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Mark a command's function: its `**settings` are options to be added, none of its own."""
+    """Give a command an option for each setting; its `**settings` receive those that were given."""
+    hints = get_type_hints(Settings, include_extras=True)
+
+    def option(name: str, default: Any) -> inspect.Parameter:
+        kind, meaning = hints[name].__origin__, hints[name].__metadata__[0]
+        info = typer.Option(
+            help=f"{meaning} (default: {default})", rich_help_panel="Settings of the certificate"
+        )
+        kinds = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kinds, default=None, annotation=Annotated[kind | None, info])
+
+    def command(**values: Any) -> None:
+        unset = {field.name for field in fields(Settings) if values[field.name] is None}
+        function(**{name: value for name, value in values.items() if name not in unset})
+
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind != inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = signature.replace(parameters=own)
-    return function
-
-
-def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were given on the command line; the notebook has its own values for the others."""
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _command(function: Callable[..., None], but: set[str]) -> typer.core.TyperCommand:
-    from gengap import jobs, notebooks
-
-    def option(parameter: notebooks.Parameter) -> inspect.Parameter:
-        info = typer.Option(
-            help=f"{parameter.help} (default: {parameter.default!r})",
-            autocompletion=COMPLETIONS.get(parameter.name),
-            rich_help_panel=f"Parameters of {jobs.CHAPTER}",
-        )
-        annotation = Annotated[parameter.type | None, info]
-        return inspect.Parameter(
-            parameter.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-        )
-
-    def with_options(**values: Any) -> None:
-        function(**values)
-
-    own = inspect.signature(function).parameters.values()
-    added = [option(p) for p in notebooks.parameters(jobs.chapter_path()) if p.name not in but]
-    with_options.__signature__ = inspect.Signature([*own, *added])
-    with_options.__doc__ = function.__doc__
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name=function.__name__)(with_options)
-    return typer.main.get_command(app)
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    command.__signature__ = signature.replace(
+        parameters=[*own, *(option(field.name, field.default) for field in fields(Settings))]
+    )
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    return command

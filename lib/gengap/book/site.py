@@ -1,0 +1,207 @@
+"""The book as a tree of files: staged from sources and results, then built. Nothing is computed here.
+
+Sources and results meet in the staged tree (`gengap.book.pages` makes its notebook pages). Its paths are
+the repository's, which launch buttons need; its table of contents lists the model sizes that were run.
+"""
+
+import copy
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from gengap.book.pages import (
+    check_install_cell,
+    default_size,
+    for_size,
+    install_cell,
+    merge_outputs,
+    named_figures,
+    with_install_cell,
+)
+from gengap.errors import UserError
+from gengap.models import REGISTRY
+from gengap.paths import build_dir, project_root
+from gengap.workflow import jobs
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
+
+
+def toc_pages(toc: dict[str, Any]) -> list[str]:
+    """Docnames of a `_toc.yml` in reading order, the root first."""
+
+    def below(node: dict[str, Any]) -> list[str]:
+        children = [child for key in ("parts", "chapters", "sections") for child in node.get(key, [])]
+        return ([node["file"]] if "file" in node else []) + [
+            name for child in children for name in below(child)
+        ]
+
+    return [toc["root"], *below(toc)]
+
+
+def read_toc(folder: Path) -> dict[str, Any]:
+    """The parsed `_toc.yml` of the project or of the staged tree."""
+    return yaml.safe_load((folder / "_toc.yml").read_text(encoding="utf-8"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed `_config.yml` of the project or of the staged tree."""
+    return yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
+
+
+def sync_install_cells() -> list[Path]:
+    """Bring the install cell of every `notebooks/*.py` in line with `_config.yml`; the files that changed."""
+    root = project_root()
+    cell = install_cell(read_config(root))
+    changed = []
+    for path in sorted((root / "notebooks").glob("*.py")):
+        before = path.read_text(encoding="utf-8")
+        if (after := with_install_cell(before, cell)) != before:
+            path.write_text(after, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def _footer(root: Path) -> str:
+    """One line of HTML: what this copy of the book was made with."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in FOOTER_PACKAGES]
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty=-modified", "--exclude=*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    return f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
+
+
+def stage(
+    executed_dir: Path | None = None, stage_dir: Path | None = None, config: dict[str, Any] | None = None
+) -> Path:
+    """Write the tree that is built, and return it (default `build/site`).
+
+    `executed_dir` (default `build/notebooks`) holds `NN_name.ipynb`, or for a notebook run per model size
+    `NN_name/<model_size>.ipynb`, or `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its
+    parameters cell is the page, each other one a page below.
+    `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
+    Raises `UserError` for the first page that is not fit to print.
+    """
+    root = project_root()
+    executed_dir = executed_dir or build_dir() / "notebooks"
+    stage_dir = stage_dir or build_dir() / "site"
+    config = read_config(root) if config is None else config
+    toc = read_toc(root)
+    files: dict[str, bytes] = {}
+    for path in sorted((root / "book").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            files[path.relative_to(root).as_posix()] = path.read_bytes()
+
+    def add(docname: str, notebook: nbformat.NotebookNode) -> None:
+        files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
+
+    for entry in [node for part in toc.get("parts", [toc]) for node in part.get("chapters", [])]:
+        docname = entry["file"]
+        pair_path = root / f"{docname}.ipynb"
+        if not pair_path.is_file():
+            if f"{docname}.md" not in files:
+                raise UserError(
+                    f"_toc.yml lists {docname}, but there is neither {docname}.md nor {docname}.ipynb"
+                )
+            continue
+        check_install_cell(pair_path, config)
+        name = pair_path.stem
+        own_size = default_size(pair_path)
+        runs = _runs_per_size(executed_dir / name)
+        main = runs.pop(own_size, None) if own_size else None
+        notebook = merge_outputs(pair_path, main or executed_dir / f"{name}.ipynb")
+        add(docname, notebook)
+        files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
+        rank = {size: k for k, size in enumerate(REGISTRY)}
+        sizes = sorted(runs, key=lambda size: (rank.get(size, len(rank)), size))
+        for size in sizes:
+            try:
+                page = merge_outputs(pair_path, runs[size])
+            except UserError as error:
+                raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
+            add(f"{docname}/{size}", for_size(page, size))
+        if sizes:
+            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
+
+    files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
+    static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
+    built = _built_config(config, root, hashlib.sha256(static).hexdigest())
+    files["_config.yml"] = yaml.safe_dump(built, sort_keys=False).encode()
+    _mirror(files, stage_dir)
+    return stage_dir
+
+
+def _runs_per_size(folder: Path) -> dict[str, Path]:
+    """Executed notebooks by model size. Of several jobs of one size, the default one: other revisions and bits are in the report."""
+    runs = {path.stem: path for path in folder.glob("*.ipynb") if not path.stem.endswith(".failed")}
+    for path in folder.glob("*/*.ipynb"):
+        size = path.parent.name
+        if size in REGISTRY and path.stem == jobs.default_job(size).name:
+            runs[size] = path
+    return runs
+
+
+def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dict[str, Any]:
+    """The configuration that is built: links to the repository only if it has an address; the footer.
+
+    The digest makes Sphinx write again when a style sheet changed; it would not copy it if no page had changed.
+    """
+    html = {**config.get("html", {}), "extra_footer": _footer(root)}
+    built = {**copy.deepcopy(config), "html": html}
+    context = built.setdefault("sphinx", {}).setdefault("config", {}).setdefault("html_context", {})
+    context["static_digest"] = static_digest
+    if config.get("repository", {}).get("url"):
+        html |= {"use_repository_button": True, "use_issues_button": True}
+    else:
+        built.pop("repository", None)
+        built.pop("launch_buttons", None)
+    return built
+
+
+def _mirror(files: dict[str, bytes], folder: Path) -> None:
+    """Make `folder` hold exactly `files`, without touching those that are the same already."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    for name, content in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def build(stage_dir: Path | None = None, output_dir: Path | None = None) -> Path:
+    """Build the staged tree with warnings as errors; the path of the page to open.
+
+    Output goes to `<output_dir>/_build/html` (default: the project folder). Only pages whose sources changed
+    are written again. Raises `UserError` with Sphinx's warnings if there are any.
+    """
+    root = project_root()
+    stage_dir, output_dir = stage_dir or build_dir() / "site", output_dir or root
+    html, doctrees = output_dir / "_build" / "html", output_dir / "_build" / ".doctrees"
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command += ["build", str(stage_dir), "--path-output", str(output_dir), "-W", "-n", "--keep-going", "-q"]
+    command += ["--config", str(stage_dir / "_config.yml"), "--toc", str(stage_dir / "_toc.yml")]
+    environment = {**os.environ, "GENGAP_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0 or not (html / "index.html").is_file():
+        # An incremental build would not repeat the warnings of pages that it does not read again.
+        shutil.rmtree(doctrees, ignore_errors=True)
+        raise UserError(f"the book did not build:\n{_COLOUR.sub('', done.stderr).strip()[-6000:]}")
+    pages = {f"{page}.html" for page in toc_pages(read_toc(stage_dir))}
+    for folder in ("book", "notebooks"):
+        for path in sorted((html / folder).rglob("*.html")):
+            if path.relative_to(html).as_posix() not in pages:
+                path.unlink()  # of a page that is no longer in the book
+    return html / "index.html"

@@ -1,0 +1,15 @@
+from .sampling import draw_pairs as draw_pairs
+from .sampling import draw_windows as draw_windows
+from .sampling import split_failure_prob as split_failure_prob
+from .terms import PAPER_S_GRID_SIZE as PAPER_S_GRID_SIZE
+from .terms import AzumaBound as AzumaBound
+from .terms import CodedModel as CodedModel
+from .terms import PaperBound as PaperBound
+from .terms import TightBound as TightBound
+from .theorems import azuma_bound as azuma_bound
+from .theorems import closed_form_azuma_gap as closed_form_azuma_gap
+from .theorems import closed_form_gap as closed_form_gap
+from .theorems import maximum_entropy_bound as maximum_entropy_bound
+from .theorems import paper_bound as paper_bound
+from .theorems import tight_bound as tight_bound
+from .theorems import tightening_steps as tightening_steps

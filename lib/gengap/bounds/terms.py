@@ -1,0 +1,115 @@
+"""What a bound needs to know of a model, and what it consists of: the displayed terms of every bound (chapter 05)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gengap.bounds import smoothing
+from gengap.bounds.concentration import complexity
+
+PAPER_S_GRID_SIZE = 1000  # |K|, the paper's setting
+
+
+@dataclass(frozen=True)
+class CodedModel:
+    """What a bound needs to know of a model besides its losses."""
+
+    code_length_bits: float  # L(h), bits of a prefix-free code
+    n_train_tokens: int  # D
+    vocab_size: int  # V, the model's output width
+    failure_prob: float = 0.01  # delta of the martingale statement
+    s_grid_size: int = PAPER_S_GRID_SIZE  # |K|
+
+    def complexity(self, grid_size: int) -> float:
+        """C = (L log 2 + log(grid_size/delta))/D, nats/token, with a finite grid paid (paper, Thm 3.2)."""
+        return float(complexity(self.n_train_tokens, self.failure_prob, grid_size, self.code_length_bits))
+
+    @property
+    def paper_alpha(self) -> float:
+        """The smoothing weight C/(1+C) of the paper's bound; ask before evaluating the entropies."""
+        return float(smoothing.optimal_alpha(self.complexity(self.s_grid_size)))
+
+
+class _Terms:
+    TERMS: ClassVar[tuple[str, ...]]
+
+    def terms(self) -> dict[str, float]:
+        """The displayed terms in stacking order, nats/token; they sum to `value`."""
+        return {name: getattr(self, name) for name in self.TERMS}
+
+    @property
+    def value(self) -> float:
+        """The bound on R(h), nats/token."""
+        return math.fsum(self.terms().values())
+
+    @property
+    def gap(self) -> float:
+        """The bound less the training loss of the unquantized model, nats/token."""
+        return self.value - self.train_risk
+
+
+@dataclass(frozen=True)
+class PaperBound(_Terms):
+    """Paper, Thm 3.4: R_sq <= Rhat_h + C log V + Sigma sqrt(C) + sqrt(2C) + (Rhat_q - Rhat_h), nats/token."""
+
+    TERMS = ("train_risk", "parameters", "loss_variation", "smoothing", "quantization_gap", "sampling")
+    train_risk: float  # Rhat_h of the unquantized model
+    parameters: float  # C log V
+    loss_variation: float  # Sigma sqrt(C)
+    smoothing: float  # sqrt(2C)
+    quantization_gap: float  # Rhat_q - Rhat_h
+    sampling: float  # error of the sample; 0 if all tokens were evaluated
+    complexity: float  # C, nats/token
+    sigma: float  # Sigma, nats
+    s: float  # its minimizer in K
+    alpha: float  # C/(1+C)
+    code_length_bits: float  # L(h)
+    failure_prob: float  # of the martingale statement
+    sampling_failure_prob: float  # of the sampling statement; 0 if all tokens were evaluated
+    n_tokens_evaluated: int
+
+
+@dataclass(frozen=True)
+class AzumaBound(_Terms):
+    """Lotfi et al. 2024b: R_sq <= Rhat_q + log(1/(1-alpha)) + Delta(alpha) sqrt(C'/2), nats/token."""
+
+    TERMS = ("train_risk", "deviation", "smoothing", "quantization_gap", "sampling")
+    train_risk: float  # Rhat_h of the unquantized model
+    deviation: float  # Delta sqrt(C'/2)
+    smoothing: float  # log(1/(1-alpha))
+    quantization_gap: float  # Rhat_q - Rhat_h
+    sampling: float  # error of the sample; 0 if all tokens were evaluated
+    complexity: float  # C' = (L log 2 + log(n_alphas/delta))/D, nats/token
+    alpha: float  # minimizer over the grid
+    code_length_bits: float  # L(h)
+    failure_prob: float  # of the martingale statement
+    sampling_failure_prob: float  # of the sampling statement
+    n_tokens_evaluated: int
+
+    @property
+    def quantized_risk(self) -> float:
+        """Rhat_q, nats/token."""
+        return self.train_risk + self.quantization_gap
+
+
+@dataclass(frozen=True)
+class TightBound(_Terms):
+    """Ours: R_s <= C/lambda + (1/D) sum_k f_k (chapter 05), in terms that compare with the paper's."""
+
+    TERMS = ("train_risk", "deviation", "smoothing", "quantization_gap", "sampling")
+    train_risk: float  # Rhat_h of the unquantized model
+    deviation: float  # C/lambda + mean f - mean X: parameters and variation together
+    smoothing: float  # mean X - Rhat_q, the measured cost of smoothing
+    quantization_gap: float  # Rhat_q - Rhat_h
+    sampling: float  # certified mean of f less its mean over the sample
+    complexity: float  # C = (L log 2 + log(|G|/delta))/D, nats/token
+    rate: float  # lambda, 1/nats
+    alpha: float  # smoothing weight
+    baseline_floor: float  # y0, nats
+    s: float  # lambda (log(V/alpha) - y0)
+    grid_size: int  # |G|
+    code_length_bits: float  # L(h)
+    failure_prob: float  # of the martingale statement
+    sampling_failure_prob: float  # of the sampling statement
+    n_tokens_evaluated: int
+    smoother: str = "uniform mixing"  # or "maximum entropy"

@@ -1,0 +1,347 @@
+"""Bounds on the risk of a smoothed, quantized language model, with their terms (chapters 02 and 05).
+
+What is bounded is R(h) = (1/D) sum_k E[X_k | F_{k-1}], nats/token: each training context kept, its next token
+drawn afresh. It is neither the risk on fresh documents nor that of whole sequences. The functions see arrays
+and a code length alone: `nll`, the losses of the quantized model without smoothing, and `entropy`, the
+entropies of its smoothed predictor, of one shape (n_windows, seq_len) or (n,). Either they hold all D
+training tokens (`sample=None`), or those of a `gengap.bounds.sampling` sample, whose error is then bounded too; a
+part of the data that is not declared as a sample is an error.
+
+Assumptions common to all bounds:
+
+* L(h) is the length of a prefix-free code that was fixed before the data were seen (paper, Thm 3.2);
+* every choice made on the data is in L(h), or in a finite grid that enters the complexity C (the grid itself
+  may depend on h, as alpha = C/(1+C) does through L(h));
+* every baseline is a function of h and of earlier tokens alone;
+* `failure_prob` is the martingale statement's; the sample carries its own; each bound is one such pair.
+
+What is averaged over tokens is the summand f_k of the empirical Freedman inequality. For a baseline Y known before the token and a
+rate lambda with lambda (Y - X) > -1, chapter 01 proves that sum_k E[X_k | F_{k-1}] <= D C / lambda + sum_k f_k with
+
+    f(X, Y) = Y - log(1 + lambda (Y - X)) / lambda  >=  X.
+
+Here X is the loss of the smoothed predictor and Y = max(entropy of the smoothed predictor, y0).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gengap.bounds import smoothing
+from gengap.bounds.concentration import Floats, default_s_grid, shifted_log
+from gengap.bounds.grids import Choice, Grid, Tilt, choose, tight_grid
+from gengap.bounds.sampling import PairSample, Sample, WindowSample
+from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
+
+TOKENS_PER_CHUNK = 2**20  # reduced at a time, so that memory does not grow with D
+ENTROPY_ROUNDING = 1e-3  # nats of float32 rounding allowed in an entropy
+
+
+def paper_bound(
+    coded: CodedModel, nll: ArrayLike, entropy: ArrayLike, train_risk: float, sample: Sample | None = None
+) -> PaperBound:
+    """The paper's bound with all its terms (Thm 3.4).
+
+    `entropy` is evaluated at `coded.paper_alpha`; `train_risk` is the unquantized model's mean loss on the
+    same tokens. With a `WindowSample`, s is chosen on the pilot, and `sampling` bounds the error of the mean
+    of all that depends on data, f_k = X_k + (Delta/s) v(s A_k): the value is certified. With a `PairSample`
+    (the paper's mode) s is chosen on the whole sample, and `sampling` is Hoeffding's correction of the
+    smoothed loss alone: like the paper's it leaves out the error of Sigma, so the value is an estimate.
+
+    Assumes the points of the module's docstring. ValueError for NaN, negative losses, entropies
+    that do not belong to this alpha, or arrays that are not what the sample drew.
+    """
+    c, alpha, vocab_size = coded.complexity(coded.s_grid_size), coded.paper_alpha, coded.vocab_size
+    nll, entropy = _checked_tokens(coded, nll, entropy, alpha, sample)
+    low, high = float(smoothing.min_nll(alpha, vocab_size)), float(smoothing.max_nll(alpha, vocab_size))
+    grid = Grid((alpha,), np.array([[low]]), default_s_grid(coded.s_grid_size))
+    choice = choose(*_pilot(sample, nll, entropy[None]), grid, vocab_size, c, _range_cost(sample))
+    means = window_means(nll, entropy, choice, vocab_size)
+    freedman = c / choice.rate(vocab_size) + np.mean(
+        means.summand - means.smoothed
+    )  # Delta C + Sigma sqrt(C)
+    variation = freedman - choice.loss_range(vocab_size) * c
+    if isinstance(sample, PairSample):
+        error = sample.upper_mean(means.smoothed, low, high) - means.smoothed.mean()
+    else:
+        error = _sampling_error(sample, means.summand, *summand_range(choice, vocab_size))
+    return PaperBound(
+        train_risk=float(train_risk),
+        parameters=c * math.log(vocab_size),
+        loss_variation=float(variation),
+        smoothing=math.sqrt(2 * c),
+        quantization_gap=float(means.nll.mean() - train_risk),
+        sampling=float(error),
+        complexity=c,
+        sigma=float(variation / math.sqrt(c)),
+        s=choice.s,
+        alpha=alpha,
+        **_settings(coded, nll, sample),
+    )
+
+
+def closed_form_gap(coded: CodedModel, loss_variation: float) -> float:
+    """C log V + Sigma sqrt(C) + sqrt(2C), nats: the paper's gap but for quantization; no model is run."""
+    c = coded.complexity(coded.s_grid_size)
+    return float(smoothing.closed_form_cost(c, coded.vocab_size)) + loss_variation * math.sqrt(c)
+
+
+def azuma_bound(
+    coded: CodedModel,
+    nll: ArrayLike,
+    train_risk: float,
+    sample: Sample | None = None,
+    alphas: ArrayLike | None = None,
+) -> AzumaBound:
+    """The bound that Azuma's inequality gives for the smoothed model (Lotfi et al. 2024b), nats/token.
+
+    alpha minimizes log(1/(1-alpha)) + Delta(alpha) sqrt(C'/2) over `alphas` (default: 1000 interior points of
+    (0, 1)), paid by log(len(alphas))/D. A sample's error is that of the mean smoothed loss. Assumes and
+    raises as `paper_bound` does.
+    """
+    alphas = _azuma_alphas(alphas)
+    c, costs, deviations = _azuma_curve(coded, alphas)
+    best = int(np.argmin(costs + deviations))
+    alpha, vocab_size = float(alphas[best]), coded.vocab_size
+    nll = _checked_losses(coded, nll, sample)
+    low, high = float(smoothing.min_nll(alpha, vocab_size)), float(smoothing.max_nll(alpha, vocab_size))
+    x = smoothing.smoothed_nll(nll, alpha, vocab_size).reshape(len(nll), -1).mean(axis=1)  # (n_windows,)
+    return AzumaBound(
+        train_risk=float(train_risk),
+        deviation=float(deviations[best]),
+        smoothing=float(costs[best]),
+        quantization_gap=float(nll.mean(dtype=np.float64) - train_risk),
+        sampling=_sampling_error(sample, x, low, high),
+        complexity=c,
+        alpha=alpha,
+        **_settings(coded, nll, sample),
+    )
+
+
+def closed_form_azuma_gap(coded: CodedModel, alphas: ArrayLike | None = None) -> float:
+    """min over alpha of log(1/(1-alpha)) + Delta sqrt(C'/2), nats: Azuma's gap but for quantization."""
+    _, costs, deviations = _azuma_curve(coded, _azuma_alphas(alphas))
+    return float(np.min(costs + deviations))
+
+
+def _azuma_alphas(alphas: ArrayLike | None) -> Floats:
+    return default_s_grid(1000) if alphas is None else np.asarray(alphas, dtype=np.float64)
+
+
+def _azuma_curve(coded: CodedModel, alphas: Floats) -> tuple[float, Floats, Floats]:
+    """C', the smoothing costs and the deviations along the grid of alphas."""
+    c = coded.complexity(len(alphas))
+    deviations = smoothing.loss_range(alphas, coded.vocab_size) * math.sqrt(c / 2)
+    return c, smoothing.smoothing_cost(alphas), deviations
+
+
+def tight_bound(
+    coded: CodedModel,
+    nll: ArrayLike,
+    entropy: ArrayLike,
+    choice: Choice,
+    train_risk: float,
+    sample: Sample | None = None,
+) -> TightBound:
+    """Our bound (chapter 05): R_s <= C/lambda + mean f, f_k = Y_k - log(1 + lambda (Y_k - X_k))/lambda.
+
+    `entropy` is evaluated at `choice.alpha`; `choice` comes from `choose`, applied to the pilot of the sample
+    or, without a sample, to everything (its grid is paid for in C). With a sample, the mean of f is
+    certified. Assumes and raises as `paper_bound` does.
+    """
+    nll, entropy = _checked_tokens(coded, nll, entropy, choice.alpha, sample)
+    c, rate = coded.complexity(choice.grid_size), choice.rate(coded.vocab_size)
+    means = window_means(nll, entropy, choice, coded.vocab_size)
+    return TightBound(
+        train_risk=float(train_risk),
+        deviation=float(c / rate + np.mean(means.summand - means.smoothed)),
+        smoothing=float(np.mean(means.smoothed - means.nll)),
+        quantization_gap=float(means.nll.mean() - train_risk),
+        sampling=_sampling_error(sample, means.summand, *summand_range(choice, coded.vocab_size)),
+        complexity=c,
+        rate=rate,
+        alpha=choice.alpha,
+        baseline_floor=choice.baseline_floor,
+        s=choice.s,
+        grid_size=choice.grid_size,
+        **_settings(coded, nll, sample),
+    )
+
+
+def maximum_entropy_bound(
+    coded: CodedModel,
+    nll: ArrayLike,
+    loss: ArrayLike,
+    entropy: ArrayLike,
+    tilt: Tilt,
+    train_risk: float,
+    sample: Sample | None = None,
+) -> TightBound:
+    """Our bound with maximum-entropy smoothing (chapter 02) in place of uniform mixing, nats/token.
+
+    `nll` as everywhere, of the model without smoothing; `loss` X and `entropy` H of the model smoothed by `tilt`
+    (`gengap.statistics.per_token`), all of one shape. `tilt` comes from a fixed grid, chosen on the pilot. In the
+    record, `alpha` is the safety and s = lambda max(X - Y). Assumes and raises as `paper_bound` does.
+    """
+    nll, loss = _checked_losses(coded, nll, sample), np.asarray(loss, dtype=np.float64)
+    f, (low, high) = tilt.summand(loss, entropy), tilt.summand_range(coded.vocab_size)
+    if f.shape != nll.shape:
+        raise ValueError(f"loss and entropy have shape {f.shape}, nll {nll.shape}")
+    if not (f.min() >= low and f.max() <= high):
+        raise ValueError(
+            f"f in [{f.min():.4g}, {f.max():.4g}] leaves [{low:.4g}, {high:.4g}]: evaluate at {tilt}"
+        )
+    means = f.reshape(len(f), -1).mean(axis=1)  # (n_windows,)
+    c, mean_nll = coded.complexity(tilt.grid_size), float(smoothing.checked_nll(nll).mean())
+    floor = max(tilt.baseline_floor, tilt.least_entropy(coded.vocab_size))
+    return TightBound(
+        train_risk=float(train_risk),
+        deviation=float(c / tilt.rate + means.mean() - loss.mean()),
+        smoothing=float(loss.mean() - mean_nll),
+        quantization_gap=float(mean_nll - train_risk),
+        sampling=_sampling_error(sample, means, low, high),
+        complexity=c,
+        rate=tilt.rate,
+        alpha=tilt.safety,
+        baseline_floor=floor,
+        s=-math.expm1(tilt.rate * (floor - high)),
+        grid_size=tilt.grid_size,
+        **_settings(coded, nll, sample),
+        smoother="maximum entropy",
+    )
+
+
+def tightening_steps(
+    coded: CodedModel,
+    nll: ArrayLike,
+    entropies: ArrayLike,
+    alphas: Sequence[float],
+    train_risk: float,
+    sample: Sample | None = None,
+) -> dict[str, PaperBound | TightBound]:
+    """From the paper's bound to ours, one gain at a time.
+
+    `entropies` (A, ...) are evaluated at `alphas` (A,), which must hold `coded.paper_alpha`. The steps:
+    "paper"; "measured": the smoothed loss evaluated, nothing over-estimated; "entropy floor": the range
+    shrunk to log(V/alpha) - H_min; "raised baseline": y0 chosen on the data; "chosen": alpha as well.
+    """
+    alphas, entropies, vocab_size = tuple(map(float, alphas)), np.asarray(entropies), coded.vocab_size
+    at = int(np.argmin(np.abs(np.asarray(alphas) - coded.paper_alpha)))
+    if not math.isclose(alphas[at], coded.paper_alpha, rel_tol=1e-6):
+        raise ValueError(f"alphas must hold the paper's, {coded.paper_alpha!r}, got {alphas}")
+    whole, own = tight_grid(alphas, vocab_size), (alphas[at],)
+    grids = {
+        "measured": Grid(own, smoothing.min_nll([own], vocab_size), whole.s_grid),
+        "entropy floor": Grid(own, smoothing.entropy_floor([own], vocab_size), whole.s_grid),
+        "raised baseline": Grid(own, whole.floors[[at]], whole.s_grid),
+        "chosen": whole,
+    }
+    steps: dict[str, PaperBound | TightBound] = {
+        "paper": paper_bound(coded, nll, entropies[at], train_risk, sample)
+    }
+    for name, grid in grids.items():
+        rows = [alphas.index(alpha) for alpha in grid.alphas]
+        pilot, c = _pilot(sample, nll, entropies[rows]), coded.complexity(grid.size)
+        choice = choose(*pilot, grid, vocab_size, c, _range_cost(sample))
+        entropy = entropies[alphas.index(choice.alpha)]
+        steps[name] = tight_bound(coded, nll, entropy, choice, train_risk, sample)
+    return steps
+
+
+def _checked_losses(coded: CodedModel, nll: ArrayLike, sample: Sample | None) -> NDArray:
+    nll = np.asarray(nll)
+    if nll.size == 0:
+        raise ValueError("no tokens: nll is empty")
+    if sample is not None:
+        sample.check(nll.shape, coded.n_train_tokens)
+    elif nll.size != coded.n_train_tokens:
+        raise ValueError(f"nll holds {nll.size} of {coded.n_train_tokens} training tokens: pass their sample")
+    return nll
+
+
+def _checked_tokens(
+    coded: CodedModel, nll: ArrayLike, entropy: ArrayLike, alpha: float, sample: Sample | None
+) -> tuple[NDArray, NDArray]:
+    nll = _checked_losses(coded, nll, sample)
+    return nll, checked_entropy(entropy, nll.shape, alpha, coded.vocab_size)
+
+
+def _pilot(sample: Sample | None, nll: ArrayLike, entropies: ArrayLike) -> tuple[NDArray, NDArray]:
+    """The tokens that may choose constants: the pilot windows, or everything that was evaluated."""
+    n = len(sample.pilot) if isinstance(sample, WindowSample) else len(np.asarray(nll))
+    return np.asarray(nll)[:n], np.asarray(entropies)[:, :n]
+
+
+def _range_cost(sample: Sample | None) -> float:
+    return sample.range_cost if isinstance(sample, WindowSample) else 0.0
+
+
+def _sampling_error(sample: Sample | None, values: Floats, lower: float, upper: float) -> float:
+    """Certified mean over all training windows less the mean over those evaluated, nats."""
+    return 0.0 if sample is None else float(sample.upper_mean(values, lower, upper) - values.mean())
+
+
+def _settings(coded: CodedModel, nll: NDArray, sample: Sample | None) -> dict[str, float]:
+    return {
+        "code_length_bits": float(coded.code_length_bits),
+        "failure_prob": float(coded.failure_prob),
+        "sampling_failure_prob": 0.0 if sample is None else float(sample.failure_prob),
+        "n_tokens_evaluated": int(nll.size),
+    }
+
+
+class WindowMeans(NamedTuple):
+    """Per-window averages, (n_windows,), nats."""
+
+    nll: Floats  # of the model without smoothing
+    smoothed: Floats  # X
+    summand: Floats  # f
+
+
+def window_means(nll: NDArray, entropy: NDArray, choice: Choice, vocab_size: int) -> WindowMeans:
+    """Averages over each window of arrays (n_windows, seq_len), or of (n,), each token its own window;
+
+    Float64.
+    """
+    rate, n_windows = choice.rate(vocab_size), len(nll)
+    result = WindowMeans(*(np.empty(n_windows) for _ in WindowMeans._fields))
+    rows = max(1, TOKENS_PER_CHUNK * n_windows // nll.size)
+    for start in range(0, n_windows, rows):
+        part = slice(start, start + rows)
+        x = smoothing.smoothed_nll(nll[part], choice.alpha, vocab_size)
+        y = np.maximum(entropy[part].astype(np.float64), choice.baseline_floor)
+        tokens = nll[part].astype(np.float64), x, shifted_log(x, y, rate)
+        for means, values in zip(result, tokens, strict=True):
+            means[part] = values.reshape(len(values), -1).mean(axis=1)
+    return result
+
+
+def summand_range(choice: Choice, vocab_size: int) -> tuple[float, float]:
+    """Least and greatest value of f over all possible tokens, nats: min X, and y0 - log(1-s)/lambda.
+
+    f >= X because log(1+u) <= u. f increases in X, and at X = log(V/alpha) it decreases in Y (its derivative
+    there is 1 - 1/(1 + lambda (Y - X)) <= 0), so it is greatest at X = log(V/alpha), Y = y0, where 1 + lambda
+    (Y - X) = 1 - s.
+    """
+    upper = choice.baseline_floor - math.log1p(-choice.s) / choice.rate(vocab_size)
+    return float(smoothing.min_nll(choice.alpha, vocab_size)), upper
+
+
+def checked_entropy(entropy: ArrayLike, shape: tuple[int, ...], alpha: float, vocab_size: int) -> NDArray:
+    """`entropy` as an array;
+
+    ValueError unless it can be that of the alpha-smoothed predictor on this many tokens.
+    """
+    entropy = np.asarray(entropy)
+    if entropy.shape != shape:
+        raise ValueError(f"entropy has shape {entropy.shape}, the losses {shape}")
+    low, high = float(smoothing.entropy_floor(alpha, vocab_size)), math.log(vocab_size)
+    if not (entropy.min() >= low - ENTROPY_ROUNDING and entropy.max() <= high + ENTROPY_ROUNDING):  # or NaN
+        raise ValueError(
+            f"entropies in [{entropy.min():.4g}, {entropy.max():.4g}] are not of a predictor smoothed with "
+            f"alpha = {alpha:.4g}, which lie in [{low:.4g}, {high:.4g}] nats: evaluate them at this alpha"
+        )
+    return entropy

@@ -1,0 +1,287 @@
+"""Code lengths of a quantized model, and the file that proves one of them (T8).
+
+Three accountings of L(h), in bits: `nominal_bits` (the paper's b N), `honest_bits` (every parameter counted)
+and the length of a real file, which holds the whole model: its architecture, every code, scale and zero
+point, norms and biases. The file is read back by this module alone, bit for bit; every choice made on the
+data is inside.
+
+Layout: magic, version, checksum (BLAKE2b, 8 bytes) of the rest, architecture, settings of the matrices,
+compressed symbols. A flipped byte, a truncated file, another version or another architecture is refused with
+a `UserError`.
+"""
+
+import hashlib
+import math
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gengap.compression.engine import block_shape
+from gengap.compression.quantized import QuantizedModel, QuantizedTensor
+from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
+from gengap.errors import UserError
+from gengap.models.spec import Architecture
+from gengap.paths import atomic_path
+
+if TYPE_CHECKING:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+MAGIC = b"GGQ"
+VERSION = 3
+_CHECKSUM_BYTES = 8
+_HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
+_MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded
+_KEPT_BITS = 16  # float16 norms, biases and scales
+
+
+def nominal_bits(n_params: int, bits: int) -> int:
+    """The paper's code length, b N bits: scales, zero points and what is not quantized are not counted."""
+    return bits * n_params
+
+
+def honest_bits(model: QuantizedModel) -> int:
+    """Codes at b bits, a float16 scale (and b bits of zero point unless symmetric) per block, 16 bits for the
+    rest.
+    """
+    total = _KEPT_BITS * sum(values.size for values in model.kept.values())
+    for tensor in model.tensors.values():
+        zero_point_bits = 0 if tensor.symmetric else tensor.bits
+        total += tensor.bits * tensor.codes.size + (_KEPT_BITS + zero_point_bits) * tensor.scales.size
+        total += 0 if tensor.column_scales is None else _KEPT_BITS * tensor.column_scales.size
+    return total
+
+
+def prefix_free_bits(n_bytes: int) -> int:
+    """Bits of a file of `n_bytes`, preceded by its length in an Elias-style code: 2 ceil(log2 bits) + 1 more
+    (T8).
+    """
+    bits = 8 * n_bytes
+    return bits + 2 * math.ceil(math.log2(bits)) + 1
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A quantized model with the code that a bound pays for."""
+
+    quantized: QuantizedModel
+    method: str  # that made it
+    bits: int  # that were asked for: of a weight, or of the file, a parameter
+    n_bytes: int  # of its archive
+
+    @classmethod
+    def read(cls, path: Path, method: str, bits: int, config: "GPTNeoXConfig | None" = None) -> "Hypothesis":
+        """What an archive decodes to; raises as `read`."""
+        return cls(read(path, config), method, bits, path.stat().st_size)
+
+    @classmethod
+    def of(
+        cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture
+    ) -> "Hypothesis":
+        """With the length of the archive that `encode` makes."""
+        return cls(quantized, method, bits, len(encode(quantized, architecture)))
+
+    @property
+    def code_length_bits(self) -> dict[str, int]:
+        """L(h) under the three accountings."""
+        return {
+            "nominal": nominal_bits(self.quantized.n_params, self.bits),
+            "honest": honest_bits(self.quantized),
+            "archive": prefix_free_bits(self.n_bytes),
+        }
+
+    @property
+    def group_size(self) -> int:
+        """Weights that share a scale, of the output head."""
+        return self.quantized.tensors["lm_head.weight"].group_size
+
+    def build(self, like: "GPTNeoXForCausalLM") -> "GPTNeoXForCausalLM":
+        """The dense model that it stands for, with the configuration and on the device of `like`, its checkpoint."""
+        return self.quantized.build(Architecture.of(like.config).config()).to(like.device)
+
+
+def write(model: QuantizedModel, config: "GPTNeoXConfig", path: Path | str) -> int:
+    """Write the archive atomically and return its prefix-free length in bits: the archive accounting."""
+    content = encode(model, Architecture.of(config))
+    with atomic_path(Path(path)) as part:
+        part.write_bytes(content)
+    return prefix_free_bits(len(content))
+
+
+def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedModel:
+    """Read an archive back: codes, scales, zero points, norms and biases are bit for bit those that were
+    written.
+
+    Raises `UserError` for a missing, damaged or foreign file, and for one of another architecture than
+    `config`.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the archive {path}: {error.strerror}") from error
+    model, architecture = decode(content)
+    if config is not None and architecture != Architecture.of(config):
+        raise UserError(f"{path} holds another architecture ({architecture}) than the one asked for")
+    return model
+
+
+def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
+    """The bytes of the archive. Raises `UserError` if the tensors are not those of the architecture."""
+    if {name: t.codes.shape for name, t in model.tensors.items()} != architecture.matrices() or {
+        name: values.size for name, values in model.kept.items()
+    } != architecture.vectors():
+        raise UserError("these quantized weights belong to another architecture than the given configuration")
+    settings = {name: _Settings.of(tensor) for name, tensor in model.tensors.items()}
+    table = sorted(set(settings.values()))
+    body = b"".join(map(_varint, astuple(architecture))) + _varint(len(table))
+    body += b"".join(_varint(number) for entry in table for number in astuple(entry))
+    writer = SymbolWriter()
+    _code_model(writer, model, architecture, table)
+    body += writer.finish()
+    if architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
+        raise UserError(
+            "these weights are almost all equal: no archive is made of less than half a bit a weight"
+        )
+    return MAGIC + bytes([VERSION]) + _checksum(body) + body
+
+
+def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
+    """The inverse of `encode`. Raises `UserError` for anything that `encode` cannot have written."""
+    if content[: len(MAGIC)] != MAGIC or len(content) <= _HEADER_BYTES:
+        raise UserError("this is not an archive of a quantized model, or it is cut short")
+    if content[len(MAGIC)] != VERSION:
+        raise UserError(
+            f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it"
+        )
+    body = content[_HEADER_BYTES:]
+    if content[len(MAGIC) + 1 : _HEADER_BYTES] != _checksum(body):
+        raise UserError("the archive is damaged (its checksum does not match): make or fetch it again")
+    numbers = _VarintReader(body)
+    architecture = Architecture(*(numbers.next() for _ in Architecture.__dataclass_fields__))
+    if min(astuple(architecture)[:6]) < 1 or architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
+        raise UserError("the archive is corrupt: it claims a model that its length cannot hold")
+    n_settings = numbers.next()
+    if not 1 <= n_settings <= len(architecture.matrices()):
+        raise UserError("the archive is corrupt: impossible settings")
+    table = [_Settings(*(numbers.next() for _ in _Settings.__dataclass_fields__)) for _ in range(n_settings)]
+    for entry in table:
+        entry.check()
+    return _code_model(SymbolReader(numbers.rest()), None, architecture, table), architecture
+
+
+@dataclass(frozen=True, order=True)
+class _Settings:
+    """How a matrix was quantized, apart from its arrays."""
+
+    bits: int
+    group_size: int
+    symmetric: int  # 0 or 1
+    rotation: int  # 0, or 1 + the seed of the rotation
+    column_scaled: int  # 0 or 1
+
+    @classmethod
+    def of(cls, tensor: QuantizedTensor) -> "_Settings":
+        rotation = 0 if tensor.rotation_seed is None else 1 + tensor.rotation_seed
+        return cls(
+            tensor.bits,
+            tensor.group_size,
+            int(tensor.symmetric),
+            rotation,
+            int(tensor.column_scales is not None),
+        )
+
+    def check(self) -> None:
+        if not 1 <= self.bits <= 8 or self.symmetric > 1 or self.column_scaled > 1:
+            raise UserError("the archive is corrupt: impossible settings")
+
+
+def _code_model(coder, model: QuantizedModel | None, architecture: Architecture, table: list[_Settings]):
+    """Write `model` (or read one, if None) with `coder`; the two directions share every line."""
+    chosen = np.full(len(table), 0.5)
+    code_models = {entry.bits: MatrixModel(2**entry.bits) for entry in table}
+    zero_counts = {entry.bits: np.full(2**entry.bits, 0.5) for entry in table}
+    scale_model, column_model, kept_model = Float16Model(), Float16Model(), Float16Model()
+    tensors: dict[str, QuantizedTensor] = {}
+    for name, (rows, cols) in architecture.matrices().items():
+        tensor = model.tensors[name] if model else None
+        index = np.array([table.index(_Settings.of(tensor))]) if model else None
+        entry = table[int(code_adaptive(coder, index, 1, chosen)[0])]
+        height, width = block_shape(rows, cols, entry.group_size)
+        blocks = (math.ceil(rows / height), math.ceil(cols / width))
+        n_blocks = blocks[0] * blocks[1]
+        guide = _scale_guide(name, n_blocks, tensors)
+        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide)
+        column_scales = None
+        if entry.column_scaled:
+            column_scales = column_model.code(coder, tensor.column_scales if model else None, cols)
+        if entry.symmetric:
+            zero_points = np.full(blocks, 2 ** (entry.bits - 1))
+        else:
+            zeros = tensor.zero_points.ravel() if model else None
+            zero_points = code_adaptive(coder, zeros, n_blocks, zero_counts[entry.bits])
+        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols))
+        tensors[name] = QuantizedTensor(
+            codes=codes.astype(np.uint8),
+            scales=scales.reshape(blocks),
+            zero_points=zero_points.astype(np.uint8).reshape(blocks),
+            bits=entry.bits,
+            group_size=entry.group_size,
+            symmetric=bool(entry.symmetric),
+            rotation_seed=entry.rotation - 1 if entry.rotation else None,
+            column_scales=column_scales,
+        )
+    vectors = architecture.vectors()
+    stored = np.concatenate([model.kept[name] for name in vectors]) if model else None
+    values = kept_model.code(coder, stored, sum(vectors.values()))
+    parts = np.split(values, np.cumsum(list(vectors.values()))[:-1])
+    return QuantizedModel(tensors, dict(zip(vectors, parts, strict=True)))
+
+
+def _scale_guide(name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
+    """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are
+    small.
+
+    Tokens come in the order of the tokenizer's merges, roughly by frequency, so the place of a block in the
+    matrix is a guide; for the output head the scales of the same tokens' embeddings are a better one.
+    """
+    embedding = earlier.get("gpt_neox.embed_in.weight")
+    if name == "lm_head.weight" and embedding is not None and embedding.scales.size == n_blocks:
+        return (32 + (embedding.scales.view(np.uint16) >> 10).ravel() % 32).astype(np.uint8)
+    if name == "gpt_neox.embed_in.weight":
+        return (np.arange(n_blocks) * 16 // n_blocks).astype(np.uint8)
+    return np.full(n_blocks, 255, np.uint8)
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _varint(number: int) -> bytes:
+    """LEB128: seven bits a byte, low bits first."""
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+class _VarintReader:
+    def __init__(self, content: bytes):
+        self._content, self._position = content, 0
+
+    def next(self) -> int:
+        value = 0
+        for shift in range(0, 35, 7):
+            if self._position >= len(self._content):
+                break
+            byte = self._content[self._position]
+            self._position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise UserError("the archive is corrupt: bad number in its header")
+
+    def rest(self) -> bytes:
+        return self._content[self._position :]

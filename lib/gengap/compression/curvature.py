@@ -1,0 +1,193 @@
+"""Curvature of the loss: products with the Hessian, its spectrum by stochastic Lanczos quadrature (T9).
+
+The Hessian H of the mean loss over some rows of tokens is never formed: a product H v costs about two
+gradients (torch.func), and a random probe with `n_steps` products gives a Gauss quadrature of the spectral
+density. The paper's argument: a layer made incoherent by random rotations and rounded by LDLQ or GPTQ with a
+step Delta pays
+
+    (Delta^2 / 24) tr(H^(1/2))^2 / N nats instead of rounding's (Delta^2 / 24) tr(H),
+
+so a spectrum that decays fast makes large models cheap to quantize. The Gauss-Newton matrix G is the positive
+part of H that remains at a minimum; it equals the Fisher information.
+
+CoLA supplies linear operators and Lanczos with reorthogonalization, nothing else: its iterative
+log-determinant was found to return |tr log A|.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gengap.compression.engine import expand_blocks
+from gengap.compression.quantized import QuantizedModel
+
+if TYPE_CHECKING:
+    from cola.ops import LinearOperator
+    from transformers import GPTNeoXForCausalLM
+
+ROUNDING_LOSS = 1 / 24  # half the curvature times the variance of uniform rounding, Delta^2 / 12
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Products with a symmetric matrix of size N, the second derivative of the mean loss, one chunk of rows
+    at a time.
+    """
+
+    size: int  # N
+    matmul: Callable[[torch.Tensor], torch.Tensor]  # (N, k) -> (N, k), float32
+
+    def operator(self) -> "LinearOperator":
+        """The matrix as a CoLA operator."""
+        import cola
+
+        return cola.SelfAdjoint(
+            cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul)
+        )
+
+
+def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
+    """The Hessian of the mean next-token NLL over `rows` (m, seq + 1), in nats; forward over reverse mode."""
+
+    def product(parameters, tangent, batch):
+        def loss(values):
+            return _mean_nll(_logits(model, values, batch), batch)
+
+        return jvp(grad(loss), (parameters,), (tangent,))[1]
+
+    return _curvature(model, rows, batch_rows, product)
+
+
+def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
+    """The Gauss-Newton matrix J' (diag(p) - p p') J, mean over the tokens of `rows` (m, seq + 1)."""
+
+    def product(parameters, tangent, batch):
+        def logits_of(values):
+            return _logits(model, values, batch)
+
+        logits, moved = jvp(logits_of, (parameters,), (tangent,))
+        probs = logits.softmax(-1)  # (batch, seq, vocab)
+        weighted = probs * (moved - (probs * moved).sum(-1, keepdim=True))
+        return vjp(logits_of, parameters)[1](weighted / weighted[..., 0].numel())[0]
+
+    return _curvature(model, rows, batch_rows, product)
+
+
+def _logits(model, parameters, batch):
+    return functional_call(model, parameters, (batch[:, :-1],), {"use_cache": False}).logits
+
+
+def _mean_nll(logits, batch):
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+
+def _curvature(model, rows, batch_rows, product) -> Curvature:
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    shapes = {name: p.shape for name, p in parameters.items()}
+    size = sum(p.numel() for p in parameters.values())
+    device = next(iter(parameters.values())).device
+    batches = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device).split(batch_rows)
+    n_rows = sum(len(batch) for batch in batches)
+
+    def unflatten(vector):
+        parts = vector.split([shape.numel() for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def flat_product(vector, batch):  # (N,) -> (N,)
+        part = product(parameters, unflatten(vector), batch)
+        return torch.cat([part[name].flatten() for name in shapes])
+
+    def matmul(vectors):
+        vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
+        # the fused kernels have no second derivative
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
+            warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
+            for batch in batches:
+                columns = vmap(flat_product, (1, None), 1, chunk_size=64)(vectors, batch)
+                total += columns.detach() * (len(batch) / n_rows)
+        return total
+
+    return Curvature(size, matmul)
+
+
+@dataclass(frozen=True)
+class SpectralEstimate:
+    """Gauss quadratures of a spectral density, one for each random probe."""
+
+    nodes: np.ndarray  # (n_probes, n_steps) Ritz values
+    weights: np.ndarray  # (n_probes, n_steps), each row sums to one
+    half_nodes: np.ndarray  # the same after half the steps
+    half_weights: np.ndarray
+    size: int  # N, the dimension of the matrix
+    n_products: int  # matrix-vector products spent
+
+    def trace_of(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+        """tr f(H) and its error: the standard error over probes plus what the last half of the steps changed.
+
+        The second part matters for functions like the square root, which are rough where most eigenvalues
+        are.
+        """
+        values = self.size * np.sum(self.weights * function(self.nodes), axis=1)
+        half = self.size * np.sum(self.half_weights * function(self.half_nodes), axis=1)
+        standard_error = values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean()), float(standard_error + abs(values.mean() - half.mean()))
+
+    def distribution(self, grid: np.ndarray) -> np.ndarray:
+        """Share of eigenvalues at most each value of `grid` (n,)."""
+        below = self.nodes[..., None] <= grid
+        return np.mean(np.sum(self.weights[..., None] * below, axis=1), axis=0)
+
+
+def lanczos_quadrature(curvature: Curvature, n_probes: int, n_steps: int, seed: int = 0) -> SpectralEstimate:
+    """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017) with Rademacher probes.
+
+    Memory is n_steps vectors of length N. Raises ValueError for fewer than two probes, which have no error
+    bar.
+    """
+    from cola.linalg.decompositions.lanczos import lanczos
+
+    if n_probes < 2:
+        raise ValueError(f"{n_probes} probes: at least two are needed for an error bar")
+    operator = curvature.operator()
+    generator = torch.Generator().manual_seed(seed)
+    full, half = (np.zeros((2, n_probes, steps)) for steps in (n_steps, n_steps // 2))
+    products = 0
+    for probe in range(n_probes):
+        start = 2.0 * torch.randint(0, 2, (curvature.size,), generator=generator) - 1
+        _, tridiagonal, _ = lanczos(operator, start.float(), max_iters=n_steps, tol=1e-12)
+        dense = np.asarray(tridiagonal.to_dense(), dtype=np.float64)
+        products += len(dense)
+        for quadrature in (full, half):
+            values, vectors = np.linalg.eigh(dense[: quadrature.shape[2], : quadrature.shape[2]])
+            quadrature[:, probe, : len(values)] = values, vectors[0] ** 2
+    return SpectralEstimate(*full, *half, curvature.size, products)
+
+
+def mean_squared_step(quantized: QuantizedModel) -> float:
+    """Delta^2, the mean over all quantized weights of the squared distance of neighbouring grid values."""
+    total = count = 0.0
+    for tensor in quantized.tensors.values():
+        steps = expand_blocks(tensor.scales.astype(np.float64), tensor.block, tensor.codes.shape)
+        if tensor.column_scales is not None:
+            steps = steps * tensor.column_scales.astype(np.float64)
+        total, count = total + np.sum(steps**2), count + steps.size
+    return total / count
+
+
+def predicted_gap_rounding(squared_step: float, trace: float) -> float:
+    """Loss increase in nats of round-to-nearest: (Delta^2 / 24) tr H, errors taken as independent."""
+    return ROUNDING_LOSS * squared_step * trace
+
+
+def predicted_gap_incoherent(squared_step: float, trace_of_root: float, n_params: int) -> float:
+    """Loss increase in nats of LDLQ on incoherent layers: (Delta^2 / 24) tr(H^(1/2))^2 / N (paper; QuIP, Thm
+    1).
+    """
+    return ROUNDING_LOSS * squared_step * trace_of_root**2 / n_params

@@ -1,0 +1,136 @@
+"""From a checkpoint to its quantized model by any method of the book: one table for commands, pages, surveys and the graph.
+
+A method spends `bits` bits on every weight, or it aims at a file of `bits` bits a parameter, everything counted: its codes may then
+take many values, and an entropy coder charges for what they say. Another quantizer is a file beside this one and a line in
+`METHODS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from gengap.errors import UserError
+from gengap.models.spec import Architecture
+
+if TYPE_CHECKING:
+    from transformers import GPTNeoXForCausalLM
+
+    from gengap.compression.archive import Hypothesis
+    from gengap.compression.quantized import QuantizedModel
+    from gengap.compression.rate_distortion import FisherFactors
+    from gengap.tokens.rows import Rows
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """One checkpoint and everything that its quantization may look at; `seed` draws the windows."""
+
+    model: "GPTNeoXForCausalLM"
+    rows: "Rows"  # the training rows, (n, seq + 1)
+    group_size: int = 128  # weights that share a float16 scale; of the methods with a fixed number of bits
+    n_calibration_rows: int = 128  # training windows that GPTQ sees
+    seed: int = 0
+
+    def quantize(self, method: str, bits: int) -> "QuantizedModel":
+        """The quantized model; `check` says what can be asked for."""
+        check(method, bits)
+        return METHODS[method].quantize(self, bits)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Of the checkpoint."""
+        return Architecture.of(self.model.config)
+
+    @property
+    def n_train_tokens(self) -> int:
+        """D, if `rows` are all that the checkpoint was trained on."""
+        return len(self.rows) * (self.rows[:1].shape[1] - 1)
+
+    @cached_property
+    def factors(self) -> "dict[str, FisherFactors]":
+        """Which weights matter. A token that the windows do not hold gets the coarsest steps, so large rungs need more."""
+        from gengap.compression.rate_distortion import fisher_factors
+        from gengap.tokens.rows import sample_rows
+
+        n_windows = 400 if self.architecture.n_params < 300_000 else 800
+        drawn = sample_rows(self.rows, n_windows, self.seed + 1)[:, :-1]
+        return fisher_factors(self.model, drawn, self.seed)
+
+
+def _of_width(method: str) -> "Callable[[Compressor, int], QuantizedModel]":
+    def quantize(of: Compressor, bits: int) -> "QuantizedModel":
+        from gengap.compression.layerwise import quantize
+        from gengap.tokens.rows import sample_rows
+
+        n_rows = of.n_calibration_rows if METHODS[method].looks_at_data else 1
+        calibration = sample_rows(of.rows, n_rows, of.seed)[:, :-1]
+        return quantize(of.model, method, bits, of.group_size, calibration, of.seed)
+
+    return quantize
+
+
+def _entropy(of: Compressor, bits: int) -> "QuantizedModel":
+    from gengap.compression.rate_distortion import quantize_to_length
+
+    return quantize_to_length(of.model, of.factors, bits, of.architecture)
+
+
+def _qat(of: Compressor, bits: int) -> "QuantizedModel":
+    from gengap.compression.retraining import price_per_bit, retrain
+
+    price = price_per_bit(of.architecture.n_params, of.n_train_tokens)
+    return retrain(_entropy(of, bits), of.architecture.config(), of.rows, price, of.seed)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to quantize."""
+
+    label: str  # in figures and tables
+    quantize: "Callable[[Compressor, int], QuantizedModel]"
+    rooms: tuple[str, ...] = ("layerwise",)  # modules of this package that it is made of, for the graph
+    looks_at_data: bool = True
+    to_length: bool = False  # bits are those of the file, a parameter; else those of each weight's code
+    survey_bits: tuple[int, ...] = tuple(range(2, 9))  # tried by a survey
+
+
+METHODS: dict[str, Method] = {
+    "gptq": Method("GPTQ", _of_width("gptq")),
+    "quip": Method("QuIP", _of_width("quip")),
+    "rtn": Method("round to nearest", _of_width("rtn"), looks_at_data=False),
+    "entropy": Method(
+        "entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)
+    ),
+    "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(2,)),
+}
+
+DEFAULT_METHOD, DEFAULT_BITS = "gptq", 4  # the paper's
+
+
+def check(method: str, bits: int) -> None:
+    """Raise `UserError` for a method or a number of bits that there is not."""
+    if method not in METHODS:
+        raise UserError(f"unknown quantization method {method!r}: choose one of {', '.join(METHODS)}")
+    if not 2 <= bits <= 8:
+        raise UserError(f"{bits} bits per weight: choose 2 to 8")
+
+
+def compress(
+    model: "GPTNeoXForCausalLM",
+    rows: "Rows",
+    method: str = DEFAULT_METHOD,
+    bits: int = DEFAULT_BITS,
+    group_size: int = 128,
+    n_calibration_rows: int = 128,
+    seed: int = 0,
+) -> "Hypothesis":
+    """Quantize a checkpoint and measure its code: the hypothesis that `gengap.certify` bounds.
+
+    `rows`, (n, seq_len + 1), are training rows; a method may look at some of them, drawn by `seed`. Raises `UserError` for a method or a
+    number of bits that there is not, and for an architecture that the archive cannot hold.
+    """
+    from gengap.compression.archive import Hypothesis
+
+    quantized = Compressor(model, rows, group_size, n_calibration_rows, seed).quantize(method, bits)
+    return Hypothesis.of(quantized, method, bits, Architecture.of(model.config))

@@ -1,0 +1,5 @@
+"""Laws of scale, and how sure they are. numpy and scipy only; no torch, no files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

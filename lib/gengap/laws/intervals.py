@@ -1,0 +1,172 @@
+"""How sure a fit is: the same fit to many data sets that might as well have been observed; and how a quantity goes with size.
+
+from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
+Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
+where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
+where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,
+from s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly, and with one degree of freedom
+it is honestly wide.
+
+A straight line in logarithms has one exponent; where the line is bent, that number mixes what happens at both ends of the
+range and tells of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for
+each end (`trend`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
+
+Law = Any  # a record of constants that predicts when called (gengap.laws.fits)
+Fit = Callable[..., Law]  # the columns of the runs, the observed values last, to a law
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A central interval."""
+
+    low: float
+    high: float
+
+    def covers(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A fit and its replicates."""
+
+    law: Law  # fitted to the runs themselves
+    replicates: tuple[Law, ...]  # (n_replicates,) fitted to what might have been observed
+    noise: Floats  # (n_replicates,) standard deviation of log(observed / law) of one run
+
+    def spread(self, quantity: str | Callable[[Law], float]) -> Floats:
+        """A constant (by name) or a function of the law in every replicate, (n_replicates,)."""
+        if isinstance(quantity, str):
+            return np.array([getattr(law, quantity) for law in self.replicates], float)
+        return np.array([quantity(law) for law in self.replicates], float)
+
+    def interval(self, quantity: str | Callable[[Law], float], level: float = 0.95) -> Interval:
+        """Where a constant, or a function of the law, lies."""
+        return percentiles(self.spread(quantity), level)
+
+    def prediction(self, *at: float, level: float = 0.95, seed: int = 0) -> Interval:
+        """Where one more run at this place will fall: uncertainty of the law and a new run's own error."""
+        values = self.spread(lambda law: float(law(*at)))
+        with np.errstate(over="ignore"):  # few runs, wide noise: an infinite end says so
+            errors = np.exp(self.noise * np.random.default_rng(seed).standard_normal(len(values)))
+        return percentiles(values * errors, level)
+
+
+def percentiles(values: ArrayLike, level: float) -> Interval:
+    """The central interval of a sample that holds `level` of it."""
+    if not 0 < level < 1:
+        raise ValueError(f"the level must lie in (0, 1), got {level}")
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation")
+    return Interval(float(low), float(high))
+
+
+def resample_runs(
+    fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 200, seed: int = 0
+) -> Ensemble:
+    """Replicates by drawing runs with replacement. `columns`, (n,) each, the observed values last.
+
+    `refit` (default `fit`) makes the replicates: a fit that starts from the first one saves the search. A draw that
+    does not fix the constants is drawn again; ValueError if that happens every other time.
+    """
+    *places, values = (np.asarray(column, float) for column in columns)
+    law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
+    replicates: list[Law] = []
+    for _ in range(2 * n_replicates):
+        drawn = rng.integers(len(values), size=len(values))
+        try:
+            replicates.append(refit(*(place[drawn] for place in places), values[drawn]))
+        except ValueError:
+            continue
+        if len(replicates) == n_replicates:
+            return Ensemble(law, tuple(replicates), np.full(n_replicates, _noise(law, places, values)))
+    raise ValueError(f"{len(values)} runs are too few to be resampled: use resample_noise")
+
+
+def resample_noise(
+    fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 400, seed: int = 0
+) -> Ensemble:
+    """Replicates by drawing the errors of log values again, and their size too. Arguments as `resample_runs`.
+
+    Raises ValueError unless there are more runs than constants.
+    """
+    *places, values = (np.asarray(column, float) for column in columns)
+    law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
+    freedom = len(values) - len(law)
+    noise = _noise(law, places, values) * np.sqrt(freedom / rng.chisquare(freedom, n_replicates))
+    fitted = np.asarray(law(*places))
+    with np.errstate(over="ignore"):
+        drawn = fitted * np.exp(
+            np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300)
+        )
+    return Ensemble(law, tuple(refit(*places, row) for row in drawn), noise)
+
+
+def _noise(law: Law, places: list[Floats], values: Floats) -> float:
+    """Standard deviation of log(observed / law), the constants counted."""
+    freedom = len(values) - len(law)
+    if freedom < 1:
+        raise ValueError(f"{len(values)} runs leave no error to see beside {len(law)} constants")
+    return float(np.sqrt(np.sum(np.log(values / law(*places)) ** 2) / freedom))
+
+
+class Exponent(NamedTuple):
+    """k of y ~ x^k and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> str:
+        """What the interval says: the quantity falls, rises, or shows no trend."""
+        return "falls" if self.high < 0 else "rises" if self.low > 0 else "shows no trend"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How y goes with x."""
+
+    line: PowerLaw
+    parabola: BentPowerLaw
+    overall: Exponent  # of the straight line through all of it
+    first: Exponent  # of the parabola at the least x
+    last: Exponent  # of the parabola at the greatest x
+    bent: bool  # the interval of the parabola's curvature excludes zero
+
+    @property
+    def towards_larger(self) -> Exponent:
+        """What the next, larger x is likely to see: the last exponent where the line is bent, else the overall one."""
+        return self.last if self.bent else self.overall
+
+
+def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: int = 400) -> Trend:
+    """The trend of positive values, (n,) each, n >= 3, with central intervals of that level (`gengap.laws.intervals.resample_noise`).
+
+    Three values leave no error to see about a parabola: its intervals are then infinite. Raises ValueError as `fit_power_law`.
+    """
+    line = resample_noise(fit_power_law, x, values, n_replicates=n_replicates)
+    overall = Exponent(-line.law.exponent, *line.interval(lambda law: -law.exponent, level))
+    parabola, ends = fit_bent_power_law(x, values), (float(np.min(x)), float(np.max(x)))
+    if np.size(x) == len(parabola):
+        first, last = (Exponent(-parabola.exponent_at(end), -np.inf, np.inf) for end in ends)
+        return Trend(line.law, parabola, overall, first, last, bent=False)
+    curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
+    first, last = (
+        Exponent(
+            -parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level)
+        )
+        for end in ends
+    )
+    bent = not curved.interval("bend", level).covers(0)
+    return Trend(line.law, parabola, overall, first, last, bent)

@@ -1,0 +1,29 @@
+"""Which models there are: one dial, `model_size`, from which everything else follows.
+
+A family is one file beside this one: the shapes of its models, their checkpoints, the rows they were trained on, what they ask of
+a machine. `gengap.models.spec.ModelSpec` says what a family has to answer; nothing outside this package asks which family it is.
+"""
+
+import difflib
+
+from gengap.errors import UserError
+from gengap.models import ladder, pythia, pythia_deduped
+from gengap.models.spec import ModelSpec
+
+FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS)
+
+REGISTRY: dict[str, ModelSpec] = {spec.model_size: spec for family in FAMILIES for spec in family}
+
+DEFAULT_LADDER = ("ladder-50k", "ladder-100k", "ladder-200k")  # what `make book` trains itself
+
+
+def get(model_size: str, revision: str = "") -> ModelSpec:
+    """The model named `model_size` at `revision` ("": the checkpoint that counts as its compute-optimal one).
+
+    Raises `UserError` for an unknown name, with the nearest ones, and for a revision that was not released.
+    """
+    if model_size not in REGISTRY:
+        near = difflib.get_close_matches(str(model_size), REGISTRY, n=3, cutoff=0.5) or list(REGISTRY)
+        raise UserError(f"unknown model size {model_size!r}: did you mean {' or '.join(near)}?")
+    spec = REGISTRY[model_size]
+    return spec if revision in ("", spec.revision) else spec.at(revision)

@@ -1,0 +1,38 @@
+"""Pythia trained on the deduplicated Pile (Biderman et al. 2023): shapes, steps and row format of `gengap.models.pythia`.
+
+The text is shorter and was read about one and a half times: the first pass ends near step 98,000 of 143,000. A certificate speaks of
+tokens read once, in an order that nobody chose after looking, so checkpoints of the second pass are refused; so are the last ones
+of the first, whose held-out rows (of the thousand steps that follow) would be text that was read before.
+"""
+
+from dataclasses import dataclass
+
+from gengap.errors import UserError
+from gengap.models.pythia import PythiaSpec, family
+
+LAST_STEP_OF_FIRST_PASS = 97_000  # the last checkpoint whose next thousand steps belong to the first pass too
+
+
+@dataclass(frozen=True)
+class DedupedPythiaSpec(PythiaSpec):
+    """A released checkpoint of the first pass. The 12b model is far from compute-optimal there: 17 tokens a parameter."""
+
+    rows_hub = "hf://datasets/EleutherAI/pile-deduped-pythia-preshuffled"
+    rows_variable = "GENGAP_PILE_DEDUPED"
+    last_step = LAST_STEP_OF_FIRST_PASS
+
+    @property
+    def repository(self) -> str:
+        return f"EleutherAI/pythia-{self.size}-deduped"
+
+    def at(self, revision: str) -> "DedupedPythiaSpec":
+        step = revision.removeprefix("step")
+        if step.isdecimal() and int(step) > self.last_step:
+            raise UserError(
+                f"{self.model_size} reads its text a second time from about step 98,000 on, and a certificate needs tokens read once: "
+                f"choose step{self.last_step} or an earlier one"
+            )
+        return super().at(revision)
+
+
+MODELS = family("pythia-deduped", DedupedPythiaSpec)

@@ -1,0 +1,12 @@
+from .base import ACCOUNTINGS as ACCOUNTINGS
+from .base import Estimate as Estimate
+from .base import Identity as Identity
+from .base import Provenance as Provenance
+from .bound import BoundRecord as BoundRecord
+from .bound import load_records as load_records
+from .forecast import Forecast as Forecast
+from .forecast import load_forecasts as load_forecasts
+from .survey import QuantizationSurvey as QuantizationSurvey
+from .survey import load_surveys as load_surveys
+from .training_run import TrainingRun as TrainingRun
+from .training_run import load_runs as load_runs

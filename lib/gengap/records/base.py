@@ -1,0 +1,147 @@
+"""What records of every kind share: checked parts, where they lie, who made them; one way to read, write, collect and publish.
+
+A record is one JSON file, validated when written and when read. Published ones lie in `results/`, this machine's in
+`build/results/`; for the same place this machine's wins, so that a rerun shows up in every figure, and so does a record of
+another machine dropped into `results/`.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gengap.errors import UserError
+from gengap.models.spec import ModelSpec
+from gengap.paths import atomic_path, project_root, published_results_dir, run_results_dir
+
+ACCOUNTINGS = ("nominal", "honest", "archive")
+Accounting = Literal["nominal", "honest", "archive"]
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+PACKAGES = ("torch", "transformers", "llmcompressor", "numpy", "constriction")
+
+
+class Part(BaseModel):
+    """A piece of a record of any kind: frozen, no unknown fields, no infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Stored(Part):
+    """A record that has a file of its own."""
+
+    KIND: ClassVar[str]  # what a person calls it
+    REMEDY: ClassVar[str]  # what to do about a file that is none
+    PATTERN: ClassVar[str]  # of its place below a results folder
+
+    @property
+    def place(self) -> Path:
+        """Its file below a results folder, `<family>/<size>/...`."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises `UserError` naming the first fault if the file is no valid record of this kind."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"])) or "file"
+            raise UserError(
+                f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}"
+            ) from error
+
+    def write(self, base: Path | None = None) -> Path:
+        """Write it below `base` (default: this machine's results); atomic."""
+        path = (base or run_results_dir()) / self.place
+        with atomic_path(path) as part:
+            part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def collect(cls, pattern: str = "") -> list[Self]:
+        """Published records, overridden by this machine's, whose place matches `pattern` (default: all)."""
+        found = {}
+        for base in (published_results_dir(), run_results_dir()):
+            for path in sorted(base.glob(pattern or cls.PATTERN)):
+                found[path.relative_to(base)] = cls.read(path)
+        return list(found.values())
+
+
+def publish(paths: Iterable[Path]) -> list[Path]:
+    """Copy files of this machine's results to their places in `results/`, to be committed; the files that changed."""
+    written = []
+    for source in paths:
+        target = published_results_dir() / source.relative_to(run_results_dir())
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            with atomic_path(target) as part:
+                shutil.copyfile(source, part)
+            written.append(target)
+    return written
+
+
+class Identity(Part):
+    """Which model, trained on what."""
+
+    family: str
+    size: str
+    revision: str  # "main", or a branch such as "step21000"
+    n_params: Count  # N, embeddings included
+    n_train_tokens: Count  # D
+    vocab_size: Annotated[int, Field(gt=1)]  # V
+    seq_len: Count  # predicted tokens per row
+    data_sha256: str  # of the training tokens
+
+    @property
+    def model_size(self) -> str:
+        return f"{self.family}-{self.size}"
+
+
+class Estimate(Part):
+    """A mean over tokens with its standard error over windows; zero error means that all of them were evaluated."""
+
+    mean: float  # nats/token
+    standard_error: Annotated[float, Field(ge=0)]  # nats/token
+    n_tokens: Count
+
+
+class Provenance(Part):
+    packages: dict[str, str]
+    python: str
+    machine: str
+    device: str
+    commit: str
+    seconds: Positive  # wall clock of the run that wrote the record
+
+
+def identify(spec: ModelSpec, data_sha256: str, revision: str = "main") -> Identity:
+    return Identity(
+        family=spec.family,
+        size=spec.size,
+        revision=revision,
+        n_params=spec.n_params,
+        n_train_tokens=spec.n_train_tokens,
+        vocab_size=spec.vocab_size,
+        seq_len=spec.seq_len,
+        data_sha256=data_sha256,
+    )
+
+
+def provenance(device: str, seconds: float) -> Provenance:
+    """The facts of this machine and this environment."""
+    git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return Provenance(
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}",
+        device=device,
+        commit=commit or "unknown",
+        seconds=seconds,
+    )

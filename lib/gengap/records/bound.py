@@ -1,0 +1,136 @@
+"""The result record: one JSON file per (model, revision, quantization), from which every page and figure is made."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gengap.bounds.terms import AzumaBound, PaperBound, TightBound
+from gengap.errors import UserError
+from gengap.models.spec import quantized_name
+from gengap.paths import run_results_dir
+from gengap.records.base import (
+    Accounting,
+    Count,
+    Estimate,
+    Identity,
+    Part,
+    Positive,
+    Provenance,
+    Sha256,
+    Stored,
+    publish,
+)
+
+PUBLISHED_FILES = (
+    "*bit.json",
+    "*-quantization.json",
+    "loss_log.csv",
+    "*bit.ggq",
+    "checkpoint/*.json",
+    "checkpoint/*.safetensors",
+)
+
+
+class Quantization(Part):
+    method: str  # "gptq", "quip", "rtn"
+    bits: Annotated[int, Field(ge=2, le=16)]  # per weight
+    group_size: int  # weights sharing a scale; 0: one scale per output channel
+    code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
+
+
+class Settings(Part):
+    """What was asked for."""
+
+    failure_prob: Annotated[float, Field(gt=0, lt=1)]  # delta
+    s_grid_size: Count  # |K|
+    n_pilot_windows: int  # drawn to choose (alpha, y0, s)
+    n_windows: int  # drawn for the certificate
+    n_pairs: int  # IID (window, position) pairs of the paper's mode
+    seed: int
+
+
+class Evidence(Part):
+    """Exactly what was measured on what (`gengap.statistics.evaluation`): two runs that agree here looked at the same numbers."""
+
+    checkpoint_sha256: Sha256  # weights before quantization
+    quantized_sha256: Sha256  # weights that the archive decodes to
+    windows_sha256: Sha256  # the training windows drawn for the certificate, pilot first
+    heldout_sha256: Sha256  # the held-out windows drawn
+
+
+class Risks(Part):
+    """Empirical risks, nats/token."""
+
+    train: Estimate  # Rhat_h, the checkpoint on its training tokens
+    quantized: Estimate  # Rhat_q, the quantized model on the same tokens
+    heldout: Estimate  # the checkpoint on documents it never saw
+    heldout_quantized: Estimate
+
+
+class Bounds(Part):
+    """The bounds of one accounting of the code length, nats/token."""
+
+    paper: PaperBound  # Thm 3.4 on sampled windows, certified
+    paper_mode: PaperBound  # Thm 3.4 as the paper evaluates it: IID pairs, Hoeffding's correction
+    azuma: AzumaBound  # the baseline of the rebuttal
+    tight: TightBound  # ours
+
+
+class BoundRecord(Stored):
+    KIND = "record"
+    REMEDY = "run its size again"
+    PATTERN = "*/*/*bit.json"
+
+    schema_version: Literal[2] = 2
+    identity: Identity
+    evidence: Evidence
+    quantization: Quantization
+    settings: Settings
+    risks: Risks
+    bounds: dict[Accounting, Bounds]
+    provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        """File name: revision, method and bits; the folder says family and size."""
+        stem = quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)
+        return f"{stem}.json"
+
+    @property
+    def place(self) -> Path:
+        return Path(self.identity.family, self.identity.size, self.name)
+
+
+def publish_model(family: str, size: str) -> list[Path]:
+    """Copy what this machine computed for one size into `results/`, to be committed; the files that changed.
+
+    Every record is read, and so validated, before anything is copied. Raises `UserError` if there is none.
+    """
+    source = run_results_dir() / family / size
+    if not (found := sorted(source.glob("*bit.json"))):
+        raise UserError(f"nothing to publish in {source}: run `make sweep` for {family}-{size} first")
+    for path in found:
+        BoundRecord.read(path)
+    return publish(path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern)))
+
+
+def load_records() -> list[BoundRecord]:
+    """Published records, overridden by this machine's, `ordered`."""
+    return ordered(BoundRecord.collect())
+
+
+def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
+    """By family, parameters, training tokens, revision, method and bits."""
+    return sorted(
+        records,
+        key=lambda r: (
+            r.identity.family,
+            r.identity.n_params,
+            r.identity.n_train_tokens,
+            r.identity.revision,
+            r.quantization.method,
+            r.quantization.bits,
+        ),
+    )

@@ -1,0 +1,5 @@
+from .evaluation import rows_sha256 as rows_sha256
+from .evaluation import weights_sha256 as weights_sha256
+from .per_token import TokenStatistics as TokenStatistics
+from .per_token import tilted_statistics as tilted_statistics
+from .per_token import token_statistics as token_statistics

@@ -1,0 +1,151 @@
+"""A model read over many rows, a chunk of them at a time: shared by processes, kept on disk, checked.
+
+What is kept lies in a folder named by the hash of what decides the numbers. Each chunk is one file, written atomically, that
+holds its own hash and the run's: a truncated or altered one is computed again, one of another run is refused. Several
+processes may fill a folder together.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from gengap import hardware
+from gengap.errors import UserError
+from gengap.paths import atomic_path, build_dir
+from gengap.statistics import forward
+
+_DIGEST = 32  # bytes of a SHA-256
+TOKENS_PER_CHUNK = 2**14  # what a kill loses at most, beside what other processes have under way
+ARITHMETIC = 1  # part of a stored run's name: raise it when the numbers change
+
+
+def evaluate(
+    model,
+    rows: np.ndarray,
+    reduction: forward.Reduction,
+    n_values: int,
+    dtype: type,
+    settings: dict,
+    positions: np.ndarray | None = None,
+    desc: str = "evaluate",
+    store: Path | None = None,
+) -> np.ndarray:
+    """What `reduction` makes of every token of `rows` (see `forward.reduce_logits`), (n_values, n_rows, seq_len) of `dtype`.
+
+    With `store`, a folder, each chunk is kept there as soon as it is known, and a later call with the same weights, rows,
+    positions and `settings` (what decides the reduction, as JSON) computes only what is missing. Of several
+    processes (`gengap.hardware`) each computes a share of the chunks and returns all of them.
+    Raises `UserError` if a value is not finite, which means a damaged or diverged checkpoint.
+    """
+    forward.check(model)
+    n_rows, seq_len = len(rows), rows.shape[1] - 1
+    values = np.zeros((n_values, n_rows, seq_len if positions is None else 1), dtype)
+    kept = None
+    if store is not None:
+        kept = ChunkStore(store, _run(model, rows, settings, positions))
+    chunk_rows = max(1, TOKENS_PER_CHUNK // seq_len)
+    chunks = [slice(start, min(start + chunk_rows, n_rows)) for start in range(0, n_rows, chunk_rows)]
+    mine = hardware.share(len(chunks))
+    total = sum(chunks[i].stop - chunks[i].start for i in mine) * seq_len
+    with tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
+        for index in mine:
+            part = chunks[index]
+            known = kept and kept.load(index, values[:, part].shape, dtype)
+            if known is not None:
+                values[:, part] = known
+                bar.update((part.stop - part.start) * seq_len)
+                continue
+            at = None if positions is None else positions[part]
+            found = forward.reduce_logits(
+                model, rows[part], reduction, at, lambda n: bar.update(n * seq_len)
+            ).numpy()
+            if not np.isfinite(found).all():
+                raise UserError(
+                    "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
+                )
+            values[:, part] = found
+            if kept:
+                kept.save(index, values[:, part])
+    return hardware.merge(values)
+
+
+def _run(model, rows: np.ndarray, settings: dict, positions: np.ndarray | None) -> dict:
+    """All that decides the numbers, sizes in memory aside, which move them by rounding only."""
+    config = {
+        k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")
+    }
+    return {
+        "arithmetic": ARITHMETIC,
+        "tokens_per_chunk": TOKENS_PER_CHUNK,
+        "weights": weights_sha256(model),
+        "architecture": config,
+        "rows": rows_sha256(rows),
+        "positions": "all" if positions is None else rows_sha256(np.asarray(positions)[:, None]),
+        "settings": settings,
+    }
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Of the names, types, shapes and bytes of all weights, in the order of their names; device and file layout do not matter."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def rows_sha256(rows: np.ndarray) -> str:
+    """Of the tokens of `rows`, (n_rows, seq_len + 1), and their shape, as 32-bit numbers: the same for every integer type."""
+    digest = hashlib.sha256(f"{rows.shape}\n".encode())
+    for start in range(0, len(rows), 1024):
+        digest.update(np.ascontiguousarray(rows[start : start + 1024], "<u4"))
+    return digest.hexdigest()
+
+
+def statistics_dir() -> Path:
+    """Where this machine's evaluations are kept; may be deleted at any time."""
+    return build_dir() / "cache" / "statistics"
+
+
+class ChunkStore:
+    """The chunks of one run, described by `run` (anything JSON can hold), below `base`.
+
+    Raises `UserError` if its folder holds another run's description.
+    """
+
+    def __init__(self, base: Path, run: dict):
+        description = json.dumps(run, sort_keys=True, indent=1) + "\n"
+        self._run = hashlib.sha256(description.encode()).digest()
+        self.folder = base / self._run.hex()[:32]
+        path = self.folder / "run.json"
+        if not path.exists():
+            with atomic_path(path) as part:
+                part.write_text(description)
+        elif path.read_text() != description:
+            raise UserError(f"{path} describes another run than its name says: delete {self.folder}")
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.chunk"
+
+    def save(self, index: int, values: np.ndarray) -> None:
+        """Keep one chunk; on return it is on disk."""
+        content = self._run + np.ascontiguousarray(values).tobytes()
+        with atomic_path(self.path(index)) as part:
+            part.write_bytes(hashlib.sha256(content).digest() + content)
+
+    def load(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+        """A chunk as it was saved; None if it is missing or damaged. Raises `UserError` for a chunk of another run."""
+        path = self.path(index)
+        if not path.exists():
+            return None
+        content = path.read_bytes()
+        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+            return None  # cut short or altered on the disk
+        values = np.frombuffer(content, dtype, offset=2 * _DIGEST)
+        if content[_DIGEST : 2 * _DIGEST] != self._run or values.size != np.prod(shape):
+            raise UserError(f"{path} belongs to another run: delete {self.folder} and evaluate again")
+        return values.reshape(shape)

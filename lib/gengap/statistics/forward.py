@@ -1,0 +1,126 @@
+"""From rows of tokens to a few numbers per token: the one place where a causal language model reads text.
+
+Hidden states are multiplied with the output head for a hundred tokens or so at a time, and their logits are
+reduced at once, so that no (batch, seq, vocab) tensor ever exists: memory does not grow with the number of
+rows, and hardly with their length. One product holds the whole vocabulary. An online log-sum-exp over blocks
+of the vocabulary would need less memory still, but every smoothed entropy needs the normalizer first and then
+each logit again, hence a second product with the head, which costs more than all that is done with the logits
+(benchmarks/bench_statistics.py measures it).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gengap import hardware
+from gengap.errors import UserError
+
+Reduction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(n, V) float32 logits, which it may overwrite, and (n,) tokens in; (k, n) numbers out."""
+
+LOGITS_PER_BLOCK = 2**17  # reduced at a time on a CPU: 512 KiB, so that all steps find them in the cache
+TOKENS_PER_PRODUCT = 128  # one product with the head on a CPU; with fewer, reading the head costs more time
+TOKENS_PER_BATCH = 2048  # read by the layers at once on a CPU; more is not faster
+GPU_TOKENS_PER_PRODUCT = 2048
+GPU_TOKENS_PER_BATCH = 16_384
+SHARE_OF_MEMORY = 0.25  # of what is free, for activations, and as much for logits
+UNSUPPORTED = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+)  # what some models do after the head
+
+
+class Sizes(NamedTuple):
+    """How much is in memory at once."""
+
+    rows: int  # read by the layers together
+    product: int  # tokens multiplied with the head together
+    block: int  # tokens whose logits are reduced together, at most `product`
+
+
+def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
+    """The fastest sizes, or smaller ones where memory (`available_bytes`: what is free now) asks for it.
+
+    Raises `UserError` if there is not enough for one row.
+    """
+    config, device = model.config, model.device
+    if available_bytes is None:
+        on_device = device.type == "cuda"
+        available_bytes = (
+            hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
+        )
+    share = SHARE_OF_MEMORY * available_bytes
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
+    per_logit = 4 * 4  # bytes: logits, probabilities, work space
+    on_gpu = device.type == "cuda"
+    fitting_rows = int(share / (per_token * seq_len))
+    product = min(
+        GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size)
+    )
+    if fitting_rows < 1 or product < 1:
+        raise UserError(
+            f"{available_bytes / 1e6:.0f} MB of free memory do not suffice for one row of {seq_len} tokens: "
+            "close other programs, or take a smaller model or a larger machine"
+        )
+    rows = max(1, min((GPU_TOKENS_PER_BATCH if on_gpu else TOKENS_PER_BATCH) // seq_len, fitting_rows))
+    block = product if on_gpu else max(1, LOGITS_PER_BLOCK // config.vocab_size)
+    return Sizes(rows, product, min(block, product))
+
+
+def check(model) -> None:
+    """Raise `UserError` for a model whose logits are not the output head's product with the hidden states."""
+    if found := [name for name in UNSUPPORTED if getattr(model.config, name, None) not in (None, 1, 1.0)]:
+        raise UserError(
+            f"this model changes its logits after the output head ({found[0]}): it is not supported"
+        )
+
+
+@torch.inference_mode()
+def reduce_logits(
+    model,
+    rows: np.ndarray,
+    reduction: Reduction,
+    positions: np.ndarray | None = None,
+    on_rows: Callable[[int], object] = lambda n: None,
+) -> torch.Tensor:
+    """What `reduction` makes of the logits of each predicted token of `rows`, (n_rows, seq_len + 1) integers.
+
+    The result is (k, n_rows, seq_len) on the CPU, or (k, n_rows, 1) where `positions` (n_rows,) names the one
+    predicted token of each row that is wanted. `on_rows` hears how many more rows are done.
+    """
+    size = sizes(model, rows.shape[1] - 1)
+    trunk, head = model.base_model, model.get_output_embeddings()
+    parts = []
+    for start in range(0, len(rows), size.rows):
+        batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
+        hidden, targets = (
+            trunk(input_ids=batch[:, :-1]).last_hidden_state,
+            batch[:, 1:],
+        )  # (batch, seq, hidden)
+        targets = targets.to(hidden.device)
+        if positions is not None:
+            at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(hidden.device)
+            hidden = hidden.take_along_dim(at[:, None, None], 1)  # (batch, 1, hidden)
+            targets = targets.take_along_dim(at[:, None], 1)  # (batch, 1)
+        found, done = None, 0
+        for states, wanted in _split(size.product, hidden.flatten(0, 1), targets.flatten()):
+            for logits, tokens in _split(size.block, head(states).float(), wanted):
+                values = reduction(logits, tokens)
+                if (
+                    found is None
+                ):  # at once for all tokens: small arrays left between large ones break up the memory
+                    found = values.new_empty(len(values), targets.numel())
+                found[:, done : done + len(tokens)] = values
+                done += len(tokens)
+        parts.append(found.view(-1, *targets.shape).cpu())
+        on_rows(len(batch))
+    return torch.cat(parts, 1)
+
+
+def _split(n: int, *tensors: torch.Tensor):
+    """The tensors side by side, `n` entries of their first axis at a time."""
+    return zip(*(tensor.split(n) for tensor in tensors), strict=True)

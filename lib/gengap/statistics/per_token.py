@@ -1,0 +1,164 @@
+"""What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
+
+from typing import NamedTuple
+from gengap.bounds.grids import TOLERANCE, Tilt
+Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing. For a
+rate lambda and a prediction p, `gengap.bounds.smoothing.maximum_entropy_smoothing` is the distribution q with
+q (1 + lambda (H + log q)) = p; it is log q = w - c with w = W(p e^c/lambda), the one c for which q sums to one, and
+its entropy is H = c - 1/lambda. Here p is the model's prediction with some of the uniform distribution mixed in
+(`Tilt.safety`). Whatever c the iteration stops at, q is normalized exactly, and 1 + lambda (H - X) = lambda w > 0.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gengap.bounds.grids import TOLERANCE, Tilt
+from gengap.statistics.evaluation import evaluate
+
+NEWTON_STEPS = 12
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """Per-token quantities of one model on rows of tokens."""
+
+    nll: np.ndarray  # (n_rows, seq_len) -log p(x_k | x_<k) without smoothing, nats, float32
+    entropy: np.ndarray  # (n_alphas, n_rows, seq_len) entropy of (1 - alpha) p + alpha / V, nats, float32
+    alphas: tuple[float, ...]  # (n_alphas,) smoothing weights
+    vocab_size: int  # V
+
+
+def token_statistics(
+    model,
+    rows: np.ndarray,
+    alphas: Sequence[float] = (),
+    positions: np.ndarray | None = None,
+    desc: str = "evaluate",
+    store: Path | None = None,
+) -> TokenStatistics:
+    """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens.
+
+    `alphas` lie in [0, 1); 0 gives the entropy of the model itself. `positions` (n_rows,) restricts each row to one
+    predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
+    `gengap.chunk_store.cache_dir()`, keeps what is known, so that a killed run goes on where it was.
+    Raises `UserError` if a loss is not finite, which means a damaged or diverged checkpoint.
+    """
+    alphas = tuple(map(float, alphas))
+    if not all(0 <= alpha < 1 for alpha in alphas):
+        raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
+    found = evaluate(
+        model,
+        rows,
+        lambda logits, tokens: loss_and_entropies(logits, tokens, alphas),
+        1 + len(alphas),
+        np.float32,
+        {"statistics": "loss and entropies", "alphas": alphas},
+        positions,
+        desc,
+        store,
+    )
+    return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
+
+
+def loss_and_entropies(logits: torch.Tensor, tokens: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
+    """(1 + n_alphas, n) NLL of the tokens (n,) and entropies of the smoothed predictions, nats; overwrites logits (n, V).
+
+    Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha. With L = log(1 + c p),
+
+        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L,
+
+    which needs one logarithm of each probability and no tensor of q. Probabilities come from torch's fused softmax, twice
+    as fast as an exponential; it adds up its normalizer in one float32 run, so that they sum to one within 1e-5 only, and
+    are divided by their sum here. A token's loss is that of the likeliest one and the difference of their logits.
+    """
+    vocab_size = logits.shape[-1]
+    probs = logits.softmax(-1)
+    total = probs.sum(-1)  # (n,) one, nearly
+    least = -(probs.amax(-1) / total).log()  # (n,) NLL of the likeliest token, nats
+    top = logits.amax(-1, keepdim=True)
+    result = logits.new_empty(1 + len(alphas), len(tokens))
+    result[0] = least + (top - logits.gather(-1, tokens[:, None]))[:, 0]
+    if 0.0 in alphas:
+        own_entropy = least - torch.linalg.vecdot(probs, logits.sub_(top)) / total
+    for entropy, alpha in zip(result[1:], alphas, strict=True):
+        if alpha == 0:
+            entropy.copy_(own_entropy)
+            continue
+        odds = (1 - alpha) * vocab_size / alpha / total  # (n,) c
+        log_ratio = torch.mul(probs, odds[:, None], out=logits).log1p_()  # (n, V) L
+        mean = torch.linalg.vecdot(probs, log_ratio) * ((1 - alpha) / total)
+        mean += log_ratio.sum(-1) * (alpha / vocab_size)
+        torch.sub(math.log(vocab_size / alpha), mean, out=entropy)
+    return result
+
+
+class TiltedStatistics(NamedTuple):
+    """Per-token quantities of one model, smoothed in one way."""
+
+    loss: np.ndarray  # (n_rows, seq_len) X = -log q(token), nats, float64
+    entropy: np.ndarray  # (n_rows, seq_len) c - 1/lambda, the entropy of q, nats, float64
+
+
+def tilted_statistics(
+    model, rows: np.ndarray, tilt: Tilt, desc: str = "best smoothing", store: Path | None = None
+) -> TiltedStatistics:
+    """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens, smoothed as `tilt` says.
+
+    `store` keeps what is known, as for `gengap.statistics.per_token.token_statistics`.
+    """
+    found = evaluate(
+        model,
+        rows,
+        lambda logits, tokens: torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt)),
+        2,
+        np.float64,
+        {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety},
+        desc=desc,
+        store=store,
+    )
+    return TiltedStatistics(*found)
+
+
+def tilt_tokens(
+    log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """X and H, (n,) float64, of predictions (n, V) and tokens (n,).
+
+    Newton's method for c from c = H(p) + 1/lambda, which is below the solution; the log-normalizer is convex and
+    falls with c, so every step stays below. Where it is still off by TOLERANCE at the end (not seen), the
+    prediction is replaced by the uniform one, a decision that does not look at the token.
+    """
+    vocab_size = log_probs.shape[-1]
+    probs = log_probs.exp().mul_(1 - tilt.safety).add_(tilt.safety / vocab_size)
+    z = probs.log()
+    cap = 1 / tilt.rate - torch.linalg.vecdot(probs, z)[:, None]  # (n, 1) c
+    z.add_(cap - math.log(tilt.rate))  # log of p e^c / lambda
+    w = torch.nn.functional.softplus(z)
+    for _ in range(3):
+        w = _lambert_step(w, z)
+    for _ in range(NEWTON_STEPS):
+        q = (w - cap).exp_()
+        total = q.sum(-1, keepdim=True)
+        slope = q.div_(w + 1).sum(-1, keepdim=True).div_(total)  # -d log(total) / dc
+        excess = total.log()
+        if excess.abs().max() < TOLERANCE / 2:
+            break
+        step = excess / slope
+        cap, z = cap + step, z.add_(step)
+        w = _lambert_step(w.add_(w / (w + 1) * step), z)
+    shift = (cap + excess).double()[:, 0]  # normalizes q
+    loss = shift - w.gather(-1, targets[:, None])[:, 0].double()
+    failed = ~(excess[:, 0].abs() < TOLERANCE)
+    uniform = torch.full_like(loss, math.log(vocab_size))
+    return torch.where(failed, uniform, loss), torch.where(failed, uniform, shift - 1 / tilt.rate)
+
+
+def _lambert_step(w: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Newton's step for log w + w = z."""
+    return w * (z - w.log()).add_(1).div_(w + 1)

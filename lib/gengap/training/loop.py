@@ -1,0 +1,171 @@
+"""One epoch of training of a ladder rung, with the online loss of every batch before its update.
+
+The run can be killed at any moment: its whole state (weights, optimizer moments, losses) is written atomically
+every few seconds, and a resumed run is bit-identical to an undisturbed one.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from tqdm import tqdm
+from transformers import GPTNeoXForCausalLM
+
+from gengap.errors import UserError
+from gengap.models.ladder import LadderSpec
+from gengap.paths import atomic_path, published_results_dir
+from gengap.statistics.per_token import token_statistics
+from gengap.tokens.rows import TokenRows
+from gengap.training import precision
+from gengap.training.log import TrainingLog, write_heldout_log
+from gengap.training.run import BETAS, GRADIENT_CLIP, WEIGHT_DECAY, Checks, Run
+from gengap.training.state import TrainingState, fork_path, last_start, refuse_other_run, unpack_into
+
+SAVE_EVERY_S = 10.0
+
+
+def next_token_nll(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """Mean NLL in nats of a batch of rows, (batch, seq_len + 1) int64."""
+    logits = model(input_ids=rows[:, :-1]).logits  # (batch, seq, vocab)
+    return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+
+
+def new_model(spec: LadderSpec, seed: int) -> GPTNeoXForCausalLM:
+    """A freshly initialised rung (GPT-NeoX's own initialisation, seeded)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPTNeoXForCausalLM(spec.config())
+
+
+def new_optimizer(model: torch.nn.Module, spec: LadderSpec) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=spec.peak_lr, betas=BETAS, fused=True)
+
+
+def train(
+    spec: LadderSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
+) -> TrainingLog:
+    """Train `spec` on its rows in order, once: the compute-optimal run of a rung. See `train_run`."""
+    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s)
+
+
+def train_run(
+    run: Run,
+    rows: TokenRows,
+    out_dir: Path,
+    trunks: Path | None = None,
+    checks: Checks | None = None,
+    save_every_s: float = SAVE_EVERY_S,
+) -> TrainingLog:
+    """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return at once if finished.
+
+    Waypoints that were published for the rung are brought into `trunks`.
+
+    Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases), `out_dir/heldout_log.csv` if there are `checks`,
+    last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate begins to fall. Raises `UserError` if there are too few
+    rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or settings).
+    """
+    key = run.key(rows.sha256)
+    if (out_dir / "loss_log.csv").exists():
+        log = TrainingLog.read(out_dir / "loss_log.csv")
+        refuse_other_run(log.run_key, key, out_dir)
+        return log
+    if len(rows) < run.n_rows:
+        raise UserError(
+            f"{run.spec.model_size}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run"
+        )
+    precision.keep_freed_memory()
+    torch.set_num_threads(precision.N_THREADS)
+    schedule, checks = run.schedule, checks or Checks(rows[:0], ())
+    model = prepared_model(run)
+    state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps))
+    path = out_dir / "training_state.safetensors"
+    trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
+    if path.exists():
+        state.load(path, key)
+    elif trunk:
+        unpack_into(trunk, published_trunks(run.spec) / trunk.name)
+        if start := last_start(trunk, schedule.fork_step):
+            state.load(start, trunk.name)
+    batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
+
+    with tqdm(
+        total=run.n_steps,
+        desc=run.spec.model_size,
+        unit="step",
+        initial=state.step,
+        unit_scale=True,
+        disable=None,
+    ) as bar:
+        for step in range(state.step, run.n_steps):
+            if rounded := step in run.waypoints:
+                state.round_off()
+            if trunk and (rounded or step == schedule.fork_step) and not fork_path(trunk, step).exists():
+                state.save(fork_path(trunk, step), trunk.name, rounded)
+            batch = batches[step % run.n_unique_steps]
+            state.losses[step] = loss = take_step(model, state.optimizer, batch, step, run)
+            if step in checks.steps:
+                state.checks[checks.steps.index(step)] = float(
+                    token_statistics(model, checks.rows).nll.mean()
+                )
+            if time.monotonic() - state.saved >= save_every_s:
+                state.save(path, key)
+            bar.update()
+            bar.set_postfix(nll=f"{loss:.3f}", refresh=False)
+    save_checkpoint(model, out_dir / "checkpoint")
+    if checks.steps:
+        write_heldout_log(out_dir / "heldout_log.csv", checks.steps, state.checks.numpy())
+    log = TrainingLog(state.losses.numpy(), run.tokens_per_step, state.seconds, key)
+    log.write(out_dir / "loss_log.csv")
+    path.unlink(missing_ok=True)
+    return log
+
+
+def published_trunks(spec: LadderSpec) -> Path:
+    """Where waypoints of a rung's unfinished runs are published, for other machines to go on from."""
+    return published_results_dir() / spec.family / spec.size / "trunk"
+
+
+def prepared_model(run: Run) -> GPTNeoXForCausalLM:
+    """The fresh model of a run, with the attention that suits its precision."""
+    model = new_model(run.spec, run.seed).train()
+    if run.computed_in == "bfloat16":
+        model.set_attn_implementation(precision.CAUSAL_ATTENTION)
+    return model
+
+
+def take_step(
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.ndarray, step: int, run: Run
+) -> float:
+    """One step of AdamW on a batch, (batch_rows, seq_len + 1) tokens; its mean NLL before the update, nats/token.
+
+    Raises `UserError` if that is not finite.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = run.schedule.rate(step)
+    with precision.autocast(run.computed_in):
+        loss = next_token_nll(model, torch.from_numpy(batch.astype(np.int64)))
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"{run.spec.model_size}: the loss of step {step} is {loss.item()}: lower its learning rate in gengap.models"
+        )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def save_checkpoint(model: GPTNeoXForCausalLM, folder: Path) -> None:
+    """Weights in float16 and the configuration, in the layout of the hub."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().to(torch.float16).contiguous() for name, p in model.named_parameters()}
+    with atomic_path(folder / "config.json") as part:
+        model.config.to_json_file(part)
+    with atomic_path(folder / "model.safetensors") as part:
+        save_file(tensors, part, metadata={"format": "pt"})

@@ -1,0 +1,265 @@
+"""The main job: a checkpoint, its quantized form and its training rows go in, the bound record comes out (chapter 05).
+
+`certify` is all of it; the functions that it calls are the steps that the chapter goes through. Everything a model is evaluated for can be
+kept in a folder (`store`), so that a run killed at any moment goes on where it was and a second one is quick.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
+from gengap.bounds.sampling import (
+    PairSample,
+    WindowSample,
+    draw_pairs,
+    draw_windows,
+    split_failure_prob,
+)
+from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
+from gengap.bounds.theorems import azuma_bound, maximum_entropy_bound, paper_bound
+from gengap.compression.archive import Hypothesis
+from gengap.errors import UserError
+from gengap.models.spec import Architecture, ModelSpec, quantized_name
+from gengap.records.base import Estimate, Identity, identify, provenance
+from gengap.records.bound import BoundRecord, Bounds, Evidence, Quantization, Risks
+from gengap.records.bound import Settings as Asked
+from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
+from gengap.statistics.per_token import (
+    TiltedStatistics,
+    TokenStatistics,
+    tilted_statistics,
+    token_statistics,
+)
+from gengap.tokens.rows import Rows, sample_rows
+from gengap.workflow.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import GPTNeoXForCausalLM
+
+PILOT_TOKENS = 8192  # of at most 16 pilot windows, on which smoothings are compared
+
+
+class Draw(NamedTuple):
+    """Which training tokens are looked at: independent of the model, from one seeded stream."""
+
+    windows: WindowSample  # ours: whole windows, a pilot and a certificate
+    pairs: PairSample  # the paper's: (window, position) pairs
+
+
+def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
+    """The windows and pairs of a certificate; a tenth of delta is the martingale's, the rest the sample's."""
+    if settings.n_pilot_windows + settings.n_windows > n_rows:
+        raise UserError(
+            f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
+        )
+    rng = np.random.default_rng(
+        [settings.seed, 5]
+    )  # a stream of its own: no model has been fitted to this draw
+    failure_prob = split_failure_prob(settings.failure_prob).sampling
+    windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
+    return Draw(windows, draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng))
+
+
+def coded_models(hypothesis: Hypothesis, identity: Identity, settings: Settings) -> dict[str, CodedModel]:
+    """What the bounds need to know of the hypothesis, for each accounting of its code length."""
+    failure_prob = split_failure_prob(settings.failure_prob).martingale
+    return {
+        name: CodedModel(length, identity.n_train_tokens, identity.vocab_size, failure_prob)
+        for name, length in hypothesis.code_length_bits.items()
+    }
+
+
+def smoothing_weights(coded: dict[str, CodedModel]) -> list[float]:
+    """The weights at which entropies are evaluated: a fixed grid, and the paper's, which depend on L(h) alone."""
+    return sorted({*np.geomspace(0.02, 0.3, 8), *(c.paper_alpha for c in coded.values())})
+
+
+def estimate(nll: np.ndarray) -> Estimate:
+    """Mean and standard error over windows, for (n_windows, seq_len) losses."""
+    means = nll.mean(axis=1, dtype=np.float64)
+    error = means.std(ddof=1) / math.sqrt(len(means))
+    return Estimate(mean=means.mean(), standard_error=error, n_tokens=nll.size)
+
+
+def paper_mode_bounds(
+    evaluate: Callable[..., TokenStatistics],
+    checkpoint,
+    model,
+    rows: Rows,
+    pairs: PairSample,
+    coded: dict[str, CodedModel],
+) -> dict[str, PaperBound]:
+    """Thm 3.4 as the paper evaluates it: on pairs, one token of each window, for each accounting."""
+    drawn = rows[pairs.windows]
+    alphas = [c.paper_alpha for c in coded.values()]
+    at_pairs = evaluate(model, drawn, alphas, pairs.positions, "pairs")
+    before = evaluate(checkpoint, drawn, (), pairs.positions, "pairs, checkpoint")
+    train_risk = float(before.nll.mean())
+    return {
+        name: paper_bound(c, at_pairs.nll[:, 0], entropy[:, 0], train_risk, pairs)
+        for (name, c), entropy in zip(coded.items(), at_pairs.entropy, strict=True)
+    }
+
+
+class Tightened(NamedTuple):
+    """Our bound of one accounting, and the smoothing that it speaks of."""
+
+    bound: TightBound
+    tilt: Tilt
+    tilted: TiltedStatistics  # on all windows drawn
+
+
+def tight_bounds(
+    evaluate: Callable[..., TiltedStatistics],
+    model,
+    drawn: np.ndarray,
+    nll: np.ndarray,
+    train_risk: float,
+    sample: WindowSample,
+    coded: dict[str, CodedModel],
+) -> dict[str, Tightened]:
+    """Our bound with maximum-entropy smoothing for each accounting: a tilt chosen on a few pilot windows, then evaluated on all."""
+    few = min(16, len(sample.pilot), max(1, PILOT_TOKENS // nll.shape[1]))
+    grid, pilot, everywhere, found = TiltGrid(), {}, {}, {}
+    for name, c in coded.items():
+        tilt = best_tilt(evaluate, model, drawn[:few], grid, c, sample.range_cost, pilot)
+        key = tilt.rate, tilt.safety
+        if key not in everywhere:
+            everywhere[key] = evaluate(model, drawn, tilt)
+        tilted = everywhere[key]
+        bound = maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk, sample)
+        found[name] = Tightened(bound, tilt, tilted)
+    return found
+
+
+def best_tilt(
+    evaluate: Callable[..., TiltedStatistics],
+    model,
+    windows: np.ndarray,
+    grid: TiltGrid,
+    coded: CodedModel,
+    range_cost: float,
+    known: dict[tuple[float, float], TiltedStatistics],
+) -> Tilt:
+    """The tilt that `choose_tilt` finds on some windows; `known` holds what was evaluated on them already, and grows."""
+
+    def on_windows(tilt: Tilt) -> tuple[np.ndarray, np.ndarray]:
+        key = tilt.rate, tilt.safety
+        if key not in known:
+            known[key] = evaluate(model, windows, tilt, "pilot")
+        return known[key].loss, known[key].entropy
+
+    return choose_tilt(on_windows, grid, coded.vocab_size, coded.complexity(grid.size), range_cost)
+
+
+def certify(
+    model: "GPTNeoXForCausalLM",
+    hypothesis: Hypothesis,
+    rows: "Rows | np.ndarray",
+    heldout: "Rows | np.ndarray",
+    settings: Settings | None = None,
+    identity: Identity | None = None,
+    store: Path | None = None,
+    started: float | None = None,
+) -> BoundRecord:
+    """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
+
+    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows` (n_train_rows,
+    seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking, and `heldout` rows that it was not
+    trained on. `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
+    `time.monotonic()` from which the record counts its seconds (default: now). With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds.
+
+    Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
+    """
+    started = time.monotonic() if started is None else started
+    settings = settings or Settings()
+    identity = identity or own_identity(model, rows)
+    quantized = hypothesis.build(model)
+    evaluate, evaluate_tilted = (
+        partial(token_statistics, store=store),
+        partial(tilted_statistics, store=store),
+    )
+    coded = coded_models(hypothesis, identity, settings)
+    sample, pairs = draw(len(rows), identity.seq_len, settings)
+    drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, settings.seed)
+    statistics = evaluate(quantized, drawn, smoothing_weights(coded), desc="quantized model")
+    risks = Risks(
+        train=estimate(evaluate(model, drawn, desc="checkpoint").nll),
+        quantized=estimate(statistics.nll),
+        heldout=estimate(evaluate(model, unseen, desc="held-out").nll),
+        heldout_quantized=estimate(evaluate(quantized, unseen, desc="held-out, quantized").nll),
+    )
+    nll, train_risk = statistics.nll, risks.train.mean
+    entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
+    paper_mode = paper_mode_bounds(evaluate, model, quantized, rows, pairs, coded)
+    tight = tight_bounds(evaluate_tilted, quantized, drawn, nll, train_risk, sample, coded)
+    return BoundRecord(
+        identity=identity,
+        evidence=Evidence(
+            checkpoint_sha256=weights_sha256(model),
+            quantized_sha256=weights_sha256(quantized),
+            windows_sha256=rows_sha256(drawn),
+            heldout_sha256=rows_sha256(unseen),
+        ),
+        quantization=Quantization(
+            method=hypothesis.method,
+            bits=hypothesis.bits,
+            group_size=hypothesis.group_size,
+            code_length_bits=hypothesis.code_length_bits,
+        ),
+        settings=Asked(
+            failure_prob=settings.failure_prob,
+            s_grid_size=PAPER_S_GRID_SIZE,
+            n_pilot_windows=settings.n_pilot_windows,
+            n_windows=settings.n_windows,
+            n_pairs=settings.n_pairs,
+            seed=settings.seed,
+        ),
+        risks=risks,
+        bounds={
+            name: Bounds(
+                paper=paper_bound(c, nll, entropy_at[c.paper_alpha], train_risk, sample),
+                paper_mode=paper_mode[name],
+                azuma=azuma_bound(c, nll, train_risk, sample),
+                tight=tight[name].bound,
+            )
+            for name, c in coded.items()
+        },
+        provenance=provenance(str(model.device), time.monotonic() - started),
+    )
+
+
+def own_identity(model: "GPTNeoXForCausalLM", rows: "Rows | np.ndarray") -> Identity:
+    """Of a model that is in no registry: its size, and the rows that it was trained on."""
+    n_params, seq_len = Architecture.of(model.config).n_params, rows[:1].shape[1] - 1
+    return Identity(
+        family="own",
+        size=f"{n_params / 1e6:.3g}m",
+        revision="main",
+        n_params=n_params,
+        n_train_tokens=len(rows) * seq_len,
+        vocab_size=model.config.vocab_size,
+        seq_len=seq_len,
+        data_sha256=rows.sha256 if hasattr(rows, "sha256") else rows_sha256(rows),
+    )
+
+
+def store_of(spec: ModelSpec, method: str, bits: int) -> Path:
+    """Where this machine keeps what a model of the registry was evaluated for, until its record is written."""
+    return statistics_dir() / spec.model_size / quantized_name(spec.revision, method, bits)
+
+
+def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | None = None) -> BoundRecord:
+    """The record of a model of the registry from its checkpoint and its archive; `UserError` if one of them is not there."""
+    hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+    model, rows = spec.load(), spec.train_rows()
+    identity = identify(spec, rows.sha256, spec.revision)
+    return certify(
+        model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits)
+    )

@@ -1,0 +1,107 @@
+"""Every training of the ladder, declared in one table: the frontier, and what lies beside it.
+
+`make ladder` works through the plan, cheapest run first. A group is a question:
+
+* grid: L(N, D), each rung at several multiples of its compute-optimal tokens, always new text;
+* seed: how much of a loss is chance;
+* rate: is the learning rate of the registry the best one;
+* shape: width against depth at a fixed number of parameters (Kaplan et al. 2020, section 3.1);
+* repeat: a quarter of the text four times, and so on (Kaplan et al. 2020, section 4.3);
+* precision: does bfloat16 change what a rung learns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gengap.models import ladder
+from gengap.models.ladder import LadderSpec
+from gengap.training.run import Run
+
+GROUPS = ("grid", "seed", "rate", "shape", "repeat", "precision")
+FRONTIER = "grid-1x"  # the run whose checkpoint and log are the rung's own
+
+_RUNGS = {spec.model_size: spec for spec in ladder.MODELS}
+_SHORT = (0.25, 0.5, 1.0, 2.0)
+_LENGTHS: dict[
+    str, tuple[float, ...]
+] = {  # D over the compute-optimal tokens, as far as one epoch of the corpus goes
+    "ladder-50k": (*_SHORT, 8.0, 32.0),
+    "ladder-100k": (*_SHORT, 8.0, 32.0),
+    "ladder-200k": (*_SHORT, 4.0, 8.0),
+    "ladder-300k": (*_SHORT, 4.0, 8.0),
+    "ladder-400k": (*_SHORT, 4.0, 8.0),
+    "ladder-800k": (*_SHORT, 4.0),
+    "ladder-1.5m": _SHORT,
+    "ladder-3m": (0.25, 0.5, 1.0),
+    "ladder-4.5m": (0.25, 0.5, 1.0),
+}
+_SEEDS = (1, 2)  # beside 0
+_SEEDED = ("ladder-50k", "ladder-100k", "ladder-200k")
+_RATES = (0.5, 0.71, 1.41, 2.0, 2.83, 4.0)  # factors of the registry's learning rate, beside 1
+_TUNED = ("ladder-50k", "ladder-100k", "ladder-200k")
+_SHAPES = (
+    (44, 1, 4),
+    (40, 2, 4),
+    (32, 5, 2),
+    (24, 13, 2),
+)  # width, layers, heads: N as ladder-200k's (36, 3, 3) within 5 %
+_SHAPED = "ladder-200k"
+_UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
+_REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
+_ROUNDED = ("ladder-100k", "ladder-400k")  # trained in bfloat16 too
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    group: str  # one of `GROUPS`
+    name: str  # within its size
+    run: Run
+
+    @property
+    def size(self) -> str:
+        return self.run.spec.size
+
+    @property
+    def flops(self) -> float:
+        """6 N D of the whole run; what a shorter run left behind at its fork need not be done again."""
+        return 6.0 * self.run.spec.n_params * self.run.n_steps * self.run.tokens_per_step
+
+    @property
+    def on_trunk(self) -> bool:
+        """Whether runs of other lengths share its beginning."""
+        return self.group == "grid"
+
+    @property
+    def checked_on_the_way(self) -> bool:
+        """Whether its held-out loss is followed: repeated text is over-fitted, and stopped early."""
+        return self.group == "repeat"
+
+
+def _rung(model_size: str) -> LadderSpec:
+    return _RUNGS[model_size]
+
+
+def _declared() -> Iterator[PlannedRun]:
+    for size, lengths in _LENGTHS.items():
+        for length in lengths:
+            yield PlannedRun("grid", f"grid-{length:g}x", Run(_rung(size), length))
+    for size in _SEEDED:
+        for seed in _SEEDS:
+            yield PlannedRun("seed", f"seed-{seed}", Run(_rung(size), seed=seed))
+    for size in _TUNED:
+        for factor in _RATES:
+            spec = replace(_rung(size), peak_lr=factor * _rung(size).peak_lr)
+            yield PlannedRun("rate", f"rate-{factor:g}x", Run(spec))
+    for width, layers, heads in _SHAPES:
+        spec = replace(_rung(_SHAPED), hidden_size=width, n_layers=layers, n_heads=heads)
+        yield PlannedRun("shape", f"shape-{width}x{layers}", Run(spec))
+    for size in _REPEATED:
+        for share in _UNIQUE:
+            yield PlannedRun("repeat", f"unique-{share:g}x", Run(_rung(size), unique_share=share))
+    for size in _ROUNDED:
+        yield PlannedRun("precision", "bfloat16", Run(_rung(size), precision="bfloat16"))
+
+
+def plan() -> list[PlannedRun]:
+    """All runs, cheapest first: of one rung, so, the shorter branch before the longer."""
+    return sorted(_declared(), key=lambda planned: planned.flops)

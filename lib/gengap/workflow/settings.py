@@ -1,0 +1,26 @@
+"""What a certificate is asked for, and the defaults: for the page, the commands, the graph and the library alike."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from gengap.errors import UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is certified. `UserError` for what cannot be, before any work."""
+
+    failure_prob: Annotated[float, "delta, of everything a bound states together"] = 0.01
+    n_pilot_windows: Annotated[int, "training windows drawn to choose the constants of the bound"] = 200
+    n_windows: Annotated[int, "training windows drawn to certify it"] = 3_000
+    n_pairs: Annotated[int, "(window, position) pairs of the paper's own estimate"] = 10_000
+    seed: Annotated[int, "of the samples"] = 0
+
+    def __post_init__(self):
+        if not 0 < self.failure_prob < 1:
+            raise UserError(
+                f"a failure probability of {self.failure_prob}: choose a number between 0 and 1, such as 0.01"
+            )
+        for name, least in (("n_pilot_windows", 1), ("n_windows", 2), ("n_pairs", 1), ("seed", 0)):
+            if (value := getattr(self, name)) < least:
+                raise UserError(f"{name} = {value}: choose at least {least}")

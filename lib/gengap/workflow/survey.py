@@ -1,0 +1,200 @@
+"""Measuring what quantization does to one model: every method and number of bits, one cell after the other (chapter 03).
+
+Finished cells are kept on disk at once, so that a survey that was stopped goes on with the next cell.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from tqdm import tqdm
+
+from gengap.bounds import grids, smoothing
+from gengap.bounds.concentration import default_s_grid, loss_variation
+from gengap.bounds.terms import CodedModel
+from gengap.bounds.theorems import closed_form_gap
+from gengap.compression import archive, curvature
+from gengap.compression.methods import METHODS, Compressor
+from gengap.compression.quantized import QuantizedModel
+from gengap.models.spec import ModelSpec
+from gengap.paths import atomic_path, run_results_dir
+from gengap.records.base import identify, provenance
+from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
+from gengap.statistics.per_token import tilted_statistics, token_statistics
+from gengap.tokens.rows import sample_rows
+
+PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
+_CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
+
+
+def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> QuantizationSurvey:
+    """Measure every cell and the spectrum, write the survey, return it; resumes where it was stopped.
+
+    Raises `UserError` without a checkpoint or its training rows.
+    """
+    settings = settings or SurveySettings()
+    started = time.monotonic()
+    model, rows = spec.load(), spec.train_rows()
+    windows = sample_rows(rows, settings.n_windows, settings.seed)
+    compressors = [
+        Compressor(model, rows, settings.group_size, settings.n_calibration_rows, settings.seed + 1 + k)
+        for k in range(settings.n_seeds)
+    ]
+    laboratory = _Laboratory(spec, windows, token_statistics(model, windows).nll, settings.n_bound_windows)
+    part = (run_results_dir() / place_of(spec)).with_suffix(".part")
+    cells = _finished(part, settings)
+    places = wanted(settings)
+    with tqdm(
+        total=len(places),
+        desc=f"{spec.model_size}, methods and bits",
+        unit="cell",
+        unit_scale=True,
+        disable=None,
+    ) as bar:
+        for method, bits in places:
+            if not any((cell.method, cell.bits) == (method, bits) for cell in cells):
+                cells.append(laboratory.measure(compressors, method, bits))
+                with atomic_path(part) as path:
+                    path.write_bytes(_CELLS.dump_json((settings, cells)))
+            bar.update()
+    result = QuantizationSurvey(
+        identity=identify(spec, rows.sha256, spec.revision),
+        settings=settings,
+        train_risk=float(laboratory.before.mean(dtype=np.float64)),
+        cells=tuple(cells),
+        spectrum=_spectrum(model, rows, settings),
+        provenance=provenance(str(model.device), time.monotonic() - started),
+    )
+    result.write()
+    part.unlink(missing_ok=True)
+    return result
+
+
+def wanted(settings: SurveySettings) -> list[tuple[str, int]]:
+    """(method, bits) of every cell."""
+    fixed = [(name, b) for b in settings.bits for name, method in METHODS.items() if not method.to_length]
+    return fixed + [
+        (name, b)
+        for name, method in METHODS.items()
+        if method.to_length
+        for b in getattr(settings, f"{name}_bits", method.survey_bits)
+    ]
+
+
+def _finished(part: Path, settings: SurveySettings) -> list[Cell]:
+    if not part.exists():
+        return []
+    of_settings, cells = _CELLS.validate_json(part.read_bytes())
+    return cells if of_settings == settings else []
+
+
+def _spectrum(model, rows, settings: SurveySettings) -> Spectrum:
+    started = time.monotonic()
+    windows = sample_rows(rows, settings.n_curvature_windows, settings.seed + 2)
+    matrix = curvature.gauss_newton(model, windows)
+    found = curvature.lanczos_quadrature(matrix, settings.n_probes, settings.n_lanczos_steps, settings.seed)
+    return Spectrum.of(found, time.monotonic() - started)
+
+
+class _Laboratory:
+    """The windows of a survey, and the original model's losses on them."""
+
+    def __init__(self, spec: ModelSpec, windows: np.ndarray, before: np.ndarray, n_bound_windows: int):
+        self.spec, self.windows, self.before, self.n_bound_windows = spec, windows, before, n_bound_windows
+
+    def measure(self, compressors: list[Compressor], method: str, bits: int) -> Cell:
+        started = time.monotonic()
+        quantized = compressors[0].quantize(method, bits)
+        shape = self.spec.architecture
+        content = archive.encode(quantized, shape)
+        _require_equal(quantized, archive.decode(content)[0])
+        lengths = {
+            "nominal": archive.nominal_bits(self.spec.n_params, bits),
+            "honest": archive.honest_bits(quantized),
+            "archive": archive.prefix_free_bits(len(content)),
+        }
+        model = quantized.build(self.spec.config())
+        alpha = self._coded(lengths["nominal"]).paper_alpha
+        measured, few = token_statistics(model, self.windows, [alpha]), slice(self.n_bound_windows)
+        rises = (measured.nll - self.before).mean(axis=1, dtype=np.float64)  # (n_windows,)
+        gaps = [rises.mean()]
+        for other in compressors[1:] if METHODS[method].looks_at_data else []:
+            nll = token_statistics(other.quantize(method, bits).build(self.spec.config()), self.windows).nll
+            gaps.append((nll - self.before).mean(dtype=np.float64))
+        sigma, paper_gap = self._paper(
+            lengths["nominal"], measured.nll[few], measured.entropy[0, few], gaps[0]
+        )
+        tight, terms = self._tight(model, lengths, measured.nll[few], gaps[0])
+        return Cell(
+            method=method,
+            bits=bits,
+            gaps=tuple(map(float, gaps)),
+            window_error=float(rises.std(ddof=1) / np.sqrt(len(rises))),
+            code_length_bits=lengths,
+            codes_entropy_bits=sum(_entropy_bits(t.codes) for t in quantized.tensors.values()),
+            side_bits=_side_bits(quantized),
+            squared_step=curvature.mean_squared_step(quantized),
+            sigma=sigma,
+            paper_gap=paper_gap,
+            tight_gaps=tight,
+            tight_deviation=terms[0],
+            tight_smoothing=terms[1],
+            seconds=time.monotonic() - started,
+        )
+
+    def _coded(self, length_bits: float) -> CodedModel:
+        return CodedModel(length_bits, self.spec.n_train_tokens, self.spec.vocab_size)
+
+    def _paper(self, length_bits, nll, entropy, gap) -> tuple[float, float]:
+        """Sigma and the paper's gap (Thm 3.4)."""
+        coded = self._coded(length_bits)
+        c, alpha = coded.complexity(coded.s_grid_size), coded.paper_alpha
+        x = smoothing.smoothed_nll(nll, alpha, self.spec.vocab_size)
+        loss_range = float(smoothing.loss_range(alpha, self.spec.vocab_size))
+        found = loss_variation(x.ravel(), entropy.ravel(), loss_range, c, default_s_grid(coded.s_grid_size))
+        return float(found.sigma), closed_form_gap(coded, float(found.sigma)) + float(gap)
+
+    def _tight(self, model, lengths, nll, gap) -> tuple[dict[str, float], tuple[float, float]]:
+        """Gap of our bound for each accounting, and with the archive's its deviation and smoothing terms."""
+        grid, pilot, everything = grids.TiltGrid(), {}, {}
+        windows = self.windows[: self.n_bound_windows]
+
+        def on_pilot(tilt):
+            key = tilt.rate, tilt.safety
+            if key not in pilot:
+                pilot[key] = tilted_statistics(model, windows[:PILOT_WINDOWS], tilt)
+            return pilot[key].loss, pilot[key].entropy
+
+        gaps = {}
+        for name, length in lengths.items():
+            c = self._coded(length).complexity(grid.size)
+            tilt = grids.choose_tilt(on_pilot, grid, self.spec.vocab_size, c)
+            key = tilt.rate, tilt.safety
+            if key not in everything:
+                everything[key] = tilted_statistics(model, windows, tilt)
+            found = everything[key]
+            smoothed = float(found.loss.mean())
+            deviation = c / tilt.rate + float(tilt.summand(found.loss, found.entropy).mean()) - smoothed
+            terms = deviation, smoothed - float(nll.mean(dtype=np.float64))
+            gaps[name] = sum(terms) + float(gap)
+        return gaps, terms  # the archive comes last
+
+
+def _entropy_bits(codes: np.ndarray) -> float:
+    """Empirical entropy of all entries together, bits."""
+    counts = np.unique(codes, return_counts=True)[1]
+    return float(np.sum(counts * np.log2(codes.size / counts)))
+
+
+def _side_bits(quantized: QuantizedModel) -> int:
+    """What the honest accounting charges beside the codes: scales, norms and biases."""
+    return archive.honest_bits(quantized) - sum(t.bits * t.codes.size for t in quantized.tensors.values())
+
+
+def _require_equal(written: QuantizedModel, read: QuantizedModel) -> None:
+    """Every cell of a survey is also a test of the file: it must decode to the same weights, bit for bit."""
+    before, after = written.state_dict(), read.state_dict()
+    if before.keys() != after.keys() or not all(torch.equal(before[name], after[name]) for name in before):
+        raise RuntimeError("the archive does not decode to what was encoded: please report this")

@@ -1,0 +1,153 @@
+"""The pair contract and the runner: wrong parameters never run, failures keep what ran, prose costs nothing."""
+
+import re
+from dataclasses import asdict
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from gengap.book import notebooks
+from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
+from gengap.errors import UserError
+from gengap.paths import project_root
+from gengap.workflow.settings import Settings
+
+SOURCE = """# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A page
+
+# %% tags=["parameters"]
+n_windows: int = 3  # windows
+share: float = 0.5  # of them
+name: str = "ladder"  # a name
+
+# %%
+print(n_windows * share, name)
+
+# %%
+assert n_windows < 100, "too many"
+"""
+
+
+@pytest.fixture
+def pair(tmp_path):
+    source = tmp_path / "01_page.py"
+    source.write_text(SOURCE)
+    assert notebooks.sync_pair(source)
+    return source
+
+
+@pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
+def test_committed_pairs_are_in_step_and_without_outputs(source):
+    assert notebooks.pair_difference(source) == ""
+
+
+def test_overrides_exist_with_their_types():
+    overrides = yaml.safe_load((project_root() / "tests" / "overrides.yaml").read_text())
+    for name, parameters in overrides.items():
+        notebooks.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
+
+
+@pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
+def test_the_first_code_cell_holds_typed_parameters_with_comments(source):
+    first = next(cell for cell in jupytext.read(source).cells if cell.cell_type == "code")
+    assert first.metadata.get("tags") == ["parameters"]
+    for line in filter(str.strip, first.source.splitlines()):
+        assert re.match(r"\w+: \w+ = [^#]+  +# \S", line), f"{line!r}: name: type = literal  # meaning"
+
+
+def test_the_chapter_of_one_model_has_the_settings_of_a_certificate():
+    declared = {p.name: p.default for p in notebooks.parameters(notebooks.chapter_path())}
+    assert asdict(Settings()).items() <= declared.items()
+    assert (declared["method"], declared["bits"]) == (DEFAULT_METHOD, DEFAULT_BITS)
+
+
+def test_edits_are_seen_and_mended_keeping_cell_ids(pair):
+    ids = [cell.id for cell in nbformat.read(notebooks.pair_of(pair), as_version=4).cells]
+    pair.write_text(SOURCE.replace("# # A page", "# # Another page"))
+    assert "Another page" in notebooks.pair_difference(pair)
+    assert notebooks.sync_pair(pair)
+    assert not notebooks.sync_pair(pair)
+    after = nbformat.read(notebooks.pair_of(pair), as_version=4)
+    assert [cell.id for cell in after.cells] == ids
+
+
+def test_outputs_in_the_pair_are_out_of_step(pair):
+    notebook = nbformat.read(notebooks.pair_of(pair), as_version=4)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
+    nbformat.write(notebook, notebooks.pair_of(pair))
+    assert notebooks.pair_difference(pair)
+
+
+def test_prose_is_not_part_of_the_code(pair):
+    code = notebooks.code_of(pair)
+    pair.write_text(SOURCE.replace("A page", "Other words"))
+    assert notebooks.code_of(pair) == code
+    pair.write_text(SOURCE.replace("< 100", "< 10"))
+    assert notebooks.code_of(pair) != code
+
+
+def test_run_injects_parameters_and_writes_atomically(pair, tmp_path):
+    output = tmp_path / "run" / "01_page.ipynb"
+    notebooks.execute(notebooks.pair_of(pair), output, {"n_windows": 8, "share": 2})
+    texts = [out.text for c in nbformat.read(output, as_version=4).cells for out in c.get("outputs", [])]
+    assert texts == ["16 ladder\n"]
+    assert [path.name for path in output.parent.iterdir()] == ["01_page.ipynb"]
+
+
+def test_failed_run_keeps_its_partial_notebook(pair, tmp_path):
+    output = tmp_path / "01_page.ipynb"
+    with pytest.raises(
+        UserError, match=r"failed in cell .*AssertionError: too many\nits partial run is .*failed.ipynb"
+    ):
+        notebooks.execute(notebooks.pair_of(pair), output.with_name("out.ipynb"), {"n_windows": 100})
+    assert not output.with_name("out.ipynb").exists()
+    assert "50.0 ladder" in output.with_name("out.failed.ipynb").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"n_window": 3}, "no parameter 'n_window': did you mean n_windows?"),
+        ({"n_windows": 3.5}, "n_windows is a int, but 3.5 is a float"),
+        ({"n_windows": True}, "n_windows is a int, but True is a bool"),
+        ({"name": 7}, "name is a str, but 7 is a int"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_runs(pair, tmp_path, parameters, said):
+    with pytest.raises(UserError) as error:
+        notebooks.execute(notebooks.pair_of(pair), tmp_path / "out.ipynb", parameters)
+    assert said in str(error.value)
+    assert not (tmp_path / "out.failed.ipynb").exists()
+
+
+def test_parameters_are_read_with_type_default_and_help(pair):
+    assert notebooks.parameters(notebooks.pair_of(pair)) == [
+        notebooks.Parameter("n_windows", int, 3, "windows"),
+        notebooks.Parameter("share", float, 0.5, "of them"),
+        notebooks.Parameter("name", str, "ladder", "a name"),
+    ]
+    with pytest.raises(UserError, match="`make sync` writes the pairs"):
+        notebooks.parameters(pair.with_name("02_other.ipynb"))
+
+
+def test_parameters_on_the_command_line_keep_their_types():
+    parsed = notebooks.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
+    assert parsed == {"a": 7, "b": 0.5, "c": "ladder-50k", "d": True, "e": "7"}
+    with pytest.raises(UserError, match="name=value"):
+        notebooks.parse_parameters(["a"])

@@ -1,0 +1,417 @@
+"""The bounds against mpmath, the published table, exact sources and one another."""
+
+import math
+from dataclasses import replace
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from gengap import published
+from gengap.bounds import sampling, smoothing
+from gengap.bounds.grids import Choice, Grid, choose, tight_grid
+from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
+from gengap.bounds.theorems import (
+    azuma_bound,
+    closed_form_azuma_gap,
+    closed_form_gap,
+    paper_bound,
+    summand_range,
+    tight_bound,
+    tightening_steps,
+)
+
+V = 11
+
+
+def contexts(n_contexts, seed, vocab_size=V, scale=2.5):
+    """(n_contexts, V) log-probabilities, from nearly uniform to nearly certain."""
+    rng = np.random.default_rng(seed)
+    logits = rng.uniform(0.1, scale, (n_contexts, 1)) * rng.standard_normal((n_contexts, vocab_size))
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+class Source:
+    """Tokens from contexts drawn in turn; the model is a wrong version of the truth, so that there is a gap."""
+
+    def __init__(self, alphas, n_contexts=30, seed=0):
+        self.alphas = tuple(map(float, alphas))
+        self.truth = np.exp(contexts(n_contexts, seed))
+        self.model = contexts(n_contexts, seed) * 1.5
+        self.model -= np.logaddexp.reduce(self.model, axis=1, keepdims=True)
+        self.entropies = np.stack([smoothing.smoothed_entropy(self.model, a) for a in self.alphas])
+
+    def draw(self, shape, rng):
+        """nll, (A, ...) entropies and the contexts."""
+        context = rng.integers(len(self.truth), size=shape)
+        below = rng.random(shape)[..., None] > np.cumsum(self.truth[context], axis=-1)
+        token = np.minimum(below.sum(axis=-1), V - 1)
+        return -self.model[context, token], self.entropies[:, context], context
+
+    def risk(self, alpha, context):
+        """The risk that is bounded: expected smoothed loss given each context, averaged."""
+        x = smoothing.smoothed_nll(-self.model, alpha, V)
+        return (self.truth * x).sum(axis=1)[context].mean()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """24 tokens, with C of 0.57."""
+    coded = CodedModel(code_length_bits=3.0, n_train_tokens=24, vocab_size=V)
+    source = Source([coded.paper_alpha, 0.07])
+    nll, entropies, _ = source.draw(24, np.random.default_rng(1))
+    return coded, nll, entropies, source
+
+
+def mp_summand(nll, entropy, alpha, y0, rate):
+    """C-free part of the tight bound, in mpmath: mean of f, and mean of X."""
+    a, f, x = mp.mpf(alpha), [], []
+    for loss, h in zip(nll, entropy, strict=True):
+        x.append(-mp.log((1 - a) * mp.exp(-mp.mpf(float(loss))) + a / V))
+        y = max(mp.mpf(float(h)), mp.mpf(y0))
+        f.append(y - mp.log(1 + rate * (y - x[-1])) / rate)
+    return mp.fsum(f) / len(f), mp.fsum(x) / len(x)
+
+
+def test_paper_bound_equals_mpmath(small):
+    coded, nll, entropies, _ = small
+    found = paper_bound(coded, nll, entropies[0], train_risk=1.7)
+    with mp.workdps(40):
+        c = (3 * mp.log(2) + mp.log(mp.mpf(1000) / mp.mpf("0.01"))) / 24
+        alpha = c / (1 + c)
+        loss_range = mp.log(1 + V / c)
+        sigmas = {}
+        for k in range(1, 1001):
+            s, total = mp.mpf(k) / 1001, mp.mpf(0)
+            for loss, h in zip(nll, entropies[0], strict=True):
+                x = -mp.log((1 - alpha) * mp.exp(-mp.mpf(float(loss))) + alpha / V)
+                gap = s * (mp.mpf(float(h)) - x) / loss_range
+                total += gap - mp.log(1 + gap)
+            sigmas[k] = loss_range * mp.sqrt(c) * (1 - s) / s + loss_range / mp.sqrt(c) * total / 24 / s
+        best = min(sigmas, key=sigmas.get)
+        mean_nll = mp.fsum(mp.mpf(float(loss)) for loss in nll) / 24
+        terms = {
+            "train_risk": mp.mpf("1.7"),
+            "parameters": c * mp.log(V),
+            "loss_variation": sigmas[best] * mp.sqrt(c),
+            "smoothing": mp.sqrt(2 * c),
+            "quantization_gap": mean_nll - mp.mpf("1.7"),
+            "sampling": mp.mpf(0),
+        }
+        value = float(mp.fsum(terms.values()))
+    assert tuple(found.terms()) == tuple(terms)
+    np.testing.assert_allclose(list(found.terms().values()), [float(t) for t in terms.values()], atol=1e-12)
+    np.testing.assert_allclose(
+        [found.value, found.sigma, found.s, found.gap],
+        [value, float(sigmas[best]), best / 1001, value - 1.7],
+        rtol=1e-12,
+    )
+
+
+def test_azuma_bound_equals_mpmath(small):
+    coded, nll, _, _ = small
+    alphas = [0.1, 0.3, 0.5]
+    found = azuma_bound(coded, nll, train_risk=1.7, alphas=alphas)
+    with mp.workdps(40):
+        c = (3 * mp.log(2) + mp.log(3 / mp.mpf("0.01"))) / 24
+        gaps = {}
+        for alpha in alphas:
+            a = mp.mpf(alpha)
+            gaps[alpha] = mp.log(1 / (1 - a)) + mp.log(1 + (1 - a) * V / a) * mp.sqrt(c / 2)
+        best = min(gaps, key=gaps.get)
+        value = mp.fsum(mp.mpf(float(loss)) for loss in nll) / 24 + gaps[best]
+    np.testing.assert_allclose(found.value, float(value), rtol=1e-13)
+    np.testing.assert_allclose(found.quantized_risk, nll.mean(), rtol=1e-13)
+    assert found.alpha == best
+    np.testing.assert_allclose(closed_form_azuma_gap(coded, alphas), float(gaps[best]), rtol=1e-13)
+
+
+def test_tight_bound_equals_mpmath(small):
+    coded, nll, entropies, source = small
+    choice = Choice(alpha=source.alphas[1], baseline_floor=1.6, s=0.83, grid_size=777)
+    found = tight_bound(coded, nll, entropies[1], choice, train_risk=1.7)
+    with mp.workdps(40):
+        c = (3 * mp.log(2) + mp.log(777 / mp.mpf("0.01"))) / 24
+        rate = mp.mpf(choice.s) / (mp.log(V / mp.mpf(choice.alpha)) - mp.mpf(choice.baseline_floor))
+        mean_f, mean_x = mp_summand(nll, entropies[1], choice.alpha, choice.baseline_floor, rate)
+        value, deviation = c / rate + mean_f, c / rate + mean_f - mean_x
+    np.testing.assert_allclose([found.value, found.deviation], [float(value), float(deviation)], rtol=1e-12)
+
+
+# Published: the authors' comparison table. Closed forms to four digits: computed here by hand from theory T4 and T5.
+CLOSED_FORMS = {
+    "70m": (1.669, 2.857),
+    "160m": (1.814, 3.049),
+    "410m": (2.135, 3.374),
+    "1b": (2.106, 3.371),
+    "1.4b": (2.097, 3.369),
+    "2.8b": (2.116, 3.396),
+    "6.9b": (2.126, 3.412),
+}
+
+
+@pytest.mark.parametrize("column", published.bound_table(), ids=lambda column: column.size)
+def test_closed_forms_reproduce_the_published_table(column):
+    coded = CodedModel(4 * column.n_params, column.n_train_tokens, published.facts("pythia")["vocab_size"])
+    gap = closed_form_gap(coded, published.fitted_loss_variation(column.n_params))
+    azuma_gap = closed_form_azuma_gap(coded)
+    np.testing.assert_allclose((gap, azuma_gap), CLOSED_FORMS[column.size], atol=0.002)
+    np.testing.assert_allclose((gap, azuma_gap), (column.gap, column.azuma_gap), atol=0.07)
+
+
+def test_published_facts_name_their_sources_and_their_sections():
+    for section in ("settings", "pythia", "bound_table", "chinchilla", "kaplan2020"):
+        assert published.facts(section)["source"]
+    with pytest.raises(KeyError, match="it has settings"):
+        published.facts("nothing")
+    assert published.compute_optimal_tokens(published.pythia_n_params()["6.9b"]) == 66_000 * 2_097_152
+
+
+def test_bounds_hold_on_an_exact_source():
+    """Risk of the smoothed model known exactly; constants chosen on the same data that the bound is made of."""
+    n_runs, n_tokens, failure_prob = 300, 1500, 0.2
+    coded = CodedModel(0.0, n_tokens, V, failure_prob, s_grid_size=20)
+    source = Source([coded.paper_alpha, 0.005, 0.05])
+    floors = tight_grid(source.alphas, V, n_floors=4).floors
+    grid = Grid(source.alphas, floors, np.array([0.05, 0.2, 0.5, 0.8, 0.95]))
+    rng, misses = np.random.default_rng(2), {"paper": 0, "tight": 0, "azuma": 0}
+    for _ in range(n_runs):
+        nll, entropies, context = source.draw(n_tokens, rng)
+        choice = choose(nll, entropies, grid, V, coded.complexity(grid.size))
+        tight = tight_bound(coded, nll, entropies[source.alphas.index(choice.alpha)], choice, nll.mean())
+        paper = paper_bound(coded, nll, entropies[0], nll.mean())
+        azuma = azuma_bound(coded, nll, nll.mean())
+        for name, bound in {"tight": tight, "paper": paper, "azuma": azuma}.items():
+            misses[name] += bound.value < source.risk(bound.alpha, context)
+    assert max(misses.values()) <= binom.ppf(0.9999, n_runs, failure_prob), misses
+
+
+def test_without_its_complexity_the_bound_would_fail():
+    """The same test with C left out: it must notice."""
+    coded = CodedModel(0.0, 1500, V, 0.2)
+    source, rng, misses = Source([0.05]), np.random.default_rng(2), 0
+    choice = Choice(0.05, 0.8, 0.05, 1)
+    for _ in range(300):
+        nll, entropies, context = source.draw(1500, rng)
+        bound = tight_bound(coded, nll, entropies[0], choice, nll.mean())
+        misses += bound.value - bound.complexity / bound.rate < source.risk(0.05, context)
+    assert misses > binom.ppf(0.9999, 300, 0.2)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """A population of 400 windows of 16 tokens at three smoothing weights."""
+    coded = CodedModel(900.0, 400 * 16, V, 0.001)
+    source = Source([0.02, coded.paper_alpha, 0.2], seed=3)
+    nll, entropies, _ = source.draw((400, 16), np.random.default_rng(4))
+    return coded, source.alphas, nll, entropies
+
+
+def test_certificates_lie_above_the_evaluation_of_all_windows(windows):
+    coded, alphas, nll, entropies = windows
+    grid, misses, n_runs = tight_grid(alphas, V, n_floors=4), {"tight": 0, "paper": 0, "azuma": 0}, 150
+    for seed in range(n_runs):
+        sample = sampling.draw_windows(400, 40, 80, 0.2, np.random.default_rng(seed))
+        part, h = nll[sample.windows], entropies[:, sample.windows]
+        choice = choose(part[:40], h[:, :40], grid, V, coded.complexity(grid.size))
+        at = alphas.index(choice.alpha)
+        tight = tight_bound(coded, part, h[at], choice, part.mean(), sample)
+        misses["tight"] += tight.value < tight_bound(coded, nll, entropies[at], choice, nll.mean()).value
+        paper = paper_bound(coded, part, h[1], part.mean(), sample)
+        own = Choice(paper.alpha, float(smoothing.min_nll(paper.alpha, V)), paper.s, 1000)
+        misses["paper"] += paper.value < tight_bound(coded, nll, entropies[1], own, nll.mean()).value
+        azuma = azuma_bound(coded, part, part.mean(), sample)
+        smoothed = smoothing.smoothed_nll(nll, azuma.alpha, V).mean()
+        misses["azuma"] += azuma.value < smoothed + azuma.deviation
+        assert tight.sampling_failure_prob == 0.2
+        assert tight.n_tokens_evaluated == 120 * 16
+    assert max(misses.values()) <= binom.ppf(0.9999, n_runs, 0.2), misses
+
+
+def test_the_papers_mode_takes_one_token_per_pair(windows):
+    coded, _, nll, entropies = windows
+    pairs = sampling.draw_pairs(400, 16, 500, 0.01, np.random.default_rng(0))
+    tokens, h = pairs.take(nll[pairs.windows]), pairs.take(entropies[1, pairs.windows])
+    bound = paper_bound(coded, tokens, h, tokens.mean(), pairs)
+    width = float(smoothing.loss_range(bound.alpha, V)) * math.sqrt(math.log(100) / 1000)
+    np.testing.assert_allclose(bound.sampling, width, rtol=1e-12)
+    assert bound.n_tokens_evaluated == 500
+
+
+def test_each_gain_tightens(windows):
+    coded, alphas, nll, entropies = windows
+    coded = replace(coded, n_train_tokens=nll.size)
+    steps = tightening_steps(coded, nll, entropies, alphas, nll.mean())
+    values = [step.value for step in steps.values()]
+    assert list(steps) == ["paper", "measured", "entropy floor", "raised baseline", "chosen"]
+    assert values[1] < values[0]
+    paid = math.log(tight_grid(alphas, V).size) / nll.size * 10  # what larger grids cost
+    assert np.all(np.diff(values[1:]) < paid)
+    assert values[-1] < values[1]
+    np.testing.assert_allclose(steps["measured"].terms()["quantization_gap"], 0, atol=1e-12)
+
+
+def test_search_finds_what_the_whole_grid_holds(windows):
+    coded, alphas, nll, entropies = windows
+    grid = tight_grid(alphas, V, n_floors=8, s_grid_size=50)
+    choice = choose(nll, entropies, grid, V, coded.complexity(grid.size))
+    best = min(
+        tight_bound(coded, nll, entropies[a], Choice(alpha, float(y0), float(s), grid.size), nll.mean()).value
+        for a, alpha in enumerate(alphas)
+        for y0 in grid.floors[a]
+        for s in grid.s_grid[::2]
+    )
+    found = tight_bound(coded, nll, entropies[alphas.index(choice.alpha)], choice, nll.mean()).value
+    assert found <= best + 1e-9
+    assert choice.grid_size == 3 * 8 * 50
+
+
+@given(
+    alpha=st.floats(1e-3, 0.6),
+    part=st.floats(0, 0.99),
+    s=st.floats(0.01, 0.99),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+)
+def test_summand_stays_in_its_range(alpha, part, s, x, y):
+    floor, top = float(smoothing.min_nll(alpha, V)), float(smoothing.max_nll(alpha, V))
+    choice = Choice(alpha, floor + part * (math.log(V) - floor), s, 1)
+    loss, baseline = (
+        floor + x * (top - floor),
+        choice.baseline_floor + y * (math.log(V) - choice.baseline_floor),
+    )
+    rate = choice.rate(V)
+    f = baseline - math.log1p(rate * (baseline - loss)) / rate
+    lower, upper = summand_range(choice, V)
+    assert loss - 1e-9 <= f
+    assert lower - 1e-9 <= f <= upper + 1e-9
+
+
+lengths = st.floats(0, 1e5)
+deltas = st.floats(1e-6, 0.5)
+
+
+@given(lengths=st.tuples(lengths, lengths), deltas=st.tuples(deltas, deltas), doubled=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_bounds_are_monotone_in_code_length_confidence_and_tokens(lengths, deltas, doubled):
+    source = Source([0.05])
+    nll, entropies, _ = source.draw(64, np.random.default_rng(5))
+
+    def values(length, delta, times=1):
+        coded = CodedModel(length, 64 * times, V, delta, s_grid_size=50)
+        losses = np.tile(nll, times)
+        alpha = coded.paper_alpha
+        h = np.tile(smoothing.smoothed_entropy(source.model, alpha).mean(), 64 * times)  # any legal baseline
+        tight = tight_bound(coded, losses, np.tile(entropies[0], times), Choice(0.05, 0.9, 0.5, 10), 0.0)
+        azuma = azuma_bound(coded, losses, 0.0, alphas=np.linspace(0.01, 0.9, 30))
+        closed = closed_form_gap(coded, 1.0)
+        return np.array([paper_bound(coded, losses, h, 0.0).value, tight.value, azuma.value, closed])
+
+    short, long = sorted(lengths)
+    low, high = sorted(deltas)
+    tolerance = 1e-9
+    assert np.all(values(short, low)[1:] <= values(long, low)[1:] + tolerance)
+    assert np.all(values(short, high)[1:] <= values(short, low)[1:] + tolerance)
+    assert np.all(values(short, low, times=2) <= values(short, low) + tolerance) or not doubled
+
+
+def test_bound_grows_with_the_range():
+    source = Source([0.05])
+    nll, entropies, _ = source.draw(400, np.random.default_rng(6))
+    entropy = np.maximum(entropies[0], 1.0)
+    coded = CodedModel(100.0, 400, V)
+
+    def best(y0):
+        grid = Grid((0.05,), np.array([[y0]]), np.linspace(0.001, 0.999, 999))
+        choice = choose(nll, entropy[None], grid, V, coded.complexity(grid.size))
+        return tight_bound(coded, nll, entropy, choice, 0.0).value
+
+    values = [best(y0) for y0 in (0.0, 0.3, 0.6, 1.0)]  # every baseline is at least 1: only the range changes
+    assert np.all(np.diff(values) < 1e-6)
+    assert values[-1] < values[0] - 0.01
+
+
+def test_float32_statistics_lose_nothing(windows):
+    coded, alphas, nll, entropies = windows
+    choice = Choice(alphas[0], 1.0, 0.9, 1)
+    exact = tight_bound(coded, nll, entropies[0], choice, 1.5).value
+    single = tight_bound(coded, nll.astype(np.float32), entropies[0].astype(np.float32), choice, 1.5).value
+    np.testing.assert_allclose(single, exact, atol=1e-7)
+
+
+def test_terms_sum_to_the_value(windows):
+    coded, alphas, nll, entropies = windows
+    for bound in tightening_steps(coded, nll, entropies, alphas, 1.5).values():
+        assert isinstance(bound, PaperBound | TightBound | AzumaBound)
+        np.testing.assert_allclose(sum(bound.terms().values()), bound.value, rtol=1e-14)
+        np.testing.assert_allclose(bound.gap, bound.value - 1.5, rtol=1e-12)
+        assert all(isinstance(value, float) for value in bound.terms().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nll": lambda nll: nll[:100]}, "1600 of 6400 training tokens: pass their sample"),
+        ({"nll": lambda nll: nll[:0]}, "no tokens"),
+        ({"nll": lambda nll: np.where(nll == nll.max(), np.nan, nll)}, "NaN"),
+        ({"nll": lambda nll: nll - 30}, "at least 0"),
+        ({"entropy": lambda h: h[:, :3]}, "shape"),
+        ({"entropy": lambda h: h * 0}, "evaluate them at this alpha"),
+        ({"entropy": lambda h: h * np.nan}, "evaluate them at this alpha"),
+        ({"entropy": lambda h: h + 9}, "evaluate them at this alpha"),
+        ({"choice": Choice(0.2, 1.0, 1.0, 1)}, "its limit"),
+        ({"choice": Choice(0.2, 9.0, 0.5, 1)}, "must be below"),
+        ({"coded": CodedModel(900.0, 6400, V, 1.5)}, "failure_prob"),
+        ({"coded": CodedModel(-1.0, 6400, V)}, "code length"),
+    ],
+)
+def test_misuse_is_refused(windows, change, message):
+    coded, alphas, nll, entropies = windows
+    arguments = {
+        "coded": change.get("coded", coded),
+        "nll": change.get("nll", lambda a: a)(nll),
+        "entropy": change.get("entropy", lambda a: a)(entropies[2]),
+        "choice": change.get("choice", Choice(alphas[2], 1.0, 0.9, 1)),
+    }
+    with pytest.raises(ValueError, match=message):
+        tight_bound(**arguments, train_risk=1.5)
+
+
+def test_a_missing_paper_alpha_is_named(windows):
+    coded, alphas, nll, entropies = windows
+    with pytest.raises(ValueError, match="must hold the paper's"):
+        tightening_steps(coded, nll, entropies[[0, 2]], (alphas[0], alphas[2]), 1.5)
+    with pytest.raises(ValueError, match="entropies per alpha"):
+        choose(nll, entropies[:, :5], tight_grid(alphas, V), V, 0.1)
+
+
+def test_range_cost_is_minimized_with_the_bound(windows):
+    """The search with worst tokens added equals a plain minimum of bound + beta max f."""
+    coded, alphas, nll, entropies = windows
+    grid, beta = tight_grid(alphas[:1], V, n_floors=3, s_grid_size=200), 0.02
+    found = choose(nll, entropies[:1], grid, V, coded.complexity(grid.size), beta)
+
+    def cost(choice):
+        bound = tight_bound(coded, nll, entropies[0], choice, nll.mean()).value
+        return bound + beta * summand_range(choice, V)[1]
+
+    best = min(
+        (Choice(alphas[0], float(y0), float(s), grid.size) for y0 in grid.floors[0] for s in grid.s_grid),
+        key=cost,
+    )
+    np.testing.assert_allclose(found, best, rtol=1e-12)
+    assert found.s < choose(nll, entropies[:1], grid, V, coded.complexity(grid.size)).s
+
+
+def test_knowing_the_certificate_improves_it(windows):
+    coded, alphas, nll, entropies = windows
+    grid, values = tight_grid(alphas[1:2], V), []
+    sample = sampling.draw_windows(400, 60, 120, 0.01, np.random.default_rng(1))
+    part, h = nll[sample.windows], entropies[1, sample.windows]
+    for range_cost in (0.0, sample.range_cost):
+        choice = choose(part[:60], h[None, :60], grid, V, coded.complexity(grid.size), range_cost)
+        values.append(tight_bound(coded, part, h, choice, part.mean(), sample).value)
+    assert values[1] < values[0]

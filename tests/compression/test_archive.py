@@ -1,0 +1,282 @@
+import copy
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_config, tiny_model, token_rows
+
+from gengap.compression import archive
+from gengap.compression.layerwise import quantize
+from gengap.compression.quantized import QuantizedModel
+from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
+from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
+from gengap.errors import UserError
+from gengap.models.spec import Architecture
+
+CONFIG = tiny_config()
+SHAPE = Architecture.of(CONFIG)
+WHERE_CHECKSUM = slice(len(archive.MAGIC) + 1, len(archive.MAGIC) + 9)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return token_rows(8)
+
+
+@pytest.fixture(scope="module")
+def quantized(model, rows):
+    return quantize(model, "gptq", 3, 64, rows, symmetric=False)
+
+
+def entropy_bits(codes):
+    counts = np.bincount(codes.ravel())
+    shares = counts[counts > 0] / codes.size
+    return -codes.size * np.sum(shares * np.log2(shares))
+
+
+def assert_same(left: QuantizedModel, right: QuantizedModel):
+    assert list(left.tensors) == list(right.tensors)
+    for name, a in left.tensors.items():
+        b = right.tensors[name]
+        for field in ("codes", "scales", "zero_points", "column_scales"):
+            x, y = getattr(a, field), getattr(b, field)
+            assert (x is None) == (y is None)
+            if x is not None:
+                assert (x.dtype, x.shape) == (y.dtype, y.shape)
+                assert x.tobytes() == y.tobytes(), (name, field)
+        assert replace(a, codes=0, scales=0, zero_points=0, column_scales=0) == replace(
+            b, codes=0, scales=0, zero_points=0, column_scales=0
+        )
+    assert {n: k.tobytes() for n, k in left.kept.items()} == {n: k.tobytes() for n, k in right.kept.items()}
+
+
+@pytest.mark.parametrize("method", ["gptq", "quip", "rtn"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_round_trip_is_bit_identical(model, rows, tmp_path, method, bits):
+    quantized = quantize(model, method, bits, 64, rows, seed=1234567, symmetric=bits % 2 == 0)
+    path = tmp_path / "model.ggq"
+    bits_written = archive.write(quantized, CONFIG, path)
+    assert bits_written == archive.prefix_free_bits(path.stat().st_size)
+    back = archive.read(path, CONFIG)
+    assert_same(quantized, back)
+    ids = torch.as_tensor(rows[:2].astype(np.int64))
+    with torch.no_grad():
+        assert torch.equal(quantized.build(CONFIG)(ids).logits, back.build(CONFIG)(ids).logits)
+
+
+def test_round_trip_of_column_scales_and_mixed_settings(model, rows):
+    quantized = quantize_for_entropy(model, fisher_factors(model, rows), gap_nats=0.1)
+    other = quantize(model, "quip", 5, 0, rows)
+    mixed = {n: t if i % 2 else other.tensors[n] for i, (n, t) in enumerate(quantized.tensors.items())}
+    for tensors in (quantized.tensors, mixed):
+        one = QuantizedModel(tensors, quantized.kept)
+        back, shape = archive.decode(archive.encode(one, SHAPE))
+        assert_same(one, back)
+        assert shape == SHAPE
+
+
+def test_the_file_alone_rebuilds_the_model(quantized, rows):
+    back, shape = archive.decode(archive.encode(quantized, SHAPE))
+    ids = torch.as_tensor(rows[:2].astype(np.int64))
+    with torch.no_grad():
+        assert torch.equal(back.build(shape.config())(ids).logits, quantized.build(CONFIG)(ids).logits)
+
+
+@pytest.mark.parametrize("special", [0.0, -0.0, np.inf, -np.inf, np.nan, 6e-8, 65504.0])
+def test_every_float16_survives(quantized, special):
+    kept = copy.deepcopy(quantized.kept)
+    kept["gpt_neox.final_layer_norm.bias"][:] = special
+    back, _ = archive.decode(archive.encode(QuantizedModel(quantized.tensors, kept), SHAPE))
+    assert_same(QuantizedModel(quantized.tensors, kept), back)
+
+
+def test_encoding_is_deterministic(quantized):
+    assert archive.encode(quantized, SHAPE) == archive.encode(copy.deepcopy(quantized), SHAPE)
+
+
+def test_accountings_by_hand(quantized, model):
+    n_params = sum(p.numel() for p in model.parameters())
+    assert archive.nominal_bits(n_params, 3) == 3 * n_params
+    n_codes = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+    embedding_blocks = math.ceil(96 / 5)  # 12 columns, 64 / 12 rows share a scale
+    trunk_blocks = 2 * (math.ceil(36 / 5) + math.ceil(12 / 5) + math.ceil(48 / 5) + math.ceil(12 / 1))
+    scales = 2 * embedding_blocks + trunk_blocks
+    assert archive.honest_bits(quantized) == 3 * n_codes + (16 + 3) * scales + 16 * (n_params - n_codes)
+
+
+@pytest.mark.parametrize(("n_bytes", "bits"), [(1, 8 + 6 + 1), (16, 128 + 14 + 1), (17, 136 + 16 + 1)])
+def test_prefix_free_length(n_bytes, bits):
+    assert archive.prefix_free_bits(n_bytes) == bits
+
+
+def larger_model(seed=0):
+    """Codes of about 300,000 weights with unequal rows and columns, as after training."""
+    config = tiny_config(hidden_size=64, vocab_size=2048, n_layers=1)
+    model = tiny_model(config)
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                rows, cols = parameter.shape
+                parameter.mul_(torch.from_numpy(np.exp(0.5 * rng.normal(size=(rows, 1)))))
+                parameter.mul_(torch.from_numpy(np.exp(0.3 * rng.normal(size=(1, cols)))))
+    return config, model
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("group_size", [0, 128])
+def test_archive_is_at_most_one_percent_above_the_entropy(bits, group_size):
+    """And below the honest accounting; where rows differ, contexts bring it below the order-0 entropy."""
+    config, model = larger_model()
+    quantized = quantize(model, "rtn", bits, group_size, token_rows(2, 2048))
+    length = 8 * len(archive.encode(quantized, Architecture.of(config)))
+    codes = sum(entropy_bits(t.codes) for t in quantized.tensors.values())
+    rest = 16 * (
+        sum(t.scales.size for t in quantized.tensors.values()) + sum(k.size for k in quantized.kept.values())
+    )
+    assert length < 1.01 * (codes + rest)
+    assert length < archive.honest_bits(quantized)
+    if group_size == 0 and bits > 2:
+        assert length < 0.97 * (codes + rest)
+
+
+def test_matrix_model_on_stationary_symbols():
+    """Independent symbols of known entropy are coded within one percent of it."""
+    rng = np.random.default_rng(0)
+    shares = np.array([1, 2, 5, 9, 6, 3, 1, 1]) / 28
+    values = rng.choice(8, size=(500, 300), p=shares)
+    writer = SymbolWriter()
+    MatrixModel(8).code(writer, values, values.shape)
+    entropy = -np.sum(shares * np.log2(shares))
+    assert 8 * len(writer.finish()) / values.size < 1.01 * entropy
+
+
+def test_symbols_read_what_was_written():
+    rng = np.random.default_rng(1)
+    values, matrix = rng.integers(0, 5, 777), rng.integers(0, 16, (31, 17))
+    floats = rng.normal(size=301).astype(np.float16)
+    guide = rng.integers(0, 3, 301).astype(np.uint8)
+
+    def code(coder, writing):
+        return (
+            code_adaptive(coder, values if writing else None, 777, np.full(5, 0.5)),
+            Float16Model().code(coder, floats if writing else None, 301, guide),
+            MatrixModel(16).code(coder, matrix if writing else None, (31, 17)),
+            code_adaptive(coder, values[:0] if writing else None, 0, np.full(5, 0.5)),
+        )
+
+    writer = SymbolWriter()
+    code(writer, writing=True)
+    back = code(SymbolReader(writer.finish()), writing=False)
+    np.testing.assert_array_equal(back[0], values)
+    np.testing.assert_array_equal(back[1], floats)
+    np.testing.assert_array_equal(back[2], matrix)
+
+
+def test_wrong_architecture_is_refused(quantized, tmp_path):
+    other = tiny_config(hidden_size=16)
+    with pytest.raises(UserError, match="another architecture"):
+        archive.write(quantized, other, tmp_path / "model.ggq")
+    archive.write(quantized, CONFIG, tmp_path / "model.ggq")
+    with pytest.raises(UserError, match="another architecture"):
+        archive.read(tmp_path / "model.ggq", other)
+
+
+def test_wrong_version_is_refused(quantized):
+    content = bytearray(archive.encode(quantized, SHAPE))
+    content[len(archive.MAGIC)] += 1
+    with pytest.raises(UserError, match=f"version {archive.VERSION + 1}"):
+        archive.decode(bytes(content))
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot read the archive"):
+        archive.read(tmp_path / "nothing.ggq")
+    (tmp_path / "foreign.ggq").write_bytes(b"PK\x03\x04 something else entirely")
+    with pytest.raises(UserError, match="not an archive"):
+        archive.read(tmp_path / "foreign.ggq")
+
+
+def test_unusual_models_are_refused():
+    config = tiny_config()
+    config.hidden_act = "relu"
+    with pytest.raises(UserError, match="gelu"):
+        Architecture.of(config)
+
+
+def test_every_flipped_bit_and_every_truncation_is_refused(quantized):
+    content = archive.encode(quantized, SHAPE)
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        with pytest.raises(UserError):
+            archive.decode(bytes(flipped))
+        with pytest.raises(UserError):
+            archive.decode(content[:position])
+
+
+def test_a_killed_write_leaves_the_old_file(quantized, tmp_path, monkeypatch):
+    path = tmp_path / "model.ggq"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(archive, "encode", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        archive.write(quantized, CONFIG, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def resealed(content: bytes) -> bytes:
+    """The content with a checksum that matches: what a malicious file would have."""
+    body = content[WHERE_CHECKSUM.stop :]
+    return content[: WHERE_CHECKSUM.start] + archive._checksum(body) + body
+
+
+def claimed_parameters(content: bytes) -> int:
+    """N of the architecture in the header, 0 if the decoder refuses it before it allocates anything."""
+    numbers = archive._VarintReader(content[WHERE_CHECKSUM.stop :])
+    try:
+        shape = Architecture(*(numbers.next() for _ in range(9)))
+    except UserError:
+        return 0
+    return shape.n_params if shape.n_params <= 16 * len(content) else 0
+
+
+def test_fuzzed_files_never_crash_or_grow():
+    """Mutated files with a valid checksum either decode or are refused, in bounded memory and time."""
+    config = tiny_config(hidden_size=8, vocab_size=64, n_layers=1)
+    quantized = quantize(tiny_model(config), "rtn", 4, 32, token_rows(2, 64), symmetric=False)
+    content = archive.encode(quantized, Architecture.of(config))
+    rng = np.random.default_rng(0)
+    outcomes = {"decoded": 0, "refused": 0}
+    overhead = 400_000  # bytes: histograms and the coder's own tables
+    for trial in range(3000):
+        watched = trial % 10 == 0  # watching memory is slow
+        if watched:
+            tracemalloc.start()
+        mutated = bytearray(content)
+        if trial % 3 == 0:  # a third of the mutations hit the architecture and the settings
+            low, high = WHERE_CHECKSUM.stop, WHERE_CHECKSUM.stop + 20
+        else:
+            low, high = WHERE_CHECKSUM.stop, len(content)
+        for _ in range(rng.integers(1, 5)):
+            mutated[rng.integers(low, high)] = rng.integers(256)
+        if trial % 5 == 0:
+            mutated = mutated[: rng.integers(WHERE_CHECKSUM.stop, len(content))]
+        try:
+            archive.decode(resealed(bytes(mutated)))
+            outcomes["decoded"] += 1
+        except UserError:
+            outcomes["refused"] += 1
+        if watched:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 2 * 4 * claimed_parameters(mutated) + overhead, f"trial {trial}: {peak} bytes"
+    assert min(outcomes.values()) > 100, outcomes

@@ -1,0 +1,70 @@
+"""Records: validated both ways, merged by key, and refused with the place of the fault."""
+
+import json
+
+import pytest
+
+from gengap.errors import UserError
+from gengap.records.bound import BoundRecord, load_records, publish_model
+
+
+def test_a_record_survives_its_file_exactly(record):
+    path = record.write()
+    assert path.name == "main-gptq-4bit.json"
+    assert BoundRecord.read(path) == record
+    assert BoundRecord.read(path).bounds["nominal"].tight.value == record.bounds["nominal"].tight.value
+    assert record.provenance.packages["torch"].startswith("2.")
+
+
+def test_this_machines_record_replaces_the_published_one(record, empty_project):
+    published = record.model_copy(
+        update={"provenance": record.provenance.model_copy(update={"device": "cuda"})}
+    )
+    published.write(empty_project / "results")
+    assert [r.provenance.device for r in load_records()] == ["cuda"]
+    record.write()
+    assert [r.provenance.device for r in load_records()] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("settings", "failure_prob"), 1.5, "settings.failure_prob"),
+        (("risks", "train", "mean"), None, "risks.train.mean"),
+        (("identity", "surprise"), 1, "identity.surprise"),
+        (("bounds", "nominal", "paper", "sigma"), "many", "bounds.nominal.paper.sigma"),
+        (("schema_version",), 1, "schema_version"),
+        (("evidence", "windows_sha256"), "abc", "evidence.windows_sha256"),
+    ],
+)
+def test_invalid_records_are_refused_with_the_place(record, place, value, said):
+    path = record.write()
+    content = json.loads(path.read_text())
+    node = content
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        BoundRecord.read(path)
+
+
+def test_truncated_record_is_refused(record):
+    path = record.write()
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(UserError, match="is no valid record"):
+        load_records()
+
+
+def test_publishing_copies_valid_results_and_nothing_else(record, empty_project):
+    with pytest.raises(UserError, match="nothing to publish"):
+        publish_model("test", "9k")
+    path = record.write()
+    (path.parent / "loss_log.csv").write_text("log")
+    (path.parent / "training_state.safetensors").write_text("half a run")
+    assert [copy.name for copy in publish_model("test", "9k")] == [path.name, "loss_log.csv"]
+    path.unlink()
+    assert load_records() == [record]  # the published one
+    path.write_text("{}")
+    with pytest.raises(UserError, match="is no valid record"):
+        publish_model("test", "9k")

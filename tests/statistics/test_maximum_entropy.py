@@ -1,0 +1,141 @@
+"""Maximum-entropy smoothing of a model: against the plain reference, its stated range, and exact sources."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from gengap.bounds import smoothing
+from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
+from gengap.bounds.terms import CodedModel
+from gengap.bounds.theorems import maximum_entropy_bound
+from gengap.statistics.per_token import tilt_tokens, tilted_statistics
+
+V = 23
+
+
+def predictions(n, seed, vocab_size=V):
+    """(n, V) log-probabilities, from nearly uniform to nearly certain."""
+    rng = np.random.default_rng(seed)
+    logits = rng.uniform(0.0, 12.0, (n, 1)) * rng.standard_normal((n, vocab_size))
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def reference(log_probs, tilt):
+    """log q (n, V) and its entropy (n,), by the plain definition."""
+    mixed = smoothing.smoothed_nll(-log_probs, tilt.safety, log_probs.shape[1])
+    return smoothing.maximum_entropy_smoothing(-mixed, tilt.rate)
+
+
+@pytest.mark.parametrize("rate", [0.06, 0.15, 0.4])
+@pytest.mark.parametrize("safety", [1e-3, 3e-2])
+def test_streamed_tokens_equal_the_reference_and_stay_in_the_range(rate, safety):
+    tilt = Tilt(rate, safety, 0.0, 1)
+    log_probs = predictions(300, 0)
+    log_q, entropy = reference(log_probs, tilt)
+    f = []
+    for token in range(V):
+        loss, found = tilt_tokens(torch.from_numpy(log_probs).float(), torch.full((300,), token), tilt)
+        np.testing.assert_allclose(loss.numpy(), -log_q[:, token], atol=2e-3)
+        np.testing.assert_allclose(found.numpy(), entropy, atol=2e-3)
+        f.append(tilt.summand(loss.numpy(), found.numpy()))
+    low, high = tilt.summand_range(V)
+    assert low <= np.min(f)
+    assert np.max(f) <= high
+    assert entropy.min() >= tilt.least_entropy(V) - 1e-9
+
+
+def test_losses_of_all_tokens_form_a_distribution():
+    tilt = Tilt(0.15, 1e-2, 0.0, 1)
+    log_probs = torch.from_numpy(predictions(50, 1)).float()
+    losses = [tilt_tokens(log_probs, torch.full((50,), token), tilt)[0] for token in range(V)]
+    np.testing.assert_allclose(torch.stack(losses).neg().exp().sum(0).numpy(), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0, 2.5, 4.0])
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_the_range_holds_for_raised_baselines_and_is_nearly_reached(rate, floor):
+    tilt = Tilt(rate, 1e-2, floor, 1)
+    corner = np.full((1, V), -np.inf)
+    corner[0, 0] = 0.0
+    log_probs = np.concatenate([corner, predictions(3000, 2), predictions(3000, 3) * 0 - math.log(V)])
+    log_q, entropy = reference(log_probs, tilt)
+    f = tilt.summand(-log_q, np.broadcast_to(entropy[:, None], log_q.shape))
+    high = tilt.summand_range(V)[1]
+    assert f.max() <= high
+    if floor == 0.0:
+        assert f.max() >= high - 2
+
+
+def test_streaming_equals_one_pass_over_the_logits():
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=V,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
+        max_position_embeddings=16,
+    )
+    model = GPTNeoXForCausalLM(config).eval()
+    rows = np.random.default_rng(0).integers(V, size=(11, 17)).astype(np.uint16)
+    tilt = Tilt(0.2, 1e-2, 0.0, 1)
+    found = tilted_statistics(model, rows, tilt)
+    tokens = torch.from_numpy(rows.astype(np.int64))
+    with torch.inference_mode():
+        log_probs = model(input_ids=tokens[:, :-1]).logits.double().log_softmax(-1).flatten(0, 1).numpy()
+    log_q, entropy = reference(log_probs, tilt)
+    loss = -np.take_along_axis(log_q, tokens[:, 1:].flatten()[:, None].numpy(), axis=1)
+    np.testing.assert_allclose(found.loss, loss.reshape(11, 16), atol=1e-4)
+    np.testing.assert_allclose(found.entropy, entropy.reshape(11, 16), atol=1e-4)
+
+
+def draw(truth, model_tables, n, rng):
+    """Contexts (n,), tokens (n,) of an exact source."""
+    context = rng.integers(len(truth), size=n)
+    token = (rng.random((n, 1)) > np.cumsum(truth[context], axis=1)).sum(axis=1)
+    return context, np.minimum(token, V - 1)
+
+
+def test_bound_holds_on_an_exact_source_and_its_terms_add_up():
+    n_runs, n, failure_prob = 300, 1500, 0.2
+    truth = np.exp(predictions(30, 4))
+    model = predictions(30, 4) * 1.5
+    model -= np.logaddexp.reduce(model, axis=1, keepdims=True)
+    grid = TiltGrid((0.1, 0.25), (1e-2,), (0.0, 1.5))
+    coded, rng, misses = CodedModel(0.0, n, V, failure_prob), np.random.default_rng(5), 0
+    tables = {
+        tilt: reference(model, Tilt(*tilt, 0.0, 1))
+        for tilt in ((r, s) for r in grid.rates for s in grid.safeties)
+    }
+    for _ in range(n_runs):
+        context, token = draw(truth, tables, n, rng)
+
+        def evaluate(tilt, context=context, token=token):
+            log_q, entropy = tables[tilt.rate, tilt.safety]
+            return -log_q[context, token], entropy[context]
+
+        tilt = choose_tilt(evaluate, grid, V, coded.complexity(grid.size))
+        loss, entropy = evaluate(tilt)
+        nll = -model[context, token]
+        bound = maximum_entropy_bound(coded, nll, loss, entropy, tilt, nll.mean())
+        log_q = tables[tilt.rate, tilt.safety][0]
+        misses += bound.value < -(truth * log_q).sum(axis=1)[context].mean()
+        np.testing.assert_allclose(
+            bound.value, bound.complexity / bound.rate + tilt.summand(loss, entropy).mean(), rtol=1e-12
+        )
+    assert misses <= binom.ppf(0.9999, n_runs, failure_prob)
+    assert bound.smoother == "maximum entropy"
+
+
+def test_losses_of_another_tilt_are_refused():
+    model = predictions(40, 6)
+    nll, coded = -model[:, 0], CodedModel(10.0, 40, V)
+    log_q, entropy = reference(model, Tilt(0.06, 1e-6, 0.0, 1))
+    with pytest.raises(ValueError, match=r"evaluate at Tilt|rate = "):
+        maximum_entropy_bound(coded, nll, -log_q[:, 0], entropy - 1.0, Tilt(0.06, 0.3, 0.0, 1), 1.0)
+    with pytest.raises(ValueError, match="have shape"):
+        maximum_entropy_bound(coded, nll, -log_q[:3, 0], entropy[:3], Tilt(0.06, 1e-6, 0.0, 1), 1.0)
