@@ -132,6 +132,9 @@ def test_staging_sets_facts_and_labels_but_leaves_tables_alone(project):
         ("glue('a', 1, display=False)", False, None, ["remove-cell"]),
         ("for k, v in values.items():\n    glue(k, v)", False, None, ["remove-cell"]),
         ("# for the text\nglue('a', 1)", False, None, ["remove-cell"]),
+        ("glue_all(a=1, b=2)\nglue_range('a', c)", False, None, ["remove-cell"]),
+        ("for k in ks:\n    glue_interval(k, *of[k])\nassert a", False, "assert a", []),
+        ("unglue(a)\npot.glue(a)\npots[0](a)", False, None, []),
         ("# a comment alone", False, None, []),
         ("a = 1\nglue('a', a)\nglue(\n    'b',\n    2,\n)\nassert a", False, "a = 1\nassert a", []),
         ("for k in found:\n    total += k\n    glue(k, total)", False, None, []),
@@ -491,13 +494,3 @@ def test_built_book_in_a_browser():
         page.wait("document.readyState === 'complete'")
         assert page.evaluate("document.querySelectorAll('article figure img').length") >= 1
     assert time.monotonic() - started < 60
-
-
-def test_glued_numpy_numbers_take_formats():
-    data = {"application/papermill.record/text/plain": "np.float64(1.25)"}
-    glued = nbformat.v4.new_output("display_data", data=data, metadata={"scrapbook": {"name": "x"}})
-    shown = nbformat.v4.new_output("execute_result", data={"text/plain": "np.float64(1.25)"})
-    cell = nbformat.v4.new_code_cell("", outputs=[glued, shown])
-    pages._unwrap_glued_scalars(cell)
-    assert list(cell.outputs[0].data.values()) == ["1.25"]
-    assert list(cell.outputs[1].data.values()) == ["np.float64(1.25)"]  # what a cell shows stays as it is
