@@ -1,6 +1,7 @@
 """What figures and tables of several pages share: numbers in plain words, axes, the names and colours of terms."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ from matplotlib.axis import Axis
 from matplotlib.container import BarContainer
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from gengap.laws.intervals import Ensemble
+if TYPE_CHECKING:
+    from gengap.laws.intervals import Ensemble
 
 TERMS = {  # of the bounds, in stacking order: name, label, colour
     "train_risk": ("training loss", "0.55"),
@@ -64,7 +66,7 @@ def stacked_bars(
     return drawn
 
 
-def draw_fit(ax: Axes, fit: Ensemble, x: np.ndarray, color: str = "C0") -> None:
+def draw_fit(ax: Axes, fit: "Ensemble", x: np.ndarray, color: str = "C0") -> None:
     """A fitted law at some places, (n,), in the band of its 95 % intervals."""
     band = np.array([fit.interval(lambda law, at=at: float(law(at))) for at in x])  # (n, 2)
     ax.fill_between(x, *band.T, alpha=0.2, color=color)
