@@ -494,3 +494,13 @@ def test_built_book_in_a_browser():
         page.wait("document.readyState === 'complete'")
         assert page.evaluate("document.querySelectorAll('article figure img').length") >= 1
     assert time.monotonic() - started < 60
+
+
+def test_glued_numpy_numbers_take_formats():
+    data = {"application/papermill.record/text/plain": "np.float64(1.25)"}
+    glued = nbformat.v4.new_output("display_data", data=data, metadata={"scrapbook": {"name": "x"}})
+    shown = nbformat.v4.new_output("execute_result", data={"text/plain": "np.float64(1.25)"})
+    cell = nbformat.v4.new_code_cell("", outputs=[glued, shown])
+    pages._unwrap_glued_scalars(cell)
+    assert list(cell.outputs[0].data.values()) == ["1.25"]
+    assert list(cell.outputs[1].data.values()) == ["np.float64(1.25)"]  # what a cell shows stays as it is

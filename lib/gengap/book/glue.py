@@ -1,6 +1,7 @@
 """Numbers for the sentences of a page: `{glue:text}` finds them under their names, and no cell shows them.
 
-A statement that calls one of these functions and does nothing else is left out of the page (`gengap.book.pages`).
+A statement that calls one of these functions and does nothing else is left out of the page, and numpy's numbers take formats
+there as Python's do (`gengap.book.pages`).
 """
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import ArrayLike
 
 
 def glue_all(**values: object) -> None:
-    """Each value under its name; numpy's numbers as Python's, whose text takes formats."""
+    """Each value under its name."""
     for name, value in values.items():
-        glue(name, value.item() if isinstance(value, np.generic) else value, display=False)
+        glue(name, value, display=False)
 
 
 def glue_range(name: str, values: ArrayLike) -> None:

@@ -66,6 +66,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         if cell.source.strip():
             _check_outputs(source, f"{executed_path}: code cell {k}")
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
+        _unwrap_glued_scalars(cell)
     if not any(cell.outputs for cell in ours):
         raise UserError(f"{executed_path} has no output at all: the page would be empty")
     for cell in injected:
@@ -113,6 +114,18 @@ def _without_naming(source: str) -> str:
         return ""
     left_out = {n for s in filter(glues, statements) for n in range(s.lineno, s.end_lineno + 1)}
     return "\n".join(line for n, line in enumerate(source.split("\n"), 1) if n not in left_out).strip("\n")
+
+
+_NUMPY_SCALAR = re.compile(r"^np\.\w+\((.*)\)$")
+
+
+def _unwrap_glued_scalars(cell: Any) -> None:
+    """Let glued numbers take formats: numpy's repr, np.float64(1.5), becomes the number alone."""
+    for output in cell.outputs:
+        if "scrapbook" in output.get("metadata", {}) and "data" in output:
+            for mime, text in output.data.items():
+                if mime.endswith("text/plain"):
+                    output.data[mime] = _NUMPY_SCALAR.sub(r"\1", text)
 
 
 _UNLABELLED = re.compile(r"^((?::{3,}|`{3,})\{prf:(?!proof)\w+\}.*\n)(?!(?::\w+:.*\n)*:label:)", re.MULTILINE)
