@@ -124,7 +124,7 @@ excess = np.cumsum(log.online_nll.astype(float) - end)
 falls = int(0.8 * len(excess))  # the step at which the learning rate begins to fall
 glue_all(largest=largest.size, area_first_tenth=100 * (excess[len(excess) // 10] / excess[-1]))
 glue_all(area_last_fifth=100 * (1 - excess[falls] / excess[-1]))
-glue_all(final_gain=np.mean(log.online_nll[int(0.6 * len(excess)) : falls]) - end)
+glue_all(final_gain=float(np.mean(log.online_nll[int(0.6 * len(excess)) : falls]) - end))
 
 # %% [markdown]
 # The first tenth of the tokens pays for {glue:text}`area_first_tenth:.0f` % of it. The last fifth, where the learning rate falls to zero, pays for {glue:text}`area_last_fifth:.0f` %, and it tells of a flaw in the measure:
