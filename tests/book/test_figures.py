@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from gengap.book import figures, glue
+from gengap.bounds.terms import AzumaBound, PaperBound, TightBound
 from gengap.laws import fit_power_law, resample_noise
 
 
@@ -62,15 +63,23 @@ def test_axes_have_the_ticks_asked_for_and_no_others(ax):
 @pytest.mark.parametrize("horizontal", [False, True])
 def test_terms_are_stacked_in_their_order_under_their_names(ax, horizontal):
     parts = pd.DataFrame({"sampling": [0.5, 0.25], "train_risk": [3.0, 2.0]}, index=["one", "other"])
-    last = figures.stacked_bars(ax, parts, horizontal=horizontal)
-    first, second = ax.containers
-    assert last is second
+    figures.stacked_bars(ax, parts, horizontal=horizontal, sums=True)
+    first, last = ax.containers
     label, color = figures.TERMS["train_risk"]
     assert (first.get_label(), first[0].get_facecolor()) == (label, to_rgba(color))
     corners = [(b.get_x(), b.get_x() + b.get_width(), b.get_y(), b.get_y() + b.get_height()) for b in last]
     starts_and_ends = [corner[:2] if horizontal else corner[2:] for corner in corners]
     assert starts_and_ends == [(3.0, 3.5), (2.0, 2.25)]
     assert labels_of(ax.yaxis if horizontal else ax.xaxis) == ["one", "other"]
+    assert [text.get_text() for text in ax.texts] == ["3.50", "2.25"]
+
+
+def test_every_term_of_every_bound_has_a_place_in_the_stack(ax):
+    order = list(figures.TERMS)
+    for bound in (PaperBound, AzumaBound, TightBound):
+        assert [term for term in order if term in bound.TERMS] == list(bound.TERMS)
+    with pytest.raises(ValueError, match="luck"):
+        figures.stacked_bars(ax, pd.DataFrame({"luck": [1.0]}))
 
 
 def test_a_fit_is_drawn_inside_its_band(ax):

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.container import BarContainer
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 if TYPE_CHECKING:
@@ -51,19 +50,21 @@ def stacked_bars(
     styles: Mapping[str, tuple[str, str]] = TERMS,
     *,
     horizontal: bool = False,
-) -> BarContainer:
+    sums: bool = False,
+) -> None:
     """A bar for each row of `parts`, (n_bars, n_parts): its parts end to end in the order of `styles`, column: label, colour.
 
-    The last parts are returned, so that `ax.bar_label` can write the sums at their ends.
+    With `sums` each bar has the sum of its parts at its end. ValueError for a part that has no style: none is left out.
     """
     draw, set_ticks = (ax.barh, ax.set_yticks) if horizontal else (ax.bar, ax.set_xticks)
     places, ends = range(len(parts)), np.zeros(len(parts))
-    for name in filter(parts.columns.__contains__, styles):
+    for name in sorted(parts, key=list(styles).index):
         label, color = styles[name]
         drawn = draw(places, parts[name], 0.7, ends, color=color, label=label)
         ends = ends + parts[name].to_numpy()
+    if sums:
+        ax.bar_label(drawn, [f"{end:.2f}" for end in ends])
     set_ticks(places, parts.index)
-    return drawn
 
 
 def draw_fit(ax: Axes, fit: "Ensemble", x: np.ndarray, color: str = "C0") -> None:
