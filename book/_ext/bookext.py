@@ -86,15 +86,16 @@ def _without_thebe(app, pagename, templatename, context, doctree):
 
 
 def _displays(app, what, name, obj, options, lines):
-    """In a docstring an indented block is a display, set as it stands, and a bar an absolute value, |K|, not a substitution."""
+    """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement a link."""
     shown = []
     for before, line in zip(["", *lines], list(lines), strict=False):
         display = line.startswith("    ")
         if display and not before and not "".join(shown).endswith("::"):
             shown += ["::", ""]
-        shown.append(
-            line if display else re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
-        )
+        if not display:
+            line = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
+            line = re.sub(r"\bstatement T(\d+)", r":ref:`statement T\1 <statement-t\1>`", line)
+        shown.append(line)
     lines[:] = shown
 
 
@@ -126,9 +127,8 @@ def setup(app):
     app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)
     app.connect("autodoc-skip-member", _without_aliases)
-    own_version = int(
-        hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16
-    )  # all is read again if it changes
+    # All is read again if this file changes.
+    own_version = int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16)
     return {
         "version": "1",
         "env_version": own_version,

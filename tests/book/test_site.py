@@ -61,6 +61,16 @@ def test_every_module_is_in_the_reference():
     assert sorted(listed) == sorted(name for name in modules if name.count(".") == 1)
 
 
+def test_every_statement_that_the_library_cites_is_stated():
+    stated = set(
+        re.findall(r"^\(statement-(t\d+)\)=$", (ROOT / "book" / "statements.md").read_text(), re.MULTILINE)
+    )
+    assert stated == {f"t{k}" for k in range(1, 12)}
+    for path in (ROOT / "lib").rglob("*.py"):
+        for before, name in re.findall(r"(\w+ |\()(T\d+)\b", path.read_text(encoding="utf-8")):
+            assert (before, name.lower() in stated) == ("statement ", True), f"{path.name}: {before}{name}"
+
+
 # --- staging ------------------------------------------------------------------------------------------------------
 
 CODE = ['size: str = "small"  # which', "print(1 + 1)"]
@@ -369,8 +379,9 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
         source, target = ROOT / name, project / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     write(project / "book" / "api.md", "# The library\n\n{py:mod}`gengap.laws`\n")
+    write(project / "book" / "statements.md", "# Statements\n\n(statement-t10)=\n## T10\n\nInformation.\n")
     with (project / "_toc.yml").open("a") as toc:
-        toc.write("  - file: book/api\n")
+        toc.write("  - file: book/api\n  - file: book/statements\n")
     shown = {
         name: text
         for name, text in site.reference_pages().items()
@@ -378,7 +389,7 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
     }
     monkeypatch.setattr(site, "reference_pages", lambda: shown)
     html = site.build(site.stage(config=site.read_config(ROOT))).parent / "book" / "library"
-    assert check.check() == 3 + len(shown)
+    assert check.check() == 4 + len(shown)
     assert "fits.html" in (html / "gengap.laws.html").read_text(encoding="utf-8")
     page = BeautifulSoup((html / "gengap.laws.fits.html").read_text(encoding="utf-8"), "html.parser")
     text = page.find("article").get_text()
@@ -387,9 +398,9 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
     assert "Alias for field" not in text
     assert page.find(id="gengap.laws.fits.fit_power_law")
     assert not page.find(id="gengap.laws.fits._descend")
-    assert "K(h) = sum_k NLL_k(online) - D * Rhat_h." in (html / "gengap.laws.information.html").read_text(
-        encoding="utf-8"
-    )
+    text = (html / "gengap.laws.information.html").read_text(encoding="utf-8")
+    assert "K(h) = sum_k NLL_k(online) - D * Rhat_h." in text
+    assert "statements.html#statement-t10" in text
 
 
 def test_a_warning_fails_the_build_twice(project):
