@@ -40,7 +40,7 @@ class Quantization(Part):
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
 
 
-class Settings(Part):
+class BoundSettings(Part):
     """What was asked for."""
 
     failure_prob: Annotated[float, Field(gt=0, lt=1)]  # delta
@@ -87,7 +87,7 @@ class BoundRecord(Stored):
     identity: Identity
     evidence: Evidence
     quantization: Quantization
-    settings: Settings
+    settings: BoundSettings
     risks: Risks
     bounds: dict[Accounting, Bounds]
     provenance: Provenance

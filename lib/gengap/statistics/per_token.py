@@ -1,7 +1,5 @@
 """What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
 
-from typing import NamedTuple
-from gengap.bounds.grids import TOLERANCE, Tilt
 Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing. For a
 rate lambda and a prediction p, `gengap.bounds.smoothing.maximum_entropy_smoothing` is the distribution q with
 q (1 + lambda (H + log q)) = p; it is log q = w - c with w = W(p e^c/lambda), the one c for which q sums to one, and
@@ -71,7 +69,7 @@ def loss_and_entropies(logits: torch.Tensor, tokens: torch.Tensor, alphas: Seque
 
     Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha. With L = log(1 + c p),
 
-        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L,
+        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L
 
     which needs one logarithm of each probability and no tensor of q. Probabilities come from torch's fused softmax, twice
     as fast as an exponential; it adds up its normalizer in one float32 run, so that they sum to one within 1e-5 only, and

@@ -102,9 +102,10 @@ def text_rows(
         with atomic_path(path) as part:
             part.write_bytes(rows.tobytes())
         with atomic_path(path.with_suffix(".json")) as part:  # last: it vouches for the rows
-            part.write_text(json.dumps(asked | {"sha256": file_sha256(path)}, indent=1) + "\n")
+            note = json.dumps(asked | {"sha256": file_sha256(path)}, indent=1) + "\n"
+            part.write_text(note, encoding="utf-8")
     rows = np.memmap(path, dtype, "r").reshape(n_rows, seq_len + 1)
-    return TokenRows(rows, json.loads(path.with_suffix(".json").read_text())["sha256"])
+    return TokenRows(rows, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"])
 
 
 def _kept(path: Path, n_bytes: int) -> bool:
@@ -114,7 +115,7 @@ def _kept(path: Path, n_bytes: int) -> bool:
         path.exists()
         and note.exists()
         and path.stat().st_size == n_bytes
-        and file_sha256(path) == json.loads(note.read_text())["sha256"]
+        and file_sha256(path) == json.loads(note.read_text(encoding="utf-8"))["sha256"]
     )
 
 

@@ -19,9 +19,8 @@ from safetensors.torch import save_file
 from gengap.errors import UserError
 from gengap.paths import atomic_path
 
-_PACKING = [  # numbers of two bytes: the upper one, sign and exponent, is told apart from the lower
-    {"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}
-]
+# Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
+_PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 
 
 def refuse_other_run(found: str, wanted: str, folder: Path) -> None:
