@@ -36,6 +36,17 @@ from gengap.paths import build_dir, project_root
 from gengap.workflow import jobs
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REFERENCE_PAGE = """---
+orphan: true
+---
+# {title}
+
+{{doc}}`The library <../api>`{up}
+
+```{{eval-rst}}
+.. automodule:: {name}
+{table}```
+"""
 FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
 
 
@@ -168,24 +179,14 @@ def reference_pages() -> dict[str, bytes]:
     names = [module.name for module in pkgutil.walk_packages(gengap.__path__, "gengap.")]
     pages = {}
     for name in (name for name in names if not name.startswith("gengap.cli")):
-        package, _, short = name.rpartition(".")
-        up, title = "{doc}`The library <../api>`", name
-        if package != "gengap":
-            up, title = f"{up} / {{py:mod}}`{package}`", short
-        lines = [
-            "---",
-            "orphan: true",
-            "---",
-            f"# {title}",
-            "",
-            up,
-            "",
-            "```{eval-rst}",
-            f".. automodule:: {name}",
-        ]
-        if modules := [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]:
-            lines += ["", ".. autosummary::", "", *(f"   {module}" for module in modules)]
-        pages[f"book/library/{name}.md"] = "\n".join([*lines, "```", ""]).encode()
+        package, _, title = name.rpartition(".")
+        up = f" / {{py:mod}}`{package}`"
+        if package == "gengap":
+            up, title = "", name
+        inside = "".join(f"   {n.removeprefix(name + '.')}\n" for n in names if n.startswith(f"{name}."))
+        table = f"\n.. autosummary::\n\n{inside}" if inside else ""
+        page = _REFERENCE_PAGE.format(title=title, up=up, name=name, table=table)
+        pages[f"book/library/{name}.md"] = page.encode()
     return pages
 
 

@@ -177,13 +177,8 @@ class _Settings:
     @classmethod
     def of(cls, tensor: QuantizedTensor) -> "_Settings":
         rotation = 0 if tensor.rotation_seed is None else 1 + tensor.rotation_seed
-        return cls(
-            tensor.bits,
-            tensor.group_size,
-            int(tensor.symmetric),
-            rotation,
-            int(tensor.column_scales is not None),
-        )
+        scaled = tensor.column_scales is not None
+        return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation, int(scaled))
 
     def check(self) -> None:
         if not 1 <= self.bits <= 8 or self.symmetric > 1 or self.column_scaled > 1:

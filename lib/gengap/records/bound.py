@@ -23,14 +23,8 @@ from gengap.records.base import (
     publish,
 )
 
-PUBLISHED_FILES = (
-    "*bit.json",
-    "*-quantization.json",
-    "loss_log.csv",
-    "*bit.ggq",
-    "checkpoint/*.json",
-    "checkpoint/*.safetensors",
-)
+PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
+PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
 
 
 class Quantization(Part):
@@ -123,14 +117,9 @@ def load_records() -> list[BoundRecord]:
 
 def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
     """By family, parameters, training tokens, revision, method and bits."""
-    return sorted(
-        records,
-        key=lambda r: (
-            r.identity.family,
-            r.identity.n_params,
-            r.identity.n_train_tokens,
-            r.identity.revision,
-            r.quantization.method,
-            r.quantization.bits,
-        ),
-    )
+
+    def place(record: BoundRecord) -> tuple:
+        model, code = record.identity, record.quantization
+        return model.family, model.n_params, model.n_train_tokens, model.revision, code.method, code.bits
+
+    return sorted(records, key=place)

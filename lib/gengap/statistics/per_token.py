@@ -50,17 +50,12 @@ def token_statistics(
     alphas = tuple(map(float, alphas))
     if not all(0 <= alpha < 1 for alpha in alphas):
         raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
-    found = evaluate(
-        model,
-        rows,
-        lambda logits, tokens: loss_and_entropies(logits, tokens, alphas),
-        1 + len(alphas),
-        np.float32,
-        {"statistics": "loss and entropies", "alphas": alphas},
-        positions,
-        desc,
-        store,
-    )
+
+    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return loss_and_entropies(logits, tokens, alphas)
+
+    facts = {"statistics": "loss and entropies", "alphas": alphas}
+    found = evaluate(model, rows, reduce, 1 + len(alphas), np.float32, facts, positions, desc, store)
     return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
 
 
@@ -110,17 +105,12 @@ def tilted_statistics(
 
     `store` keeps what is known, as for `gengap.statistics.per_token.token_statistics`.
     """
-    found = evaluate(
-        model,
-        rows,
-        lambda logits, tokens: torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt)),
-        2,
-        np.float64,
-        {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety},
-        desc=desc,
-        store=store,
-    )
-    return TiltedStatistics(*found)
+
+    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt))
+
+    facts = {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety}
+    return TiltedStatistics(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store))
 
 
 def tilt_tokens(
