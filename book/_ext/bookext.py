@@ -89,10 +89,9 @@ def _displays(app, what, name, obj, options, lines):
     """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement a link."""
     shown = []
     for before, line in zip(["", *lines], list(lines), strict=False):
-        display = line.startswith("    ")
-        if display and not before and not "".join(shown).endswith("::"):
+        if line.startswith("    ") and not before and not "".join(shown).endswith("::"):
             shown += ["::", ""]
-        if not display:
+        if not line.startswith(("    ", ">>> ", "... ")):
             line = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
             line = re.sub(r"\bstatement T(\d+)", r":ref:`statement T\1 <statement-t\1>`", line)
         shown.append(line)
