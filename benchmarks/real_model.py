@@ -36,9 +36,7 @@ from gengap.tokens.text import TextSource, text_rows
 
 HERE = Path(__file__).parent
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-N_TRAIN_TOKENS = (
-    2_000_000_000_000  # "2 trillion tokens": the model's card and Allal et al. 2025, arXiv 2502.02737
-)
+N_TRAIN_TOKENS = 2_000_000_000_000  # "2 trillion": the model's card and Allal et al. 2025, arXiv 2502.02737
 SEQ_LEN = 512  # predicted tokens per row
 GROUP_SIZE = 128  # weights that share a scale
 FAILURE_PROB = 0.01  # delta

@@ -1,6 +1,5 @@
 """Local Sphinx extension of the book: numbers from records, launch links of per-size pages, fields in the reference."""
 
-import dataclasses
 import hashlib
 import inspect
 import re
@@ -86,26 +85,34 @@ def _without_thebe(app, pagename, templatename, context, doctree):
     ]
 
 
-def _plain_bars(app, what, name, obj, options, lines):
-    """A bar in a docstring is a size or an absolute value, |K|, not a substitution."""
-    literal = False
-    for k, line in enumerate(lines):
-        literal = line.startswith(" ") if literal and line.strip() else literal
-        if not literal:
-            lines[k] = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
-        literal = literal or line.rstrip().endswith("::")
+def _displays(app, what, name, obj, options, lines):
+    """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement a link."""
+    shown = []
+    for before, line in zip(["", *lines], list(lines), strict=False):
+        if line.startswith("    ") and not before and not "".join(shown).endswith("::"):
+            shown += ["::", ""]
+        if not line.startswith(("    ", ">>> ", "... ")):
+            line = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
+            line = re.sub(r"\bstatement T(\d+)", r":ref:`statement T\1 <statement-t\1>`", line)
+        shown.append(line)
+    lines[:] = shown
 
 
 def _field_comments(app, what, name, obj, options, lines):
-    """The trailing comment of a dataclass field (symbol, meaning, unit) is its description."""
-    if what != "class" or not dataclasses.is_dataclass(obj):
+    """The trailing comment of a field of a record (symbol, meaning, unit) is its description."""
+    if what != "class":
         return
-    known = {field.name for field in dataclasses.fields(obj)}
+    fields = inspect.get_annotations(obj)
     lines.append("")
     for field, comment in _FIELD.findall(inspect.getsource(obj)):
-        if field in known:
+        if field in fields:
             lines.append(f":param {field}: " + re.sub(r"([*|`_\\])", r"\\\1", comment))
     lines.append("")
+
+
+def _without_aliases(app, what, name, obj, skip, options):
+    """Fields of a named tuple are described once, by `_field_comments`."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
 
 
 def setup(app):
@@ -116,11 +123,11 @@ def setup(app):
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
     app.connect("html-page-context", _without_thebe, priority=950)
-    app.connect("autodoc-process-docstring", _plain_bars)
+    app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)
-    own_version = int(
-        hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16
-    )  # all is read again if it changes
+    app.connect("autodoc-skip-member", _without_aliases)
+    # All is read again if this file changes.
+    own_version = int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16)
     return {
         "version": "1",
         "env_version": own_version,

@@ -59,9 +59,7 @@ def test_parameter_counts_and_checkpoints_are_the_published_ones():
     assert {spec.size: spec.n_params for spec in PYTHIA} == published.pythia_n_params()
     for row in published.bound_table():
         assert models.get(f"pythia-{row.size}").n_train_tokens == row.n_train_tokens
-    steps = {
-        spec.size: spec.step // 1000 for spec in PYTHIA
-    }  # theory T5: 20 N / 2,097,152, up to a multiple of 1000
+    steps = {spec.size: spec.step // 1000 for spec in PYTHIA}  # statement T5: 20 N / 2,097,152, rounded up
     assert steps == {
         "14m": 1, "31m": 1, "70m": 1, "160m": 2, "410m": 4, "1b": 10, "1.4b": 14, "2.8b": 27, "6.9b": 66, "12b": 113
     }  # fmt: skip
@@ -209,9 +207,7 @@ def test_folder_server_and_cache_give_the_same_record(folder, tmp_path, monkeypa
     assert found[0] == found[1] == found[2]
     identity, paper, unseen = found[0]
     assert (identity.revision, identity.n_train_tokens) == ("step40", 40 * 8 * 64)
-    assert (
-        paper.value > math.log(SPEC.vocab_size) - 0.1
-    )  # random tokens: nothing below a guess can be certified
+    assert paper.value > math.log(SPEC.vocab_size) - 0.1  # random tokens: nothing below a guess is certified
     assert unseen == pytest.approx(math.log(SPEC.vocab_size), abs=0.1)
 
 

@@ -16,10 +16,9 @@ from gengap.training.run import Run
 
 
 def random_heads(dtype, n=3):
+    """Of (batch, heads, seq, channels)."""
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(2, 3, 16, 4, generator=generator, dtype=dtype, requires_grad=True) for _ in range(n)
-    ]  # (batch, heads, seq, channels)
+    return [torch.randn(2, 3, 16, 4, generator=generator, dtype=dtype, requires_grad=True) for _ in range(n)]
 
 
 def test_attention_and_its_gradients_are_those_of_pytorch():

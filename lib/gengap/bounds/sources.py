@@ -1,4 +1,4 @@
-"""Token sources whose conditional distributions are known exactly (theory T11).
+"""Token sources whose conditional distributions are known exactly (chapters 01 and 08).
 
 A source is a finite-state machine: in state i it emits token x with probability `probs[i, x]` and moves to
 state `next_state[i, x]`. The state is a function of the tokens so far, so E[X_k | F_{k-1}] is a sum over one

@@ -1,4 +1,4 @@
-"""Entropy coding of integer arrays under models that the decoder learns as it decodes (T8).
+"""Entropy coding of integer arrays under models that the decoder learns as it decodes (statement T8).
 
 `SymbolWriter` and `SymbolReader` have the same method `code`, so every model below is written once and runs
 in both directions: the writer is given the values, the reader returns them. Probabilities are ratios of

@@ -1,6 +1,5 @@
 """Curves of trainings: the online loss in bins of equal width in log tokens, forecasts of its end, the best learning rate.
 
-from gengap.errors import UserError
 Near its minimum a loss is a parabola in the logarithm of the learning rate. Fitted to a few rates around the present one, its
 vertex is the optimum; how sure, follows from what another seed would have given. Optima of several widths give a
 transfer rule, rate ~ width^-a.

@@ -196,9 +196,9 @@ def fit_chinchilla(
 ) -> ChinchillaLaw:
     """Huber loss on log L, over runs, (n,) each (Hoffmann et al. 2022, appendix D.3).
 
-    They fit log E; E itself can reach zero, which is where it goes when no floor is in sight. From a grid of starts, or downhill from `start` alone. `irreducible=False` sets E to zero. The errors are summed,
-    not averaged: an average made the original fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer
-    runs than constants.
+    They fit log E; E itself can reach zero, which is where it goes when no floor is in sight. From a grid of starts,
+    or downhill from `start` alone. `irreducible=False` sets E to zero. The errors are summed, not averaged: an average
+    made the original fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer runs than constants.
     """
     n, d, losses = _checked(5 if irreducible else 4, n_params, n_tokens, losses)
     log_n, log_d, log_loss = np.log(n), np.log(d), np.log(losses)

@@ -147,9 +147,7 @@ def nonembedding_frontier(
     """
     n = np.asarray(n_nonembedding, float)
     total = n + omega * np.cbrt(n)
-    elasticity = (
-        n + omega * np.cbrt(n) / 3
-    ) / total  # d log N / d log n: 1/3 among embeddings, 1 far above them
+    elasticity = (n + omega * np.cbrt(n) / 3) / total  # d log N / d log n: from 1/3, all embeddings, to 1
     pull = law.alpha * law.A * total**-law.alpha * elasticity
     n_tokens = (law.beta * law.B / pull) ** (1 / law.beta)
     return n_tokens, FLOPS_PER_PARAM_TOKEN * n * n_tokens

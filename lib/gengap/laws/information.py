@@ -1,4 +1,4 @@
-"""How much a model has learned, from its own training curve (paper, section 5; theory T10).
+"""How much a model has learned, from its own training curve (paper, section 5; statement T10).
 
 One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and whoever
 repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model that the
@@ -99,8 +99,8 @@ def from_checkpoints(
     """K(h) of a released model without a log: the online curve through the losses of its checkpoints.
 
     `losses` (m,) nats/token of the checkpoint after `steps` (m,) on the data that *follows* it, `loss_errors` (m,) or one
-    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or odd ones, what changes
-    more); for a smooth curve the rule's own error is a third of that.
+    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or
+    odd ones, what changes more); for a smooth curve the rule's own error is a third of that.
     """
     steps, losses = np.asarray(steps), _losses(losses)
     errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)

@@ -1,6 +1,5 @@
 """How sure a fit is: the same fit to many data sets that might as well have been observed; and how a quantity goes with size.
 
-from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
 Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
 where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
 where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,

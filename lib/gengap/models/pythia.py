@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "GENGAP_PYTHIA"  # a folder holding <model size>/<revision>/{config.json,model.safetensors}
 HELDOUT_STEPS = 1000  # the steps after the checkpoint from which its held-out rows are drawn
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
-AUTOMATIC = (
-    "float32",
-    "bfloat16",
-)  # in order of preference; the released weights are float16 and fit in float32
+AUTOMATIC = "float32", "bfloat16"  # in order of preference; the released float16 fits in float32
 WORKSPACE_BYTES = 2**30  # activations, logits of a chunk, the interpreter
 
 
@@ -43,12 +40,8 @@ class PythiaSpec(ModelSpec):
 
     uses_gpu = True
     rows_hub: ClassVar[str] = "hf://datasets/EleutherAI/pile-standard-pythia-preshuffled"
-    rows_variable: ClassVar[str] = (
-        "GENGAP_PILE"  # a folder, an http(s) address, any address that fsspec knows
-    )
-    last_step: ClassVar[int] = published.facts("pythia")[
-        "last_step"
-    ]  # of the checkpoints that can be bounded
+    rows_variable: ClassVar[str] = "GENGAP_PILE"  # a folder, an http(s) address, any that fsspec knows
+    last_step: ClassVar[int] = published.facts("pythia")["last_step"]  # of those that can be bounded
 
     @property
     def revision(self) -> str:
@@ -136,8 +129,10 @@ def load_bytes(spec: "PythiaSpec", dtype: str) -> int:
 
 
 def run_bytes(spec: "PythiaSpec", dtype: str) -> int:
-    """Main memory for chapter 05 at its peak: beside the checkpoint, the quantized model as codes (one byte a weight), as
-    dequantized float32 matrices and as the model that they are copied into.
+    """Main memory for a certificate at its peak.
+
+    Beside the checkpoint there is the quantized model: as codes (one byte a weight), as dequantized float32 matrices,
+    and as the model that they are copied into.
     """
     return load_bytes(spec, dtype) + 9 * spec.n_params
 

@@ -124,8 +124,8 @@ class ChunkStore:
         path = self.folder / "run.json"
         if not path.exists():
             with atomic_path(path) as part:
-                part.write_text(description)
-        elif path.read_text() != description:
+                part.write_text(description, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != description:
             raise UserError(f"{path} describes another run than its name says: delete {self.folder}")
 
     def path(self, index: int) -> Path:

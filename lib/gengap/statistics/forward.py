@@ -26,11 +26,7 @@ TOKENS_PER_BATCH = 2048  # read by the layers at once on a CPU; more is not fast
 GPU_TOKENS_PER_PRODUCT = 2048
 GPU_TOKENS_PER_BATCH = 16_384
 SHARE_OF_MEMORY = 0.25  # of what is free, for activations, and as much for logits
-UNSUPPORTED = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-)  # what some models do after the head
+UNSUPPORTED = "final_logit_softcapping", "logit_scale", "logits_scaling"  # what some models do after the head
 
 
 class Sizes(NamedTuple):
@@ -97,11 +93,8 @@ def reduce_logits(
     parts = []
     for start in range(0, len(rows), size.rows):
         batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
-        hidden, targets = (
-            trunk(input_ids=batch[:, :-1]).last_hidden_state,
-            batch[:, 1:],
-        )  # (batch, seq, hidden)
-        targets = targets.to(hidden.device)
+        hidden = trunk(input_ids=batch[:, :-1]).last_hidden_state  # (batch, seq, hidden)
+        targets = batch[:, 1:].to(hidden.device)
         if positions is not None:
             at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(hidden.device)
             hidden = hidden.take_along_dim(at[:, None, None], 1)  # (batch, 1, hidden)
@@ -110,9 +103,7 @@ def reduce_logits(
         for states, wanted in _split(size.product, hidden.flatten(0, 1), targets.flatten()):
             for logits, tokens in _split(size.block, head(states).float(), wanted):
                 values = reduction(logits, tokens)
-                if (
-                    found is None
-                ):  # at once for all tokens: small arrays left between large ones break up the memory
+                if found is None:  # whole at once: small arrays between large ones break up the memory
                     found = values.new_empty(len(values), targets.numel())
                 found[:, done : done + len(tokens)] = values
                 done += len(tokens)

@@ -87,18 +87,8 @@ class FlatFile:
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         if protocol in ("http", "https", "hf"):
             address = self.fs.url(shard.path) if protocol == "hf" else shard.path
-            headers = _hub_headers() if protocol == "hf" else {}
-            return sync(
-                self._http.loop,
-                _get_range,
-                self._http,
-                address,
-                headers,
-                start,
-                stop,
-                shard.size,
-                timeout=None,
-            )
+            asked = address, _hub_headers() if protocol == "hf" else {}, start, stop, shard.size
+            return sync(self._http.loop, _get_range, self._http, *asked, timeout=None)
         with self.fs.open(shard.path, "rb") as file:
             file.seek(start)
             content = file.read(stop - start)

@@ -34,8 +34,8 @@ def corpus_dir() -> Path:
 
 def read_lock(name: str = "corpus.lock") -> dict[str, str]:
     """`{distribution==version: sha256}` of a lock file of the project."""
-    pins = re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", (project_root() / name).read_text(), re.M)
-    return dict(pins)
+    text = (project_root() / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", text, re.M))
 
 
 def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:

@@ -48,7 +48,7 @@ class TrainingLog:
 
 def write_heldout_log(path: Path, steps: tuple[int, ...], nll: np.ndarray) -> None:
     """Held-out losses, (n,) nats/token, after each of `steps`."""
-    with atomic_path(path) as part, part.open("w") as file:
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         file.write("step,heldout_nll_nats\n")
         file.writelines(f"{step},{loss:.9g}\n" for step, loss in zip(steps, nll, strict=True))
 

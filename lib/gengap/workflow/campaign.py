@@ -142,9 +142,7 @@ def _noise(run: Run, rows: TokenRows, trunks: Path) -> Noise | None:
         return None
     model = new_model(run.spec, run.seed)
     model.load_state_dict(fork_weights(path))
-    found = noise_scale.noise_scale(
-        model, rows[-N_NOISE_ROWS:]
-    )  # the last rows of the corpus: no rung comes so far
+    found = noise_scale.noise_scale(model, rows[-N_NOISE_ROWS:])  # the last rows: no rung comes so far
     return Noise(step=step, **found._asdict())
 
 

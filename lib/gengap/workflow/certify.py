@@ -28,8 +28,7 @@ from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
 from gengap.models.spec import Architecture, ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
-from gengap.records.bound import BoundRecord, Bounds, Evidence, Quantization, Risks
-from gengap.records.bound import Settings as Asked
+from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import (
     TiltedStatistics,
@@ -59,9 +58,7 @@ def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
         raise UserError(
             f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
         )
-    rng = np.random.default_rng(
-        [settings.seed, 5]
-    )  # a stream of its own: no model has been fitted to this draw
+    rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
     windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
     return Draw(windows, draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng))
@@ -171,10 +168,12 @@ def certify(
 ) -> BoundRecord:
     """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
 
-    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows` (n_train_rows,
-    seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking, and `heldout` rows that it was not
-    trained on. `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
-    `time.monotonic()` from which the record counts its seconds (default: now). With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds.
+    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows`
+    (n_train_rows, seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking,
+    and `heldout` rows that it was not trained on. `identity` names the model (default: an own one); `store` is a folder
+    for what is evaluated, `started` the `time.monotonic()` from which the record counts its seconds (default: now).
+    With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record
+    holds.
 
     Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
     """
@@ -214,7 +213,7 @@ def certify(
             group_size=hypothesis.group_size,
             code_length_bits=hypothesis.code_length_bits,
         ),
-        settings=Asked(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
+        settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
         risks=risks,
         bounds={
             name: Bounds(

@@ -19,17 +19,8 @@ if TYPE_CHECKING:
     import grimp
 
 # What makes a job run again: changed inputs, another set of them, other parameters; and what a kill left half done.
-FLAGS = [
-    "--rerun-triggers",
-    "mtime",
-    "params",
-    "input",
-    "--rerun-incomplete",
-    "--quiet",
-    "rules",
-    "host",
-    "progress",
-]
+FLAGS = ["--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete"]
+FLAGS += ["--quiet", "rules", "host", "progress"]
 
 
 def modules_behind(source: Path, within: str = "gengap") -> list[Path]:

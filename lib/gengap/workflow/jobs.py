@@ -77,11 +77,8 @@ def expand(
     A size with a single checkpoint takes that one whatever `revisions` says. Raises `UserError` for an unknown size, revision or
     method, and for a number of bits that there is not.
     """
-    methods, bits, revisions = (
-        list(methods) or [DEFAULT_METHOD],
-        list(bits) or [DEFAULT_BITS],
-        list(revisions),
-    )
+    methods, bits = list(methods) or [DEFAULT_METHOD], list(bits) or [DEFAULT_BITS]
+    revisions = list(revisions)
     for method, b in itertools.product(methods, bits):
         check(method, b)
     found: dict[Job, None] = {}

@@ -30,9 +30,8 @@ def published_checkpoints(root: Path) -> None:
     for size in SIZES:
         source = scratch.CHECKOUT / "results" / size.replace("-", "/")
         target = root / "build" / "results" / size.replace("-", "/")
-        shutil.copytree(
-            source / "checkpoint", target / "checkpoint", copy_function=shutil.copyfile
-        )  # newer than the corpus
+        # New files: newer than the corpus.
+        shutil.copytree(source / "checkpoint", target / "checkpoint", copy_function=shutil.copyfile)
         shutil.copy(source / "loss_log.csv", target)
 
 
