@@ -30,6 +30,13 @@ def test_every_page_of_the_toc_exists_and_every_notebook_is_in_it():
     assert sources <= set(docnames)
 
 
+def test_every_name_that_a_prose_page_imports_exists():
+    for page in [*(ROOT / "book").glob("*.md"), ROOT / "README.md"]:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+            for line in re.findall(r"^(?:from gengap|import gengap).*$", block, re.M):
+                exec(line, {})
+
+
 def test_every_citation_has_an_entry():
     entries = set(
         re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)

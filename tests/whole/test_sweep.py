@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 import scratch
@@ -18,7 +19,8 @@ from gengap.paths import project_root
 from gengap.records.base import identify
 from gengap.records.bound import BoundRecord
 from gengap.workflow import jobs
-from gengap.workflow.graph import _take_lock, command, limits, modules_behind
+from gengap.workflow.graph import _take_lock, command
+from gengap.workflow.settings import Settings
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
@@ -167,40 +169,8 @@ def test_settings_and_resources_reach_the_jobs(root):
     assert "threads: 5" in said
 
 
-def test_a_page_depends_on_what_it_imports_and_on_nothing_else(tmp_path, monkeypatch):
-    library = tmp_path / "lib" / "gengap"
-    library.mkdir(parents=True)
-    (library / "a.py").write_text("import numpy\nfrom gengap.b import f\n")
-    (library / "b.py").write_text("def f():\n    from gengap import a, c\n")
-    (library / "c.py").write_text("from gengap.cli import app\n")
-    (library / "d.py").write_text("import gengap.a\n")
-    (page := tmp_path / "page.py").write_text("from gengap.a import x\n")
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))
-    assert [path.name for path in modules_behind(page)] == ["a.py", "b.py", "c.py"]
-    assert [path.name for path in modules_behind(library / "d.py")] == ["a.py", "b.py", "c.py"]
-
-
-def test_chapters_depend_on_the_library_behind_them():
-    behind = {p.stem for p in modules_behind(project_root() / "notebooks" / f"{CHAPTER}.py")}
-    assert {"archive", "theorems", "per_token", "grids", "pile", "pythia"} <= behind
-    assert not {"site", "jobs", "graph", "report", "coverage"} & behind
-
-
-def test_limits_are_this_machines_unless_the_jobs_go_elsewhere():
-    here = limits(3, -1, ["--dry-run"])
-    assert here[here.index("--cores") + 1] == "3"
-    assert here[here.index("--retries") + 1] == "0"
-    assert any(option.startswith("mem_mb=") for option in here)
-    for there in (["--executor", "slurm"], ["--executor=slurm"], ["--profile", "mine"]):
-        options = limits(3, -1, there)
-        assert "--cores" not in options
-        assert "--resources" not in options
-        assert options[options.index("--retries") + 1] == "2"
-    assert "7" in limits(0, 7, [])
-
-
 def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(root):
-    hold = "import sys, time\nfrom gengap import graph\ngraph._take_lock(graph.build_dir() / '.graph.lock')\nprint('held', flush=True)\ntime.sleep(60)"
+    hold = "import sys, time\nfrom gengap.workflow import graph\ngraph._take_lock(graph.build_dir() / '.graph.lock')\nprint('held', flush=True)\ntime.sleep(60)"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold], env=scratch.environment_of(root), stdout=subprocess.PIPE, text=True
     )
@@ -230,12 +200,14 @@ def test_a_failed_job_leaves_the_others_running_and_no_record(root):
 # --- options and completion -----------------------------------------------------------------------------------------
 
 
-def test_options_are_the_parameters_of_the_chapter(root):
-    said = " ".join(scratch.gengap(root, "run", "--help", COLUMNS="200").stdout.split())
-    for name, default in jobs.defaults().items():
-        if name != "model_size":
-            assert f"--{name.replace('_', '-')} " in said
-            assert f"(default: {default!r})" in said
+@pytest.mark.parametrize("command", ["run", "certify", "sweep"])
+def test_every_setting_of_a_certificate_is_an_option(root, command):
+    said = " ".join(scratch.gengap(root, command, "--help", COLUMNS="200").stdout.split())
+    for name, default in asdict(Settings()).items():
+        assert f"--{name.replace('_', '-')} " in said
+        assert f"(default: {default!r})" in said
+    for name in ("revision", "method", "bits"):
+        assert f"--{name} " in said
 
 
 def test_a_value_of_the_wrong_type_is_refused(root):

@@ -46,7 +46,7 @@ def token_statistics(
 
     `alphas` lie in [0, 1); 0 gives the entropy of the model itself. `positions` (n_rows,) restricts each row to one
     predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
-    `gengap.chunk_store.cache_dir()`, keeps what is known, so that a killed run goes on where it was.
+    `gengap.statistics.evaluation.statistics_dir()`, keeps what is known, so that a killed run goes on where it was.
     Raises `UserError` if a loss is not finite, which means a damaged or diverged checkpoint.
     """
     alphas = tuple(map(float, alphas))

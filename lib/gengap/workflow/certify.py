@@ -7,6 +7,7 @@ kept in a folder (`store`), so that a run killed at any moment goes on where it 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -213,14 +214,7 @@ def certify(
             group_size=hypothesis.group_size,
             code_length_bits=hypothesis.code_length_bits,
         ),
-        settings=Asked(
-            failure_prob=settings.failure_prob,
-            s_grid_size=PAPER_S_GRID_SIZE,
-            n_pilot_windows=settings.n_pilot_windows,
-            n_windows=settings.n_windows,
-            n_pairs=settings.n_pairs,
-            seed=settings.seed,
-        ),
+        settings=Asked(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
         risks=risks,
         bounds={
             name: Bounds(

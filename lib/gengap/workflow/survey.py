@@ -16,6 +16,7 @@ from gengap.bounds.concentration import default_s_grid, loss_variation
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import closed_form_gap
 from gengap.compression import archive, curvature
+from gengap.compression.archive import Hypothesis
 from gengap.compression.methods import METHODS, Compressor
 from gengap.compression.quantized import QuantizedModel
 from gengap.models.spec import ModelSpec
@@ -24,6 +25,7 @@ from gengap.records.base import identify, provenance
 from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 from gengap.tokens.rows import sample_rows
+from gengap.workflow.certify import best_tilt
 
 PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
 _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
@@ -107,14 +109,9 @@ class _Laboratory:
     def measure(self, compressors: list[Compressor], method: str, bits: int) -> Cell:
         started = time.monotonic()
         quantized = compressors[0].quantize(method, bits)
-        shape = self.spec.architecture
-        content = archive.encode(quantized, shape)
+        content = archive.encode(quantized, self.spec.architecture)
         _require_equal(quantized, archive.decode(content)[0])
-        lengths = {
-            "nominal": archive.nominal_bits(self.spec.n_params, bits),
-            "honest": archive.honest_bits(quantized),
-            "archive": archive.prefix_free_bits(len(content)),
-        }
+        lengths = Hypothesis(quantized, method, bits, len(content)).code_length_bits
         model = quantized.build(self.spec.config())
         alpha = self._coded(lengths["nominal"]).paper_alpha
         measured, few = token_statistics(model, self.windows, [alpha]), slice(self.n_bound_windows)
@@ -134,7 +131,7 @@ class _Laboratory:
             window_error=float(rises.std(ddof=1) / np.sqrt(len(rises))),
             code_length_bits=lengths,
             codes_entropy_bits=sum(_entropy_bits(t.codes) for t in quantized.tensors.values()),
-            side_bits=_side_bits(quantized),
+            side_bits=lengths["honest"] - sum(t.bits * t.codes.size for t in quantized.tensors.values()),
             squared_step=curvature.mean_squared_step(quantized),
             sigma=sigma,
             paper_gap=paper_gap,
@@ -158,25 +155,21 @@ class _Laboratory:
 
     def _tight(self, model, lengths, nll, gap) -> tuple[dict[str, float], tuple[float, float]]:
         """Gap of our bound for each accounting, and with the archive's its deviation and smoothing terms."""
-        grid, pilot, everything = grids.TiltGrid(), {}, {}
+        grid, pilot, everything, gaps = grids.TiltGrid(), {}, {}, {}
         windows = self.windows[: self.n_bound_windows]
-
-        def on_pilot(tilt):
-            key = tilt.rate, tilt.safety
-            if key not in pilot:
-                pilot[key] = tilted_statistics(model, windows[:PILOT_WINDOWS], tilt)
-            return pilot[key].loss, pilot[key].entropy
-
-        gaps = {}
         for name, length in lengths.items():
-            c = self._coded(length).complexity(grid.size)
-            tilt = grids.choose_tilt(on_pilot, grid, self.spec.vocab_size, c)
+            coded = self._coded(length)
+            tilt = best_tilt(tilted_statistics, model, windows[:PILOT_WINDOWS], grid, coded, 0.0, pilot)
             key = tilt.rate, tilt.safety
             if key not in everything:
                 everything[key] = tilted_statistics(model, windows, tilt)
             found = everything[key]
             smoothed = float(found.loss.mean())
-            deviation = c / tilt.rate + float(tilt.summand(found.loss, found.entropy).mean()) - smoothed
+            deviation = (
+                coded.complexity(grid.size) / tilt.rate
+                + float(tilt.summand(found.loss, found.entropy).mean())
+                - smoothed
+            )
             terms = deviation, smoothed - float(nll.mean(dtype=np.float64))
             gaps[name] = sum(terms) + float(gap)
         return gaps, terms  # the archive comes last
@@ -186,11 +179,6 @@ def _entropy_bits(codes: np.ndarray) -> float:
     """Empirical entropy of all entries together, bits."""
     counts = np.unique(codes, return_counts=True)[1]
     return float(np.sum(counts * np.log2(codes.size / counts)))
-
-
-def _side_bits(quantized: QuantizedModel) -> int:
-    """What the honest accounting charges beside the codes: scales, norms and biases."""
-    return archive.honest_bits(quantized) - sum(t.bits * t.codes.size for t in quantized.tensors.values())
 
 
 def _require_equal(written: QuantizedModel, read: QuantizedModel) -> None:
