@@ -130,6 +130,16 @@ def compress(
 
     `rows`, (n, seq_len + 1), are training rows; a method may look at some of them, drawn by `seed`. Raises `UserError` for a method or a
     number of bits that there is not, and for an architecture that the archive cannot hold.
+
+    >>> import gengap, numpy as np
+    >>> from transformers import GPTNeoXForCausalLM
+    >>> model = GPTNeoXForCausalLM(gengap.get("ladder-50k").config()).eval()  # untrained
+    >>> rows = np.random.default_rng(0).integers(2048, size=(20, 257))
+    >>> hypothesis = gengap.compress(model, rows, "rtn", bits=4)
+    >>> hypothesis.code_length_bits["nominal"] == 4 * gengap.get("ladder-50k").n_params
+    True
+    >>> list(hypothesis.code_length_bits)
+    ['nominal', 'honest', 'archive']
     """
     from gengap.compression.archive import Hypothesis
 

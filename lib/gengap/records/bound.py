@@ -117,7 +117,14 @@ def publish_model(family: str, size: str) -> list[Path]:
 
 
 def load_records() -> list[BoundRecord]:
-    """Published records, overridden by this machine's, `ordered`."""
+    """Published records, overridden by this machine's, `ordered`. Raises `UserError` outside a copy of the project.
+
+    >>> import gengap
+    >>> smallest = gengap.load_records()[0]
+    >>> bounds = smallest.bounds["archive"]
+    >>> smallest.identity.model_size, bounds.tight.value < bounds.paper.value
+    ('ladder-50k', True)
+    """
     return ordered(BoundRecord.collect())
 
 
