@@ -13,15 +13,13 @@ from gengap.workflow.graph import command
 
 TEXT = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WALKS = {title: walk for title, _, walk in (part.partition("\n") for part in TEXT.split("\n## "))}
+DRY = ("--dry-run", "--printshellcmds", "--quiet", "host")  # of Snakemake: say what every job would do
 
 
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{old!r} in {path.name}"
     path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-DRY = ("--dry-run", "--printshellcmds", "--quiet", "host")
 
 
 def inputs(planned: subprocess.CompletedProcess, output: str) -> list[str]:

@@ -136,7 +136,9 @@ def test_the_wheel_holds_every_file_of_the_library(wheel):
 
 
 def test_the_wheel_gives_the_same_command_without_a_checkout(elsewhere):
-    assert "pythia-410m       405,334,016     8,388,608,000" in run_elsewhere(elsewhere, "gengap", "sizes")
+    assert "pythia-410m             405,334,016     8,388,608,000" in run_elsewhere(
+        elsewhere, "gengap", "sizes"
+    )
 
 
 def test_the_wheel_bounds_an_array(elsewhere):
