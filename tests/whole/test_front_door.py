@@ -108,18 +108,8 @@ def elsewhere(wheel, tmp_path_factory):
     [packages] = folder.glob("env/lib/python*/site-packages")
     installed = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
     (packages / "of_the_tests.pth").write_text("\n".join(installed))  # their .pth files are not read
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        folder / "env",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-    ]
-    printed(*pip, wheel)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "env", "install", "--quiet", "--no-deps"]
+    printed(*pip, "--no-index", wheel)
     return folder
 
 
@@ -136,9 +126,8 @@ def test_the_wheel_holds_every_file_of_the_library(wheel):
 
 
 def test_the_wheel_gives_the_same_command_without_a_checkout(elsewhere):
-    assert "pythia-410m             405,334,016     8,388,608,000" in run_elsewhere(
-        elsewhere, "gengap", "sizes"
-    )
+    listed = run_elsewhere(elsewhere, "gengap", "sizes")
+    assert "pythia-410m             405,334,016     8,388,608,000" in listed
 
 
 def test_the_wheel_bounds_an_array(elsewhere):
@@ -163,6 +152,5 @@ def test_the_readmes_example_certifies_a_model_elsewhere(elsewhere):
     said = run_elsewhere(elsewhere, "python", "-c", example)
     accountings = dict(re.findall(r"^(\w+): at most (\S+) nats a token", said, re.MULTILINE))
     assert list(accountings) == ["nominal", "honest", "archive"]
-    assert all(
-        np.log(64) < float(bound) < 10 for bound in accountings.values()
-    )  # random text cannot be learnt
+    guessing = np.log(64)  # random text cannot be learnt
+    assert all(guessing < float(bound) < 2 * guessing for bound in accountings.values())
