@@ -37,10 +37,10 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from myst_nb import glue
 from tokenizers import Tokenizer
 
 from gengap import models
+from gengap.book.glue import glue_all
 from gengap.statistics import token_statistics
 from gengap.tokens import corpus, corpus_rows, sample_rows, wheels
 from gengap.training import train
@@ -71,10 +71,9 @@ table.style.format("{:,.0f}", subset=["documents", "characters", "tokens"]).form
 
 # %%
 totals = table[["documents", "characters", "tokens"]].sum()
-glue("n_documents", int(totals["documents"]), display=False)
-glue("million_tokens", totals["tokens"] / 1e6, display=False)
-glue("characters_per_token", totals["characters"] / totals["tokens"], display=False)
-glue("prose_percent", 100 * table.xs("prose", level="kind")["tokens"].sum() / totals["tokens"], display=False)
+glue_all(n_documents=totals["documents"], million_tokens=totals["tokens"] / 1e6)
+glue_all(characters_per_token=totals["characters"] / totals["tokens"])
+glue_all(prose_percent=100 * table.xs("prose", level="kind")["tokens"].sum() / totals["tokens"])
 
 # %% [markdown]
 # Altogether {glue:text}`n_documents:,` documents and {glue:text}`million_tokens:.1f` million tokens at
@@ -180,12 +179,9 @@ for name, population in samples.items():
     print(f"{name:<20}{losses[name][0]:.3f} ± {losses[name][1]:.3f} nats/token")
 
 # %%
-glue("log_vocab", math.log(spec.vocab_size), display=False)
-glue("runtime_minutes", log.seconds / 60, display=False)
-glue("final_online", float(final.mean()), display=False)
-glue("train_loss", losses["training rows"][0], display=False)
-glue("heldout_loss", losses["held-out documents"][0], display=False)
-glue("heldout_error", losses["held-out documents"][1], display=False)
+glue_all(log_vocab=math.log(spec.vocab_size), runtime_minutes=log.seconds / 60)
+glue_all(final_online=float(final.mean()), train_loss=losses["training rows"][0])
+glue_all(heldout_loss=losses["held-out documents"][0], heldout_error=losses["held-out documents"][1])
 
 # %% [markdown]
 # ## What agreed, what did not

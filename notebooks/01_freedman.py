@@ -45,13 +45,14 @@ seed: int = 0  # of all simulations
 import json
 import math
 import time
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from myst_nb import glue
 from scipy import stats
 
+from gengap.book.glue import glue_all
 from gengap.bounds import classical, concentration, coverage, sources
 from gengap.paths import project_root
 
@@ -131,16 +132,11 @@ def sigma_by_definition(x, y, loss_range, c, s_grid):
 s_grid = concentration.default_s_grid()  # the paper's K
 c = concentration.complexity(n_long, failure_prob, len(s_grid))
 bound = concentration.freedman(x[0], y[0], text.loss_range, c, s_grid)
-np.testing.assert_allclose(
-    bound.terms["variation"] / math.sqrt(c),
-    sigma_by_definition(x[0], y[0], text.loss_range, c, s_grid),
-    rtol=1e-12,
-)
+by_definition = sigma_by_definition(x[0], y[0], text.loss_range, c, s_grid)
+np.testing.assert_allclose(bound.terms["variation"] / math.sqrt(c), by_definition, rtol=1e-12)
 truth = float(np.mean(risk[0] - x[0]))
 assert truth <= bound.value
-glue("bound_one_path", bound.value, display=False)
-glue("truth_one_path", truth, display=False)
-glue("loss_range", text.loss_range, display=False)
+glue_all(bound_one_path=bound.value, truth_one_path=truth, loss_range=text.loss_range)
 bound
 
 # %% [markdown]
@@ -157,25 +153,18 @@ many = coverage.simulate_losses(source, log_probs, n_paths, 400, rng)
 scaled = (many.baseline - many.observations) / many.loss_range  # (n_paths, 400) A_k
 expected = (many.baseline - many.risks) / many.loss_range  # E[A_k | F_{k-1}]
 log_m = np.cumsum(np.log1p(0.7 * scaled) - 0.7 * expected, axis=1)
-ever = float(np.mean(log_m.max(axis=1) >= math.log(1 / failure_prob)))
+level = math.log(1 / failure_prob)
+ever = float(np.mean(log_m.max(axis=1) >= level))
 assert ever <= failure_prob
-glue("ever_reached", 100 * ever, display=False)
-glue("delta_percent", 100 * failure_prob, display=False)
+glue_all(ever_reached=100 * ever, delta_percent=100 * failure_prob)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Logarithm of the supermartingale along sixty simulated texts; all start at zero and drift down, a few rise, and the dashed level of log one over delta is touched by hardly any."}, "figure": {"caption": "The proof's supermartingale for one $s$ along 60 texts (one drawn thick). At most a fraction $\\delta$ of all texts ever reaches the dashed level.", "name": "fig-supermartingale"}}
 figure, axes = plt.subplots(figsize=(7, 3.2))
 steps = np.arange(1, log_m.shape[1] + 1)
 axes.plot(steps, log_m[:60].T, color="C0", alpha=0.25, linewidth=0.8)
 axes.plot(steps, log_m[0], color="C0")
-axes.axhline(math.log(1 / failure_prob), color="C1", linestyle="--")
-axes.annotate(
-    r"$\log 1/\delta$",
-    (400, math.log(1 / failure_prob)),
-    color="C1",
-    xytext=(0, 4),
-    textcoords="offset points",
-    ha="right",
-)
+axes.axhline(level, color="C1", linestyle="--")
+axes.annotate(r"$\log 1/\delta$", (400, level), (0, 4), textcoords="offset points", color="C1", ha="right")
 axes.set(xlabel="tokens $n$", ylabel=r"$\log M_n(s)$, $s = 0.7$")
 plt.show()
 
@@ -236,9 +225,8 @@ for i, c_shown in enumerate([1e-4, 1e-3, 1e-2, 1e-1]):
     axes.plot(fine / (1 - fine), values, color=f"C{i}", label=label)
     axes.plot(fine[best] / (1 - fine[best]), values[best], "o", color=f"C{i}")
 axes.legend(title=r"complexity $\mathcal{C}$", loc="upper right", ncols=2)
-axes.set(
-    xscale="log", yscale="log", xlabel="odds $s/(1-s)$", ylabel="bound at this $s$, nats", ylim=(1e-2, 30)
-)
+axes.set(xscale="log", yscale="log", ylim=(1e-2, 30))
+axes.set(xlabel="odds $s/(1-s)$", ylabel="bound at this $s$, nats")
 plt.show()
 
 # %% tags=["hide-input"]
@@ -247,18 +235,17 @@ minimizer, streamed, precision = benchmark["minimizer"], benchmark["stream"], be
 assert minimizer["sigma_difference"] <= 1e-12
 assert minimizer["time_ratio"] <= 1 / 20
 assert streamed["peak_memory_bytes"] < 2**30
-for name, value in {
-    "grid_seconds": minimizer["whole_grid_cpu_seconds"],
-    "bisection_seconds": minimizer["bisection_cpu_seconds"],
-    "speed_up": 1 / minimizer["time_ratio"],
-    "stream_tokens": streamed["n_values"] / 1e9,
-    "stream_seconds": streamed["cpu_seconds"] - streamed["cpu_seconds_drawing"],
-    "stream_megabytes": streamed["peak_memory_bytes"] / 1e6,
-    "stream_error": abs(streamed["bound_nats"] - streamed["bound_by_quadrature_nats"]),
-    "single_error": precision["float32_input_error_nats"],
-    "single_running_error": precision["float32_running_sums_error_nats"],
-}.items():
-    glue(name, value, display=False)
+glue_all(
+    grid_seconds=minimizer["whole_grid_cpu_seconds"],
+    bisection_seconds=minimizer["bisection_cpu_seconds"],
+    speed_up=1 / minimizer["time_ratio"],
+    stream_tokens=streamed["n_values"] / 1e9,
+    stream_seconds=streamed["cpu_seconds"] - streamed["cpu_seconds_drawing"],
+    stream_megabytes=streamed["peak_memory_bytes"] / 1e6,
+    stream_error=abs(streamed["bound_nats"] - streamed["bound_by_quadrature_nats"]),
+    single_error=precision["float32_input_error_nats"],
+    single_running_error=precision["float32_running_sums_error_nats"],
+)
 
 # %% [markdown]
 # The recorded benchmark (`benchmarks/bench_concentration.py`), one core:
@@ -321,13 +308,8 @@ for name, ratio in ratios.items():
     axes.plot(complexities, ratio, label=name)
 axes.axhline(2, color="0.5", linestyle="--")
 axes.axhline(math.sqrt(2), color="0.5", linestyle=":")
-axes.set(
-    xscale="log",
-    yscale="log",
-    xlabel=r"complexity $\mathcal{C}$, nats per token",
-    ylabel=r"$\Sigma$ / root mean square",
-    ylim=(0.03, 30),
-)
+axes.set(xscale="log", yscale="log", ylim=(0.03, 30))
+axes.set(xlabel=r"complexity $\mathcal{C}$, nats per token", ylabel=r"$\Sigma$ / root mean square")
 axes.legend(title="points in $K$", loc="lower left")
 plt.show()
 
@@ -345,20 +327,16 @@ plt.show()
 n_short = 2000
 sizes = np.array([2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512, 1000])
 spacings = {"equally spaced": concentration.default_s_grid, "spaced by odds": concentration.odds_s_grid}
-code_lengths = {
-    "one predictor": 0.0,
-    "a coded model": 0.2 * n_short,
-}  # bits: 4 a parameter, 20 tokens a parameter
+code_lengths = {"one predictor": 0.0, "a coded model": 0.2 * n_short}  # bits, 4 for every 20 tokens
 data = x[0, :n_short], y[0, :n_short], text.loss_range
 curves = {}
 for title, bits in code_lengths.items():
     curve = pd.DataFrame(index=sizes)
+    costs = [concentration.complexity(n_short, failure_prob, size, bits) for size in sizes]
     for name, make in spacings.items():
         curve[name] = [
-            concentration.freedman(
-                *data, concentration.complexity(n_short, failure_prob, size, bits), make(size)
-            ).value
-            for size in sizes
+            concentration.freedman(*data, cost, make(size)).value
+            for size, cost in zip(sizes, costs, strict=True)
         ]
     c_one = concentration.complexity(n_short, failure_prob, 1, bits)  # log|K| is not paid
     curve["mixture, by odds"] = [
@@ -382,9 +360,8 @@ one_predictor = curves["one predictor"]
 sixteen, thousand = one_predictor.loc[16, "spaced by odds"], one_predictor.loc[1000, "equally spaced"]
 mixture = one_predictor.loc[16, "mixture, by odds"]
 d_ladder = 3_100_000  # tokens of the 156,544-parameter rung of the first experiments
-glue("sixteen_ratio", float(sixteen / thousand), display=False)
-glue("mixture_ratio", float(mixture / thousand), display=False)
-glue("thousand_cost", math.log(1000) / d_ladder, display=False)
+glue_all(sixteen_ratio=sixteen / thousand, mixture_ratio=mixture / thousand)
+glue_all(thousand_cost=math.log(1000) / d_ladder)
 assert mixture < sixteen < thousand
 
 # %% [markdown]
@@ -412,18 +389,13 @@ for n in lengths:
         rates[name].append(np.mean(excess > bound.value))
 assert max(rates["entropy"]) <= failure_prob
 assert rates["X + 0.01"][-1] > 3 * failure_prob
-glue("unpredictable_rate", float(100 * rates["X + 0.01"][-1]), display=False)
-glue("unpredictable_length", int(lengths[-1]), display=False)
+glue_all(unpredictable_rate=100 * rates["X + 0.01"][-1], unpredictable_length=lengths[-1])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Violation rate against sequence length: the entropy baseline stays at zero, far below the dashed delta; the unpredictable baseline X plus epsilon rises from near zero towards one half."}, "figure": {"caption": "How often the bound fails, over simulated texts, with the entropy as baseline and with $Y_k = X_k+0.01$; the same $\\Delta$ and $\\mathcal C$. Bars: 95 % intervals. Dashed: $\\delta$.", "name": "fig-predictable"}}
 figure, axes = plt.subplots(figsize=(7, 3.0))
 for (name, rate), colour in zip(rates.items(), ("C0", "C1"), strict=True):
-    interval = [stats.binomtest(round(400 * r), 400).proportion_ci() for r in rate]
-    error = [
-        [r - i.low for r, i in zip(rate, interval, strict=True)],
-        [i.high - r for r, i in zip(rate, interval, strict=True)],
-    ]
-    axes.errorbar(lengths, rate, error, fmt="o-", color=colour, label=f"$Y$ = {name}")
+    low, high = np.array([stats.binomtest(round(400 * r), 400).proportion_ci() for r in rate]).T
+    axes.errorbar(lengths, rate, (rate - low, high - rate), fmt="o-", color=colour, label=f"$Y$ = {name}")
 axes.axhline(failure_prob, color="0.5", linestyle="--")
 axes.set(xscale="log", xlabel="tokens $n$", ylabel="fraction of texts violated", ylim=(-0.02, 0.6))
 axes.legend()
@@ -453,13 +425,11 @@ message
 # %%
 worst = coverage.simulate("rare token, certain otherwise", 10_000, 240, seed)
 c_worst = concentration.complexity(240, 0.05)
-direct = concentration.freedman_direct(
-    worst.observations, worst.baseline, worst.loss_range, c_worst, 0.999 / worst.loss_range
-)
+rate = 0.999 / worst.loss_range
+direct = concentration.freedman_direct(worst.observations, worst.baseline, worst.loss_range, c_worst, rate)
 worst_rate = float(np.mean(worst.mean_risks > direct))
 assert 0.04 <= worst_rate <= stats.binom.ppf(1 - 1e-4, 10_000, 0.05) / 10_000
-glue("worst_rate", 100 * worst_rate, display=False)
-glue("never_came", 100 * (1 - 1.02 * math.log(20) / 240) ** 240, display=False)
+glue_all(worst_rate=100 * worst_rate, never_came=100 * (1 - 1.02 * math.log(20) / 240) ** 240)
 
 # %% [markdown]
 # violated on {glue:text}`worst_rate:.1f` % of 10,000 texts, with 5 % allowed; the bad token stays away with probability {glue:text}`never_came:.1f` %.
@@ -531,13 +501,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.9))
 styles = dict(zip(by_n.columns, ("-", "-", "-", "--", ":", "-"), strict=True))
 for name in by_n:
     left.plot(by_n.index, by_n[name], styles[name], label=name)
-left.set(
-    xscale="log",
-    yscale="log",
-    xlabel="tokens $n$",
-    ylabel="bound, nats per token",
-    title="independent tokens",
-)
+left.set(xscale="log", yscale="log", title="independent tokens")
+left.set(xlabel="tokens $n$", ylabel="bound, nats per token")
 left.legend(fontsize="x-small")
 right.plot(complexities, azuma, color="C0", label="Azuma")
 right.plot(complexities, freedman_constant, "--", color="C2", label="empirical Freedman, constant $Y$")
@@ -562,20 +527,19 @@ for n in (256, 16_384):
     table[f"bound, n = {n:,}"] = by_n.loc[n]
 deviations = np.mean(independent.risks - independent.observations, axis=1)
 assert by_n.loc[16_384].min() >= np.mean(deviations)
-for name, value in {
-    "azuma_over_freedman": by_n.loc[16_384, "Azuma, Hoeffding"] / by_n.loc[16_384, "empirical Freedman"],
-    "betting_over_oracle": by_n.loc[16_384, "betting"] / by_n.loc[16_384, "Freedman, known variance"],
-    "freedman_over_oracle": by_n.loc[16_384, "empirical Freedman"]
-    / by_n.loc[16_384, "Freedman, known variance"],
-    "azuma_over_freedman_lm": float(np.interp(lm_complexity, complexities, azuma))
-    / float(np.interp(lm_complexity, complexities, freedman_entropy)),
-    "raised_over_entropy_lm": float(np.interp(lm_complexity, complexities, freedman_raised))
-    / float(np.interp(lm_complexity, complexities, freedman_entropy)),
-    "constant_over_entropy_lm": float(np.interp(lm_complexity, complexities, freedman_constant))
-    / float(np.interp(lm_complexity, complexities, freedman_entropy)),
-}.items():
-    glue(name, float(value), display=False)
 table.style.format("{:.4f}", subset=[c for c in table if c.startswith("bound")])
+
+# %% tags=["remove-cell"]
+last = by_n.loc[16_384]
+freedman = last["empirical Freedman"]
+glue_all(azuma_over_freedman=last["Azuma, Hoeffding"] / freedman)
+glue_all(freedman_over_oracle=freedman / last["Freedman, known variance"])
+glue_all(betting_over_oracle=last["betting"] / last["Freedman, known variance"])
+at_lm = partial(np.interp, lm_complexity, complexities)
+entropy = at_lm(freedman_entropy)
+glue_all(azuma_over_freedman_lm=at_lm(azuma) / entropy)
+glue_all(raised_over_entropy_lm=at_lm(freedman_raised) / entropy)
+glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 
 # %% [markdown]
 # Left: betting lies *below* the oracle, which is no mistake: for a constant mean the bounds of all prefixes hold at once, so it is free to report the best of them, while the oracle looks at the last $n$ only.
@@ -603,8 +567,7 @@ allowed = stats.binom.ppf(1 - 1e-4, n_paths, failure_prob)
 assert (coverage_table[bounds_tested] <= allowed).all().all()
 coverage_table[bounds_tested] *= 100 / n_paths
 highest = float(coverage_table[bounds_tested].max().max())
-glue("highest_rate", highest, display=False)
-glue("n_paths", n_paths, display=False)
+glue_all(highest_rate=highest, n_paths=n_paths)
 coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 
 # %% [markdown]
@@ -620,4 +583,4 @@ coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 # * **Answered**: a baseline that looks at the current token breaks the bound, on {glue:text}`unpredictable_rate:.0f` % of texts in the example above; the proof fails in its last step only.
 
 # %% tags=["remove-cell"]
-glue("runtime_seconds", time.monotonic() - started, display=False)
+glue_all(runtime_seconds=time.monotonic() - started)

@@ -43,9 +43,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from myst_nb import glue
 
 from gengap import models
+from gengap.book.glue import glue_all
 from gengap.bounds import CodedModel, concentration, grids, smoothing
 from gengap.compression import archive
 from gengap.models.spec import quantized_name
@@ -87,8 +87,7 @@ ax.legend(loc="lower left")
 plt.show()
 
 # %%
-glue("n_tokens", nll.size, display=False)
-glue("largest_nll", float(nll.max()), display=False)
+glue_all(n_tokens=nll.size, largest_nll=nll.max())
 
 # %% [markdown]
 # ## The mixture
@@ -169,19 +168,14 @@ for vocab_size in (2, 3, 256, V, 50_304):
 # %% mystnb={"figure": {"caption": "What smoothing costs and what the range costs, at the worst (lines) and as measured on this model (dots), nats per token. Vertical line: the paper's $\\alpha$.", "name": "fig-smoothing-tradeoff"}, "image": {"alt": "Against the smoothing weight on a logarithmic axis: the worst-case cost of smoothing rises, the range times C falls, their sum has a flat minimum near 0.13; the measured cost of smoothing lies well below the worst case."}}
 weights = np.geomspace(0.003, 0.6, 400)
 cost, range_cost = smoothing.smoothing_cost(weights), C * smoothing.loss_range(weights, V)
-measured = {a: smoothing.smoothed_nll(nll, a, V).mean() - nll.mean() for a in alphas}
+measured = pd.Series({a: smoothing.smoothed_nll(nll, a, V).mean() - nll.mean() for a in alphas})
+measured_both = measured + C * smoothing.loss_range(alphas, V)
 fig, ax = plt.subplots()
 ax.plot(weights, cost, label="smoothing, at the worst")
-ax.plot(alphas, list(measured.values()), "o", color="C0", label="smoothing, measured")
+ax.plot(alphas, measured, "o", color="C0", label="smoothing, measured")
 ax.plot(weights, range_cost, label=r"range, $\mathcal{C}\,\Delta$")
 ax.plot(weights, cost + range_cost, color="C3", label="both, at the worst")
-ax.plot(
-    alphas,
-    np.array(list(measured.values())) + C * smoothing.loss_range(alphas, V),
-    "s",
-    color="C3",
-    label="both, measured",
-)
+ax.plot(alphas, measured_both, "s", color="C3", label="both, measured")
 ax.axvline(coded.paper_alpha, linestyle=":", color="0.5")
 ax.set(xscale="log", xlabel=r"smoothing weight $\alpha$", ylabel="nats/token", ylim=(-0.05, 2.5))
 fig.legend(loc="outside lower center", ncols=2)
@@ -191,17 +185,10 @@ plt.show()
 total = cost + range_cost
 closed, worst = float(smoothing.closed_form_cost(C, V)), float(smoothing.worst_case_cost(C, V))
 np.testing.assert_allclose(np.interp(coded.paper_alpha, weights, total), worst, rtol=1e-4)
-glue("bits", bits, display=False)
-glue("complexity", C, display=False)
-glue("best_alpha", float(weights[total.argmin()]), display=False)
-glue("paper_alpha", coded.paper_alpha, display=False)
-glue("paper_alpha_excess", float(worst - total.min()), display=False)
-glue("closed_form", closed, display=False)
-glue("worst_case", worst, display=False)
-glue("measured_both", measured[alpha] + C * float(smoothing.loss_range(alpha, V)), display=False)
-glue("measured_cost", measured[alpha], display=False)
-glue("worst_cost", math.log1p(C), display=False)
-glue("slack", closed - measured[alpha] - C * float(smoothing.loss_range(alpha, V)), display=False)
+glue_all(bits=bits, complexity=C, best_alpha=weights[total.argmin()], paper_alpha=coded.paper_alpha)
+glue_all(paper_alpha_excess=worst - total.min(), closed_form=closed, worst_case=worst)
+glue_all(measured_both=measured_both[alpha], measured_cost=measured[alpha], worst_cost=math.log1p(C))
+glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 
 # %% [markdown]
 # Two over-estimates are visible. The closed form of the paper, $\mathcal C \log V + \sqrt{2\,\mathcal C} = $ {glue:text}`closed_form:.3f`, stands for the
@@ -278,8 +265,7 @@ ranges = pd.DataFrame(
     {name: [y0, *bound_with_range(y0)] for name, y0 in floors.items()},
     index=["lowest baseline $y_0$", "range", "bound on the smoothed risk"],
 ).T
-glue("range_gain", float(ranges.iloc[0, 2] - ranges.iloc[1, 2]), display=False)
-glue("raised_gain", float(ranges.iloc[0, 2] - ranges.iloc[2, 2]), display=False)
+glue_all(range_gain=ranges.iloc[0, 2] - ranges.iloc[1, 2], raised_gain=ranges.iloc[0, 2] - ranges.iloc[2, 2])
 ranges.style.format("{:.3f}")
 
 # %% [markdown]
@@ -376,10 +362,8 @@ gaps = pd.Series(
     }
 )
 assert best.min() < mixing
-glue("rate_of_best", float(rates[best.argmin()]), display=False)
-glue("mixing_gap", float(gaps.iloc[2]), display=False)
-glue("best_gap", float(gaps.iloc[3]), display=False)
-glue("left", float(1 - gaps.iloc[3] / gaps.iloc[2]), display=False)
+glue_all(rate_of_best=rates[best.argmin()], mixing_gap=gaps.iloc[2], best_gap=gaps.iloc[3])
+glue_all(left=1 - gaps.iloc[3] / gaps.iloc[2])
 gaps.to_frame("gap to the loss of the quantized model, nats").style.format("{:.3f}")
 
 # %% mystnb={"figure": {"caption": "How smoothing changes a probability, as a factor: uniform mixing (with the constants chosen above) and the best smoothing, for three predictions of this model. Uniform mixing takes the same part from every likely token; the best smoothing takes more from the likeliest and raises the middling ones.", "name": "fig-best-smoothing"}, "image": {"alt": "Factor by which smoothing multiplies a probability, against that probability on a logarithmic axis. Uniform mixing is flat below one for likely tokens; the three curves of the best smoothing fall steadily from above two at one in a thousand to below 0.8 for the likeliest tokens."}}
@@ -396,13 +380,8 @@ for i, name in zip(shown, ("sure", "typical", "unsure"), strict=True):
     log_q = smoothing.lambert_w_of_exp(np.log(own) + cap - math.log(best_rate)) - cap
     ax.plot(own, np.exp(log_q) / own, label=f"best, {name} context")
 ax.axhline(1.0, linestyle=":", color="0.5")
-ax.set(
-    xscale="log",
-    yscale="log",
-    xlabel="probability in the model",
-    ylabel="factor of smoothing",
-    ylim=(0.5, 20),
-)
+ax.set(xscale="log", yscale="log", ylim=(0.5, 20))
+ax.set(xlabel="probability in the model", ylabel="factor of smoothing")
 ax.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
 ax.legend(loc="upper right")
 plt.show()
@@ -413,8 +392,7 @@ plt.show()
 # the code, and only shorter codes ({doc}`03_quantization`) or more tokens lower it.
 
 # %%
-glue("n_best", len(target), display=False)
-glue("left_percent", float(100 * (1 - gaps.iloc[3] / gaps.iloc[2])), display=False)
+glue_all(n_best=len(target), left_percent=100 * (1 - gaps.iloc[3] / gaps.iloc[2]))
 
 # %% [markdown]
 # ## What agreed, what did not

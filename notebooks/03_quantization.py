@@ -44,12 +44,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from myst_nb import glue
 
 from gengap import models
+from gengap.book.figures import TERMS, stacked_bars
+from gengap.book.glue import glue_all, glue_range
 from gengap.compression import archive, curvature
 from gengap.compression.engine import block_shape, fit_grid, gptq, round_to_nearest
 from gengap.compression.layerwise import quantize
+from gengap.compression.methods import METHODS
 from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
 from gengap.compression.retraining import price_per_bit, retrain
 from gengap.errors import UserError
@@ -173,14 +175,14 @@ by_hand = round_columns(weight.double().numpy(), order, U)
 engine = gptq(weight, torch.from_numpy(H), grid)
 assert np.mean(by_hand == engine) > 0.998  # float64 against float32: a tie may fall either way
 assert output_error(engine) < output_error(nearest)
+both = {"round to nearest": nearest, "GPTQ": engine}
 pd.DataFrame(
     {
-        "distance of the weights": [
-            np.linalg.norm(dequantize(c) - weight.numpy()) for c in (nearest, engine)
-        ],
-        "error of the outputs": [output_error(c) for c in (nearest, engine)],
-    },
-    index=["round to nearest", "GPTQ"],
+        "distance of the weights": {
+            k: np.linalg.norm(dequantize(c) - weight.numpy()) for k, c in both.items()
+        },
+        "error of the outputs": {k: output_error(c) for k, c in both.items()},
+    }
 ).style.format("{:.4f}")
 
 # %% [markdown]
@@ -192,9 +194,7 @@ pd.DataFrame(
 
 # %%
 shares = np.bincount(calibration.ravel(), minlength=spec.vocab_size)[:64] / calibration.size + 1e-4
-embedding = model.gpt_neox.embed_in.weight[
-    :64
-].T.contiguous()  # (hidden, tokens): one-hot inputs on the columns
+embedding = model.gpt_neox.embed_in.weight[:64].T.contiguous()  # (hidden, tokens), one-hot inputs
 embedding_grid = fit_grid(embedding, bits_by_hand, block_shape(*embedding.shape, 0))
 one_hot = gptq(embedding, torch.diag(torch.from_numpy(shares)), embedding_grid)
 np.testing.assert_array_equal(one_hot, round_to_nearest(embedding, embedding_grid))
@@ -248,18 +248,11 @@ at_four_bits.style.format("{:.3f}")
 # %%
 found = load_surveys("ladder")
 assert found, "`make book` surveys the smallest rung"
-METHODS = {
-    "gptq": "GPTQ",
-    "quip": "QuIP",
-    "rtn": "round to nearest",
-    "entropy": "entropy-coded steps",
-    "qat": "retrained",
-}
 rungs = [survey.identity.size for survey in found]
 table = pd.DataFrame(
     {
         "rung": survey.identity.size,
-        "method": METHODS[cell.method],
+        "method": METHODS[cell.method].label,
         "b": cell.bits,
         "gap": cell.gap,
         "± seeds": cell.seed_error,
@@ -288,21 +281,11 @@ fig, axes = plt.subplots(1, 3, sharey=True, figsize=(7.5, 3.2))
 for ax, method in zip(axes, ("gptq", "quip", "rtn"), strict=True):
     for survey, shade in zip(found, shades, strict=True):
         cells = [survey.cell(method, bits) for bits in b]
-        gaps = np.array([cell.gap for cell in cells])
-        seen = gaps > 2 * np.array([cell.window_error for cell in cells])
-        errors = [cell.seed_error for cell in cells]
-        ax.errorbar(
-            b[seen],
-            gaps[seen],
-            np.array(errors)[seen],
-            fmt="o-",
-            color=shade,
-            markersize=4,
-            linewidth=1,
-            label=survey.identity.size,
-        )
+        points = [(c.bits, c.gap, c.seed_error) for c in cells if c.gap > 2 * c.window_error]
+        style = {"color": shade, "markersize": 4, "linewidth": 1, "label": survey.identity.size}
+        ax.errorbar(*np.reshape(points, (-1, 3)).T, fmt="o-", **style)
     ax.plot(b, 0.8 * 4.0 ** (2 - b), "--C5", linewidth=1)
-    ax.set(yscale="log", title=METHODS[method], xlabel="bits of a code, $b$", xticks=b)
+    ax.set(yscale="log", title=METHODS[method].label, xlabel="bits of a code, $b$", xticks=b)
 axes[0].set_ylabel("quantization gap, nats per token")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
 plt.show()
@@ -365,13 +348,12 @@ np.testing.assert_allclose(price(spec), price_per_bit(spec.n_params, spec.n_trai
 fine = quantize(model, "gptq", 8, group_size, calibration, seed)
 control = retrain(fine, config, train_rows, 0.0, seed)
 on_grid = retrain(shortest, config, train_rows, price(spec), seed)
-retrained = pd.DataFrame(
-    {
-        "rounded": measure(shortest, 8),
-        "retrained on the grid": measure(on_grid, 8),
-        "control: retrained, hardly rounded": measure(control, 8),
-    }
-).T[["gap", "archive"]]
+ways = {
+    "rounded": shortest,
+    "retrained on the grid": on_grid,
+    "control: retrained, hardly rounded": control,
+}
+retrained = pd.DataFrame({way: measure(q, 8) for way, q in ways.items()}).T[["gap", "archive"]]
 assert retrained.loc["retrained on the grid", "gap"] < retrained.loc["rounded", "gap"]
 retrained.rename(columns={"gap": "loss less the checkpoint's", "archive": "bits/parameter"}).style.format(
     "{:.3f}"
@@ -385,51 +367,47 @@ retrained.rename(columns={"gap": "loss less the checkpoint's", "archive": "bits/
 # %% mystnb={"figure": {"caption": "Gap of our bound over the training loss against the length of the file, for every rung and method. Dashed: the paper's bound with GPTQ at nominal 4 bits.", "name": "fig-bound-against-bits"}, "image": {"alt": "One panel per rung: gap of our bound against archive bits per parameter for GPTQ, entropy-coded steps and the retrained model; curves have their minimum near three bits, and the retrained model lies lowest on all rungs but the smallest, far below the paper's gap."}}
 n_columns = min(4, len(found))
 n_lines = -(-len(found) // n_columns)
-fig, axes = plt.subplots(
-    n_lines, n_columns, sharey=True, figsize=(max(3.8, 2.2 * n_columns), 0.9 + 2.5 * n_lines), squeeze=False
-)
+figsize = max(3.8, 2.2 * n_columns), 0.9 + 2.5 * n_lines
+fig, axes = plt.subplots(n_lines, n_columns, sharey=True, figsize=figsize, squeeze=False)
 for ax in axes.flat[len(found) :]:
     ax.remove()
 for ax, survey in zip(axes.flat, found, strict=False):
-    for method, style in zip(METHODS, ("o-C0", "s-C1", "^-C2", "D-C3", "*C4"), strict=True):
+    for method, style in zip(METHODS, ("o-C0", "s-C1", "^-C2", "D-C3", "*C4", "v-C5"), strict=False):
         cells = [cell for cell in survey.cells if cell.method == method and cell.bits <= 6]
         lengths = [cell.code_length_bits["archive"] / survey.identity.n_params for cell in cells]
         gaps = [cell.tight_gaps["archive"] for cell in cells]
-        ax.plot(
-            lengths, gaps, style, markersize=8 if method == "qat" else 4, linewidth=1, label=METHODS[method]
-        )
-    ax.axhline(
-        survey.cell("gptq", 4).paper_gap,
-        linestyle="--",
-        linewidth=1,
-        color="C5",
-        label="paper, nominal 4 bits",
-    )
+        size = 8 if method == "qat" else 4
+        ax.plot(lengths, gaps, style, markersize=size, linewidth=1, label=METHODS[method].label)
+    paper_gap = survey.cell("gptq", 4).paper_gap
+    ax.axhline(paper_gap, linestyle="--", linewidth=1, color="C5", label="paper, nominal 4 bits")
     ax.set(title=survey.identity.size, xlabel="bits/parameter", ylim=(0.8, 2.2))
 for ax in axes[:, 0]:
     ax.set_ylabel("gap, nats per token")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
+
 # %%
-best = {survey.identity.size: survey.best() for survey in found}
-summary = pd.DataFrame(
-    {
-        survey.identity.size: {
-            "paper's gap, 4 bits": survey.cell("gptq", 4).paper_gap,
-            "paper's best bits": min(b, key=lambda bits, s=survey: s.cell("gptq", bits).paper_gap),
-            "GPTQ's best bits, ours": min(
-                b, key=lambda bits, s=survey: s.cell("gptq", bits).tight_gaps["archive"]
-            ),
-            "our gap, best GPTQ file": min(survey.cell("gptq", bits).tight_gaps["archive"] for bits in b),
-            "our gap, entropy-coded steps": min(
-                c.tight_gaps["archive"] for c in survey.cells if c.method == "entropy"
-            ),
-            "our gap, best file": best[survey.identity.size].tight_gaps["archive"],
-        }
-        for survey in found
+def file_gap(cell):
+    """Of our bound with the length of the file, nats per token."""
+    return cell.tight_gaps["archive"]
+
+
+def best_codes(survey):
+    """The least gaps of one rung, nats per token, and the bits that give them."""
+    of_gptq = [survey.cell("gptq", bits) for bits in b]
+    best_gptq = min(of_gptq, key=file_gap)
+    return {
+        "paper's gap, 4 bits": survey.cell("gptq", 4).paper_gap,
+        "paper's best bits": min(of_gptq, key=lambda cell: cell.paper_gap).bits,
+        "GPTQ's best bits, ours": best_gptq.bits,
+        "our gap, best GPTQ file": file_gap(best_gptq),
+        "our gap, entropy-coded steps": min(file_gap(c) for c in survey.cells if c.method == "entropy"),
+        "our gap, best file": file_gap(survey.best()),
     }
-).T
+
+
+summary = pd.DataFrame({survey.identity.size: best_codes(survey) for survey in found}).T
 summary["ratio without retraining"] = summary["our gap, entropy-coded steps"] / summary["paper's gap, 4 bits"]
 summary["ratio"] = summary["our gap, best file"] / summary["paper's gap, 4 bits"]
 assert summary["ratio"].max() <= 0.70
@@ -441,26 +419,14 @@ summary.style.format("{:.3f}").format("{:.0f}", subset=["paper's best bits", "GP
 # what losses vary around the model's own entropy; then comes the cost of smoothing. With 20 tokens a parameter only a shorter description could lower it much, and a nat is dear: one bit a parameter less is worth {glue:text}`nats_per_bit:.2f`.
 
 # %% mystnb={"figure": {"caption": "What the gap of our bound consists of, for the best file of each rung; the outline is the paper's gap with GPTQ at nominal 4 bits.", "name": "fig-rest"}, "image": {"alt": "Stacked bars for each rung: description and variation, by far the largest part, smoothing, and the quantization gap, which is small; together they fill about three fifths of the outline of the paper's gap."}}
+best = [survey.best() for survey in found]
+terms = [(cell.tight_deviation, cell.tight_smoothing, cell.gaps[0]) for cell in best]
+terms = pd.DataFrame(terms, index=rungs, columns=["deviation", "smoothing", "quantization_gap"])
+styles = TERMS | {"deviation": ("description and variation", TERMS["deviation"][1])}
 fig, ax = plt.subplots()
-for x, survey in enumerate(found):
-    cell = best[survey.identity.size]
-    ax.bar(
-        x,
-        survey.cell("gptq", 4).paper_gap,
-        0.7,
-        facecolor="none",
-        edgecolor="C5",
-        linestyle="--",
-        linewidth=1.2,
-    )
-    bottom = 0.0
-    for height, color in ((cell.tight_deviation, "C0"), (cell.tight_smoothing, "C2"), (cell.gaps[0], "C3")):
-        ax.bar(x, height, 0.7, bottom, color=color)
-        bottom += height
-    ax.annotate(f"{bottom:.2f}", (x, max(bottom, 0)), ha="center", va="bottom")
-for label, color in (("description and variation", "C0"), ("smoothing", "C2"), ("quantization gap", "C3")):
-    ax.bar(0, 0, color=color, label=label)
-ax.set_xticks(range(len(found)), rungs)
+outline = {"facecolor": "none", "edgecolor": "C5", "linestyle": "--", "linewidth": 1.2}
+ax.bar(range(len(found)), summary["paper's gap, 4 bits"], 0.7, **outline)
+stacked_bars(ax, terms, styles, sums=True)
 ax.set(xlabel="parameters", ylabel="gap over the training loss, nats per token")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
@@ -469,11 +435,10 @@ plt.show()
 # Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included:
 
 # %%
-by_code = {}  # rung -> {(method, bits): record}
-for record in load_records():
-    if (record.identity.family, record.identity.revision) == ("ladder", "main"):
-        code = record.quantization.method, record.quantization.bits
-        by_code.setdefault(record.identity.size, {})[code] = record
+by_code = {}  # rung -> {(method, bits): record}, smallest rung first
+for record in load_records("ladder"):
+    code = record.quantization.method, record.quantization.bits
+    by_code.setdefault(record.identity.size, {})[code] = record
 
 
 def certified_gap(record):
@@ -491,12 +456,10 @@ for size, coded_records in by_code.items():
             "paper, GPTQ, nominal": plain.bounds["nominal"].paper.value,
             "ours, GPTQ, its file": plain.bounds["archive"].tight.value,
             "ours, best file": record.bounds["archive"].tight.value,
-            "best file": f"{METHODS[code[0]]}, {code[1]} bits",
+            "best file": f"{METHODS[code[0]].label}, {code[1]} bits",
             "ratio of gaps": certified_gap(record) / plain.bounds["nominal"].paper.gap,
         }
-certified = pd.DataFrame(certified).T.loc[
-    lambda t: sorted(t.index, key=lambda size: models.get(f"ladder-{size}").n_params)
-]
+certified = pd.DataFrame(certified).T
 assert certified["ratio of gaps"].max() <= 0.70
 certified.style.format("{:.3f}", subset=[name for name in certified if name != "best file"])
 
@@ -511,29 +474,20 @@ overhead = {
 up_to_six = max(value for (_, _, bits), value in overhead.items() if bits <= 6)
 assert up_to_six < 1.01
 assert max(overhead.values()) < 1.02
-for key, value in {
-    "group_size": group_size,
-    "n_windows": found[0].settings.n_windows,
-    "entropy_factor": entropy_factor,
-    "overhead": up_to_six,
-    "overhead_most": max(overhead.values()),
-    "gap_2": largest.cell("gptq", 2).gap,
-    "gap_3": largest.cell("gptq", 3).gap,
-    "gap_4": largest.cell("gptq", 4).gap,
-    "best_paper_bits": summary["paper's best bits"].iloc[-1],
-    "best_tight_bits": summary["GPTQ's best bits, ours"].iloc[-1],
-    "largest": rungs[-1],
-    "best_bits": best[rungs[-1]].code_length_bits["archive"] / largest.identity.n_params,
-    "nats_per_bit": price(models.get(largest.identity.model_size)),
-    "gap_share": 100 * best[rungs[-1]].gaps[0] / best[rungs[-1]].tight_gaps["archive"],
-    "certified_most": float(certified["ratio of gaps"].max()),
-    "ratio_least": float(summary["ratio"].min()),
-    "ratio_most": float(summary["ratio"].max()),
-    "ratio_unretrained": float(summary["ratio without retraining"].max()),
-    "control": -retrained.loc["control: retrained, hardly rounded", "gap"],
-    "retrained": retrained.loc["rounded", "gap"] - retrained.loc["retrained on the grid", "gap"],
-}.items():
-    glue(key, value, display=False)
+glue_all(group_size=group_size, n_windows=found[0].settings.n_windows, entropy_factor=entropy_factor)
+glue_all(overhead=up_to_six, overhead_most=max(overhead.values()), largest=rungs[-1])
+for bits in (2, 3, 4):
+    glue_all(**{f"gap_{bits}": largest.cell("gptq", bits).gap})
+glue_all(best_paper_bits=summary["paper's best bits"].iloc[-1])
+glue_all(best_tight_bits=summary["GPTQ's best bits, ours"].iloc[-1])
+glue_all(best_bits=best[-1].code_length_bits["archive"] / largest.identity.n_params)
+glue_all(nats_per_bit=price(models.get(largest.identity.model_size)))
+glue_all(gap_share=100 * best[-1].gaps[0] / file_gap(best[-1]))
+glue_all(certified_most=certified["ratio of gaps"].max())
+glue_range("ratio", summary["ratio"])
+glue_all(ratio_unretrained=summary["ratio without retraining"].max())
+glue_all(control=-retrained.loc["control: retrained, hardly rounded", "gap"])
+glue_all(retrained=retrained.loc["rounded", "gap"] - retrained.loc["retrained on the grid", "gap"])
 
 # %% [markdown]
 # On {glue:text}`largest` parameters GPTQ costs {glue:text}`gap_2:.3f`, {glue:text}`gap_3:.3f` and {glue:text}`gap_4:.3f` nats at 2, 3 and 4 bits; the paper's bound is least at {glue:text}`best_paper_bits:.0f` bits, ours with the file's length at
@@ -582,19 +536,13 @@ else:
 
 # %%
 spectra = {survey.identity.size: survey.spectral_estimate for survey in found}
-traces = pd.DataFrame(
-    {
-        size: dict(
-            zip(
-                ("trace", "± trace", "trace of the root", "± root"),
-                (*spectrum.trace_of(lambda x: x), *spectrum.trace_of(lambda x: np.sqrt(np.maximum(x, 0)))),
-                strict=True,
-            )
-        )
-        | {"products": spectrum.n_products}
-        for size, spectrum in spectra.items()
-    }
-).T
+traces = {}
+for size, spectrum in spectra.items():
+    trace, error = spectrum.trace_of(lambda x: x)
+    root, root_error = spectrum.trace_of(lambda x: np.sqrt(np.maximum(x, 0)))
+    columns = {"trace": trace, "± trace": error, "trace of the root": root, "± root": root_error}
+    traces[size] = columns | {"products": spectrum.n_products}
+traces = pd.DataFrame(traces).T
 traces["root^2 / N"] = traces["trace of the root"] ** 2 / [survey.identity.n_params for survey in found]
 assert (traces["root^2 / N"] < traces["trace"]).all()  # Cauchy-Schwarz
 traces.style.format("{:.1f}").format("{:.0f}", subset=["products", "trace of the root", "± root"])
@@ -605,9 +553,8 @@ grid_x = np.geomspace(top * 1e-8, top * 1.01, 400)
 fig, ax = plt.subplots()
 for (size, spectrum), shade in zip(spectra.items(), shades, strict=True):
     above = 1 - spectrum.distribution(grid_x)
-    ax.step(
-        grid_x, np.where(above > 0.3 / spectrum.size, above, np.nan), where="post", color=shade, label=size
-    )
+    above[above <= 0.3 / spectrum.size] = np.nan
+    ax.step(grid_x, above, where="post", color=shade, label=size)
 ax.set(xscale="log", yscale="log", xlabel="eigenvalue", ylabel="share of eigenvalues above")
 ax.legend(title="parameters")
 plt.show()
@@ -638,12 +585,8 @@ for ax, measured, prediction in ((axes[0], "rounding", "trace"), (axes[1], "QuIP
         part = predicted[(predicted["rung"] == size) & (predicted[measured] > 2 * predicted["noise"])]
         ax.plot(part[prediction], part[measured], "o", color=shade, markersize=4, label=size)
     ax.plot([1e-4, 10], [1e-4, 10], "--C5", linewidth=1)
-    ax.set(
-        xscale="log",
-        yscale="log",
-        title=f"{measured}, by the {prediction}",
-        xlabel="predicted gap, nats per token",
-    )
+    ax.set(xscale="log", yscale="log", title=f"{measured}, by the {prediction}")
+    ax.set_xlabel("predicted gap, nats per token")
 axes[0].set_ylabel("measured gap, nats per token")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
 plt.show()
@@ -659,25 +602,13 @@ def factor_between(measured, prediction):
 
 trace_factors, limit_factors = factor_between("rounding", "trace"), factor_between("QuIP", "limit")
 assert trace_factors.max() < 10  # the order of magnitude, with no free constant, on every rung
-for key, value in {
-    "n_products": float(traces["products"].iloc[0]),
-    "trace_first": float(traces["trace"].iloc[0]),
-    "trace_last": float(traces["trace"].iloc[-1]),
-    "flat_first": float((traces["trace"] / traces["root^2 / N"]).iloc[0]),
-    "flat_last": float((traces["trace"] / traces["root^2 / N"]).iloc[-1]),
-    "trace_factor": float(trace_factors.max()),
-    "limit_least": float(limit_factors.min()),
-    "limit_most": float(limit_factors.max()),
-    "smallest": rungs[0],
-    "rtn_4_first": found[0].cell("rtn", 4).gap,
-    "rtn_4_last": found[-1].cell("rtn", 4).gap,
-    "gptq_4_first": found[0].cell("gptq", 4).gap,
-    "gptq_4_last": found[-1].cell("gptq", 4).gap,
-    "quip_4_first": found[0].cell("quip", 4).gap,
-    "quip_4_last": found[-1].cell("quip", 4).gap,
-    "runtime_minutes": (time.monotonic() - started) / 60,
-}.items():
-    glue(key, value, display=False)
+for place, at in (("first", 0), ("last", -1)):
+    glue_all(**{f"trace_{place}": traces["trace"].iloc[at]})
+    glue_all(**{f"flat_{place}": (traces["trace"] / traces["root^2 / N"]).iloc[at]})
+    glue_all(**{f"{method}_4_{place}": found[at].cell(method, 4).gap for method in ("rtn", "gptq", "quip")})
+glue_range("limit", limit_factors)
+glue_all(n_products=traces["products"].iloc[0], trace_factor=trace_factors.max(), smallest=rungs[0])
+glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 
 # %% [markdown]
 # Each spectrum took {glue:text}`n_products:.0f` products; errors are those over probes, plus what the last half of the Lanczos steps changed. From {glue:text}`smallest` to {glue:text}`largest` parameters the trace goes from

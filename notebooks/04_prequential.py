@@ -38,11 +38,10 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, NullLocator
-from myst_nb import glue
 
 from gengap import models, published
-from gengap.book.figures import plain
+from gengap.book.figures import plain_axis
+from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.bounds import CodedModel, closed_form_gap
 from gengap.laws import curves, fits, information, resample_noise, trend
 from gengap.records import load_records, load_runs
@@ -51,12 +50,7 @@ from gengap.units import bits_from_nats, nats_from_bits
 
 plt.style.use("gengap.book")
 
-records = {
-    record.identity.model_size: record
-    for record in load_records()
-    if (record.identity.family, record.identity.revision) == (family, "main")
-    and (record.quantization.method, record.quantization.bits) == (method, bits)
-}
+records = {record.identity.model_size: record for record in load_records(family, method, bits)}
 rungs = [spec for name, spec in models.REGISTRY.items() if name in records and spec.find("loss_log.csv")]
 rungs.sort(key=lambda spec: spec.n_params)
 assert len(rungs) >= 5, (
@@ -67,13 +61,6 @@ n_params = np.array([spec.n_params for spec in rungs])  # (n_rungs,)
 n_tokens = np.array([spec.n_train_tokens for spec in rungs])  # (n_rungs,) D
 logs = {spec.size: TrainingLog.read(spec.find("loss_log.csv")) for spec in rungs}
 final = {spec.size: records[spec.model_size].risks.train for spec in rungs}  # nats/token, with standard error
-
-
-def plain_axis(axis, ticks):
-    axis.set_major_locator(plt.FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(plain))
-
 
 # %% [markdown]
 # ## Two codes for the same thing
@@ -120,33 +107,24 @@ for spec in rungs:
 
 # %% mystnb={"figure": {"caption": "Online loss of the largest model with a record (mean over neighbouring batches), and its final loss on the same tokens (dashed). The shaded area is the information content.", "name": "fig-information-area"}, "image": {"alt": "Loss in nats per token against millions of tokens seen. The online loss falls steeply and then slowly; the area between it and the dashed line of the final loss is shaded."}}
 largest = rungs[-1]
-log, content = logs[largest.size], contents[largest.size]
+log, content, end = logs[largest.size], contents[largest.size], final[largest.size].mean
 curve = curves.binned(log.online_nll, log.tokens_per_step, bins_per_decade=40)
 fig, ax = plt.subplots()
 ax.plot(curve.n_tokens / 1e6, curve.losses, label="online loss")
-ax.axhline(final[largest.size].mean, linestyle="--", color="C1", linewidth=1.4, label="final loss")
-ax.fill_between(curve.n_tokens / 1e6, final[largest.size].mean, curve.losses, alpha=0.22, color="C0")
-ax.annotate(
-    f"$K(h)$ = {content.bits / 1e6:.1f} Mbit",
-    (0.05 * largest.n_train_tokens / 1e6, final[largest.size].mean + 0.35),
-    fontsize="large",
-)
+ax.axhline(end, linestyle="--", color="C1", linewidth=1.4, label="final loss")
+ax.fill_between(curve.n_tokens / 1e6, end, curve.losses, alpha=0.22, color="C0")
+place = 0.05 * largest.n_train_tokens / 1e6, end + 0.35
+ax.annotate(f"$K(h)$ = {content.bits / 1e6:.1f} Mbit", place, fontsize="large")
 ax.set(xlabel="million tokens seen", ylabel="nats per token")
 ax.legend()
 plt.show()
 
 # %%
-excess = np.cumsum(log.online_nll.astype(float) - final[largest.size].mean)
-glue("largest", largest.size, display=False)
-glue("area_first_tenth", 100 * float(excess[len(excess) // 10] / excess[-1]), display=False)
-glue("area_last_fifth", 100 * float(1 - excess[int(0.8 * len(excess))] / excess[-1]), display=False)
-glue(
-    "final_gain",
-    float(
-        np.mean(log.online_nll[int(0.6 * len(excess)) : int(0.8 * len(excess))]) - final[largest.size].mean
-    ),
-    display=False,
-)
+excess = np.cumsum(log.online_nll.astype(float) - end)
+falls = int(0.8 * len(excess))  # the step at which the learning rate begins to fall
+glue_all(largest=largest.size, area_first_tenth=100 * (excess[len(excess) // 10] / excess[-1]))
+glue_all(area_last_fifth=100 * (1 - excess[falls] / excess[-1]))
+glue_all(final_gain=float(np.mean(log.online_nll[int(0.6 * len(excess)) : falls]) - end))
 
 # %% [markdown]
 # The first tenth of the tokens pays for {glue:text}`area_first_tenth:.0f` % of it. The last fifth, where the learning rate falls to zero, pays for {glue:text}`area_last_fifth:.0f` %, and it tells of a flaw in the measure:
@@ -178,16 +156,12 @@ table.style.format("{:,.0f}", subset=["N", "D"]).format(
 ).format("{:.1f}", subset=["bits per parameter", "K / archive"]).format("{:.3f}", subset=["nats per token"])
 
 # %%
-ratio = table["K / archive"]
 quantization_cost = max(
     records[spec.model_size].risks.quantized.mean - final[spec.size].mean for spec in rungs
 )
-glue("ratio_least", float(ratio.min()), display=False)
-glue("ratio_most", float(ratio.max()), display=False)
-glue("quantization_cost", float(quantization_cost), display=False)
-glue("bits_least", float(table["bits per parameter"].min()), display=False)
-glue("bits_most", float(table["bits per parameter"].max()), display=False)
-glue("bits", bits, display=False)
+glue_range("ratio", table["K / archive"])
+glue_range("bits", table["bits per parameter"])
+glue_all(quantization_cost=quantization_cost, bits=bits)
 
 # %% [markdown]
 # The archive of {doc}`03_quantization` is a file that a decoder turns into the quantized model, so its length bounds that model's information for certain, and its loss is within {glue:text}`quantization_cost:.2f` nats of
@@ -200,8 +174,7 @@ glue("bits", bits, display=False)
 
 # %%
 k_bits = table["K, Mbit"].to_numpy() * 1e6  # (n_rungs,)
-information = trend(n_params, k_bits)
-exponent, exponent_low, exponent_high = information.overall
+k_trend = trend(n_params, k_bits)
 between = np.diff(np.log(k_bits)) / np.diff(np.log(n_params))  # (n_rungs - 1,) from rung to rung
 but_the_largest = {
     name: resample_noise(fit, n_params[:-1], k_bits[:-1])
@@ -209,23 +182,21 @@ but_the_largest = {
 }
 paper = published.facts("information_content_fit")
 
-last = information.last
-covered = max(last.low, paper["exponent"] - paper["exponent_pm"]) <= min(
-    last.high, paper["exponent"] + paper["exponent_pm"]
-)
+last = k_trend.last
+paper_low, paper_high = (paper["exponent"] + by * paper["exponent_pm"] for by in (-1, 1))
+covered = max(last.low, paper_low) <= min(last.high, paper_high)
 last_says = (
     f"{'below one' if last.high < 1 else 'not below one beyond doubt'} at the top of the ladder, "
     f"with an interval that {'meets' if covered else 'does not meet'} the paper's"
 )
-growth = (
-    "faster than" if exponent_low > 1 else "more slowly than" if exponent_high < 1 else "about as fast as"
-)
+low, high = k_trend.overall[1:]
+growth = "faster than" if low > 1 else "more slowly than" if high < 1 else "about as fast as"
 pd.DataFrame(
     {
-        "straight line": information.overall,
-        f"parabola, at {sizes[0]}": information.first,
-        f"parabola, at {sizes[-1]}": information.last,
-        "paper, Pythia": [paper["exponent"] + by * paper["exponent_pm"] for by in (0, -1, 1)],
+        "straight line": k_trend.overall,
+        f"parabola, at {sizes[0]}": k_trend.first,
+        f"parabola, at {sizes[-1]}": k_trend.last,
+        "paper, Pythia": [paper["exponent"], paper_low, paper_high],
     },
     index=["k of K ~ N^k", "low", "high"],
 ).T.style.format("{:.2f}")
@@ -241,18 +212,13 @@ crossing = {
 fig, ax = plt.subplots()
 ax.plot(everything, bits * everything, "--", color="C5", linewidth=1.4, label=f"capacity, {bits} bits each")
 inside = np.geomspace(n_params[0], n_params[-1], 60)
-ax.plot(n_params, information.line(n_params), ":", color="C0", linewidth=1.2)
-ax.plot(inside, information.parabola(inside), color="C0", linewidth=1)
-ax.errorbar(
-    n_params, k_bits, 1.96 * table["error"] * 1e6, fmt="o", color="C0", label="information content, ladder"
-)
+ax.plot(n_params, k_trend.line(n_params), ":", color="C0", linewidth=1.2)
+ax.plot(inside, k_trend.parabola(inside), color="C0", linewidth=1)
+error = 1.96 * table["error"] * 1e6
+ax.errorbar(n_params, k_bits, error, fmt="o", color="C0", label="information content, ladder")
 ax.plot(n_params, table["archive, Mbit"] * 1e6, "D", color="C2", label="archive, ladder")
-ax.plot(
-    pythia[[0, -1]],
-    paper["coefficient"] * pythia[[0, -1]] ** paper["exponent"],
-    color="C3",
-    label="paper's fit, Pythia",
-)
+ends = pythia[[0, -1]]
+ax.plot(ends, paper["coefficient"] * ends ** paper["exponent"], color="C3", label="paper's fit, Pythia")
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="bits")
 plain_axis(ax.xaxis, [1e5, 1e6, 1e7, 1e8, 1e9, 1e10])
 plain_axis(ax.yaxis, [1e6, 1e7, 1e8, 1e9, 1e10])
@@ -261,27 +227,16 @@ plt.show()
 
 # %%
 for name, smaller in but_the_largest.items():
-    glue(f"{name}_predicted", float(smaller.law(n_params[-1])) / 1e6, display=False)
-    for end, value in smaller.prediction(n_params[-1])._asdict().items():
-        glue(f"{name}_{end}", value / 1e6, display=False)
-glue("k_largest", float(k_bits[-1]) / 1e6, display=False)
-glue("exponent", exponent, display=False)
-glue("exponent_low", exponent_low, display=False)
-glue("exponent_high", exponent_high, display=False)
-glue("growth", growth, display=False)
-glue("steps", ", ".join(f"{value:.2f}" for value in between), display=False)
-glue("bent", "bent beyond doubt" if information.bent else "not bent beyond doubt", display=False)
+    glue_all(**{f"{name}_predicted": smaller.law(n_params[-1]) / 1e6})
+    glue_all(**{f"{name}_{end}": x / 1e6 for end, x in smaller.prediction(n_params[-1])._asdict().items()})
 for end in ("first", "last"):
-    for name, value in getattr(information, end)._asdict().items():
-        glue(f"exponent_{end}_{name}", value, display=False)
-glue("last_says", last_says, display=False)
-glue("crossing_bits", crossing["bits"] / 1e9, display=False)
-glue("crossing_nats", crossing["nats"] / 1e9, display=False)
-glue("n_rungs", len(rungs), display=False)
-glue("smallest", sizes[0], display=False)
-glue("paper_coefficient", paper["coefficient"], display=False)
-glue("paper_exponent", paper["exponent"], display=False)
-glue("paper_exponent_pm", paper["exponent_pm"], display=False)
+    glue_all(**{f"exponent_{end}_{k}": x for k, x in getattr(k_trend, end)._asdict().items()})
+glue_interval("exponent", *k_trend.overall)
+glue_all(growth=growth, steps=", ".join(f"{value:.2f}" for value in between), k_largest=k_bits[-1] / 1e6)
+glue_all(bent="bent beyond doubt" if k_trend.bent else "not bent beyond doubt", last_says=last_says)
+glue_all(**{f"crossing_{unit}": n / 1e9 for unit, n in crossing.items()})
+glue_all(**{f"paper_{name}": paper[name] for name in ("coefficient", "exponent", "exponent_pm")})
+glue_all(n_rungs=len(rungs), smallest=sizes[0])
 
 # %% [markdown]
 # Over {glue:text}`n_rungs:d` rungs, from {glue:text}`smallest` to {glue:text}`largest` parameters, the exponent is {glue:text}`exponent:.2f` (95 % interval {glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`): on this range information content
@@ -327,57 +282,36 @@ def closed_form(B, beta, n_tokens):
     return beta / (1 - beta) * B * n_tokens ** (1 - beta)
 
 
-rows, curve_fits = {}, {}
+rows = {}
 for spec in rungs:
-    log = logs[spec.size]
+    log, D = logs[spec.size], spec.n_train_tokens
     curve = curves.binned(log.online_nll, log.tokens_per_step)
-    fit = curves.forecast(curve, spec.n_train_tokens / 40, 0.8 * spec.n_train_tokens)
-    curve_fits[spec.size] = fit
-    low, high = fit.interval("exponent")
+    fit = curves.forecast(curve, D / 40, 0.8 * D)
     beta, B = fit.law.exponent, fit.law.coefficient
     rows[spec.size] = {
         "beta": beta,
-        "low": low,
-        "high": high,
-        "B D^-beta, nats": B * spec.n_train_tokens**-beta,
-        "closed form, nats/token": closed_form(B, beta, spec.n_train_tokens) / spec.n_train_tokens
-        if beta < 1
-        else math.nan,
+        **fit.interval("exponent")._asdict(),
+        "B D^-beta, nats": B * D**-beta,
+        "closed form, nats/token": closed_form(B, beta, D) / D if beta < 1 else math.nan,
         "measured, nats/token": contents[spec.size].nats_per_token,
     }
     if beta < 1:
-        np.testing.assert_allclose(
-            closed_form(B, beta, spec.n_train_tokens),
-            information.closed_form(B, beta, spec.n_train_tokens),
-            rtol=1e-12,
-        )
+        by_library = information.closed_form(B, beta, D)
+        np.testing.assert_allclose(closed_form(B, beta, D), by_library, rtol=1e-12)
 closed = pd.DataFrame(rows).T
 closed.style.format("{:.2f}")
 
 # %%
 chinchilla = published.facts("chinchilla")
-glue("hoffmann_exponent", 1 - chinchilla["hoffmann2022"]["beta"], display=False)
-glue("besiroglu_exponent", 1 - chinchilla["besiroglu2024"]["beta"], display=False)
-glue("beta_least", float(closed["beta"].min()), display=False)
-glue("beta_most", float(closed["beta"].max()), display=False)
-glue(
-    "ratio_closed_least",
-    float((closed["closed form, nats/token"] / closed["measured, nats/token"]).min()),
-    display=False,
-)
-glue(
-    "ratio_closed_most",
-    float((closed["closed form, nats/token"] / closed["measured, nats/token"]).max()),
-    display=False,
-)
+glue_all(hoffmann_exponent=1 - chinchilla["hoffmann2022"]["beta"])
+glue_all(besiroglu_exponent=1 - chinchilla["besiroglu2024"]["beta"])
+glue_range("beta", closed["beta"])
+glue_range("ratio_closed", closed["closed form, nats/token"] / closed["measured, nats/token"])
 drop = {spec.size: math.log(spec.vocab_size) - final[spec.size].mean for spec in rungs}
-glue("drop_smallest", drop[sizes[0]], display=False)
-glue("drop_largest", drop[sizes[-1]], display=False)
-glue("per_token_smallest", contents[sizes[0]].nats_per_token, display=False)
-glue("per_token_largest", contents[sizes[-1]].nats_per_token, display=False)
 peak = max(sizes, key=lambda size: contents[size].nats_per_token)
-glue("peak_size", peak, display=False)
-glue("per_token_peak", contents[peak].nats_per_token, display=False)
+for place, size in (("smallest", sizes[0]), ("largest", sizes[-1])):
+    glue_all(**{f"drop_{place}": drop[size], f"per_token_{place}": contents[size].nats_per_token})
+glue_all(peak_size=peak, per_token_peak=contents[peak].nats_per_token)
 
 # %% [markdown]
 # The exponents of single curves lie between {glue:text}`beta_least:.2f` and {glue:text}`beta_most:.2f`, and the closed form gives {glue:text}`ratio_closed_least:.2f` to {glue:text}`ratio_closed_most:.2f` times what was measured (it
@@ -398,9 +332,8 @@ def cooled_information(log, branch_tokens, branch_losses):
     """Equation (information-content), nats, with cooled losses from the first branch on; the last branch is the model."""
     t = log.tokens_per_step * (np.arange(len(log.online_nll)) + 0.5)  # tokens seen at each batch
     cooled = np.interp(np.log(t), np.log(branch_tokens), branch_losses)
-    return information_content(
-        np.where(t < branch_tokens[0], log.online_nll, cooled), log.tokens_per_step, branch_losses[-1]
-    )
+    paid = np.where(t < branch_tokens[0], log.online_nll, cooled)
+    return information_content(paid, log.tokens_per_step, branch_losses[-1])
 
 
 rows = {}
@@ -408,11 +341,9 @@ for spec in rungs:
     branches = [run for run in load_runs(["grid"]) if run.model_size == spec.model_size and run.length <= 1]
     if len(branches) < 3:
         continue
-    nats = cooled_information(
-        logs[spec.size],
-        np.array([run.n_train_tokens for run in branches]),
-        np.array([*(run.train.mean for run in branches[:-1]), final[spec.size].mean]),
-    )
+    tokens = np.array([run.n_train_tokens for run in branches])
+    losses = np.array([*(run.train.mean for run in branches[:-1]), final[spec.size].mean])
+    nats = cooled_information(logs[spec.size], tokens, losses)
     rows[spec.size] = {
         "N": spec.n_params,
         "K, Mbit": contents[spec.size].bits / 1e6,
@@ -426,14 +357,10 @@ cooled.style.format("{:.2f}").format("{:,.0f}", subset=["N"])
 
 # %%
 cooled_slope = np.diff(np.log(cooled["cooled, Mbit"])) / np.diff(np.log(cooled["N"]))
-glue("cooled_least", 100 * float(cooled["cooled / K"].min()), display=False)
-glue("cooled_most", 100 * float(cooled["cooled / K"].max()), display=False)
-glue("cooled_bits_least", float(cooled["bits per parameter"].min()), display=False)
-glue("cooled_bits_most", float(cooled["bits per parameter"].max()), display=False)
-glue("shaking_least", 100 - 100 * float(cooled["cooled / K"].max()), display=False)
-glue("shaking_most", 100 - 100 * float(cooled["cooled / K"].min()), display=False)
-glue("n_cooled", len(cooled), display=False)
-glue("cooled_slopes", ", ".join(f"{value:.2f}" for value in cooled_slope), display=False)
+glue_range("cooled", 100 * cooled["cooled / K"])
+glue_range("cooled_bits", cooled["bits per parameter"])
+glue_range("shaking", 100 - 100 * cooled["cooled / K"])
+glue_all(n_cooled=len(cooled), cooled_slopes=", ".join(f"{value:.2f}" for value in cooled_slope))
 
 # %% [markdown]
 # On the {glue:text}`n_cooled:d` rungs with such branches the cooler code pays {glue:text}`cooled_least:.0f` to {glue:text}`cooled_most:.0f` % of what the plain one does: {glue:text}`cooled_bits_least:.1f` to {glue:text}`cooled_bits_most:.1f` bits a parameter, with exponents from rung to rung of
@@ -451,19 +378,13 @@ for spec in rungs:
     n_steps = len(log.online_nll)
     steps = information.log_spaced_steps(n_steps, last_doubling=64, every=max(64, n_steps // 20))
     losses, errors = information.read_off(log.online_nll, steps)
+    steps, losses, errors = [*steps, n_steps], [*losses, risk.mean], [*errors, risk.standard_error]
     found = information.from_checkpoints(
-        [*steps, n_steps],
-        [*losses, risk.mean],
-        n_steps,
-        log.tokens_per_step,
-        risk.mean,
-        spec.n_params,
-        [*errors, risk.standard_error],
-        risk.standard_error,
+        steps, losses, n_steps, log.tokens_per_step, risk.mean, spec.n_params, errors, risk.standard_error
     )
     error = math.hypot(found.standard_error, found.interpolation_error)
     rows[spec.size] = {
-        "checkpoints": len(steps) + 1,
+        "checkpoints": len(steps),
         "from the log, Mbit": exact.bits / 1e6,
         "from checkpoints, Mbit": found.bits / 1e6,
         "stated error, Mbit": bits_from_nats(error) / 1e6,
@@ -475,8 +396,8 @@ route.style.format("{:.2f}").format("{:.0f}", subset=["checkpoints"])
 
 # %%
 assert (route["in stated errors"].abs() < 3).all()
-glue("route_worst", float(route["difference, %"].abs().max()), display=False)
-glue("route_worst_errors", float(route["in stated errors"].abs().max()), display=False)
+glue_all(route_worst=route["difference, %"].abs().max())
+glue_all(route_worst_errors=route["in stated errors"].abs().max())
 
 # %% [markdown]
 # A few dozen checkpoints give the information content to within {glue:text}`route_worst:.1f` %, at most {glue:text}`route_worst_errors:.1f` of the errors that the method states for itself. That is the way to $K(h)$ for Pythia, whose
@@ -507,29 +428,27 @@ def conditional_gap(information_bits, n_tokens, vocab_size, loss_variation):
 rows = {}
 for spec in rungs:
     nominal = records[spec.model_size].bounds["nominal"].paper
-    at_capacity = conditional_gap(bits * spec.n_params, spec.n_train_tokens, spec.vocab_size, nominal.sigma)
+    setting = spec.n_train_tokens, spec.vocab_size, nominal.sigma
     rows[f"ladder-{spec.size}"] = {
         "N": spec.n_params,
         "C, 4 bits each": nominal.complexity,
         "C, information": contents[spec.size].nats_per_token,
-        "gap, 4 bits each": at_capacity,
-        "gap if L = K": conditional_gap(
-            contents[spec.size].bits, spec.n_train_tokens, spec.vocab_size, nominal.sigma
-        ),
+        "gap, 4 bits each": conditional_gap(bits * spec.n_params, *setting),
+        "gap if L = K": conditional_gap(contents[spec.size].bits, *setting),
     }
 V = published.facts("pythia")["vocab_size"]
 for size, n in published.pythia_n_params().items():
     if n not in pythia:
         continue
     tokens = published.compute_optimal_tokens(n)
-    sigma = published.fitted_loss_variation(n)
+    setting = tokens, V, published.fitted_loss_variation(n)
     k = paper["coefficient"] * n ** paper["exponent"]  # bits
     rows[f"pythia-{size}"] = {
         "N": n,
         "C, 4 bits each": nats_from_bits(bits * n) / tokens,
         "C, information": nats_from_bits(k) / tokens,
-        "gap, 4 bits each": conditional_gap(bits * n, tokens, V, sigma),
-        "gap if L = K": conditional_gap(k, tokens, V, sigma),
+        "gap, 4 bits each": conditional_gap(bits * n, *setting),
+        "gap if L = K": conditional_gap(k, *setting),
     }
 conditional = pd.DataFrame(rows).T
 conditional.style.format("{:.3f}").format("{:,.0f}", subset=["N"])
@@ -539,18 +458,13 @@ ours = conditional.filter(like="ladder-", axis=0)
 theirs = conditional.filter(like="pythia-", axis=0)
 helps = int((conditional["gap if L = K"] < conditional["gap, 4 bits each"]).sum())
 slope = trend(n_tokens, ours["C, information"])
-glue("conditional_smallest", float(ours["gap if L = K"].iloc[0]), display=False)
-glue("conditional_largest", float(ours["gap if L = K"].iloc[-1]), display=False)
-glue("certified_least", float(ours["gap, 4 bits each"].min()), display=False)
-glue("certified_most", float(ours["gap, 4 bits each"].max()), display=False)
-glue("conditional_pythia_first", float(theirs["gap if L = K"].iloc[0]), display=False)
-glue("conditional_pythia_last", float(theirs["gap if L = K"].iloc[-1]), display=False)
-glue("capacity_pythia_first", float(theirs["gap, 4 bits each"].iloc[0]), display=False)
-glue("capacity_pythia_last", float(theirs["gap, 4 bits each"].iloc[-1]), display=False)
-glue("complexity_slope", slope.overall.value, display=False)
-glue("complexity_slope_last", slope.last.value, display=False)
-glue("n_helps", helps, display=False)
-glue("n_models", len(conditional), display=False)
+glue_all(conditional_smallest=ours["gap if L = K"].iloc[0], conditional_largest=ours["gap if L = K"].iloc[-1])
+glue_range("certified", ours["gap, 4 bits each"])
+for place, at in (("first", 0), ("last", -1)):
+    glue_all(**{f"conditional_pythia_{place}": theirs["gap if L = K"].iloc[at]})
+    glue_all(**{f"capacity_pythia_{place}": theirs["gap, 4 bits each"].iloc[at]})
+glue_all(complexity_slope=slope.overall.value, complexity_slope_last=slope.last.value)
+glue_all(n_helps=helps, n_models=len(conditional))
 
 # %% [markdown]
 # On the ladder the conditional gap goes from {glue:text}`conditional_smallest:.2f` nats to {glue:text}`conditional_largest:.2f`, while the certified code of four bits a parameter gives {glue:text}`certified_least:.2f` to {glue:text}`certified_most:.2f`

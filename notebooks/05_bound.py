@@ -47,11 +47,11 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from myst_nb import glue
 
 import gengap
 from gengap import models, published
-from gengap.book.figures import TERMS
+from gengap.book.figures import stacked_bars
+from gengap.book.glue import glue_all
 from gengap.bounds import PAPER_S_GRID_SIZE, azuma_bound, paper_bound, split_failure_prob, tightening_steps
 from gengap.bounds.grids import Choice
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
@@ -236,17 +236,10 @@ bars = {
     "tight\nnominal": tight["nominal"],
     "tight\narchive": tight["archive"],
 }
+terms = pd.DataFrame({name: bound.terms() for name, bound in bars.items()}).T.fillna(0)
 fig, ax = plt.subplots()
-for x, bound in enumerate(bars.values()):
-    bottom = 0.0
-    for term, height in bound.terms().items():
-        ax.bar(x, height, 0.7, bottom, color=TERMS[term][1])
-        bottom += height
-    ax.annotate(f"{bottom:.2f}", (x, bottom), ha="center", va="bottom")
-for label, color in TERMS.values():
-    ax.bar(0, 0, color=color, label=label)
+stacked_bars(ax, terms, sums=True)
 ax.axhline(math.log(spec.vocab_size), linestyle="--", linewidth=1, color="0.5")
-ax.set_xticks(range(len(bars)), bars)
 ax.set(ylabel="nats/token", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
@@ -362,8 +355,7 @@ vacuous = tight["archive"].value >= math.log(
     spec.vocab_size
 )  # no better than guessing, with everything counted
 numbers["verdict"] = "is vacuous" if vacuous else "is not vacuous"
-for name, value in numbers.items():
-    glue(name, value, display=False)
+glue_all(**numbers)
 assert not (
     vacuous and spec.trained_here
 )  # an early or untrained checkpoint may be, a rung of 20 tokens a parameter not

@@ -40,9 +40,10 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from myst_nb import glue
 
 from gengap import models, published
+from gengap.book.figures import TERMS, draw_fit, named_axis, stacked_bars
+from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.bounds import CodedModel, closed_form_azuma_gap, closed_form_gap
 from gengap.laws import fit_offset_power_law, fit_power_law, information, resample_noise, trend
 from gengap.laws.fits import EXPONENTS
@@ -51,16 +52,7 @@ from gengap.records.forecast import LEVEL, QUANTITIES, law, observe, predict
 from gengap.training import TrainingLog
 
 plt.style.use("gengap.book")
-
-
-def is_wanted(record):
-    """The final checkpoint of this family, quantized as asked."""
-    identity, quantization = record.identity, record.quantization
-    which = identity.family, identity.revision, quantization.method, quantization.bits
-    return which == (family, "main", method, bits)
-
-
-records = [record for record in load_records() if is_wanted(record)]
+records = load_records(family, method, bits)
 assert len(records) >= 4, "a law and its error need four sizes: `make sweep` adds records"
 sizes = [record.identity.size for record in records]
 n_params = np.array([record.identity.n_params for record in records])  # (n_models,)
@@ -84,8 +76,7 @@ for (name, values), style in zip(series.items(), ["^-C3", "s-C1", "D-C2", "o-C0"
     ax.plot(n_params, values, style, label=name)
 ax.axhline(log_vocab, linestyle="--", color="C5", linewidth=1.2, label="guessing")
 ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
-ax.set_xticks(n_params, sizes)
-ax.minorticks_off()
+named_axis(ax.xaxis, n_params, sizes)
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
@@ -101,14 +92,12 @@ for name in ("training loss", "paper's bound", "our bound"):
 assert (np.array(series["our bound"]) < np.array(series["paper's bound"])).all()
 
 # %%
-glue("log_vocab", log_vocab, display=False)
-glue("smallest", sizes[0], display=False)
-glue("largest", sizes[-1], display=False)
+glue_all(log_vocab=log_vocab)
 for place, index in (("smallest", 0), ("largest", -1)):
     for name in ("paper", "tight", "azuma"):
-        glue(f"{name}_{place}", getattr(nominal[index], name).value, display=False)
-        glue(f"{name}_gap_{place}", getattr(nominal[index], name).gap, display=False)
-    glue(f"loss_{place}", records[index].risks.train.mean, display=False)
+        glue_all(**{f"{name}_{place}": getattr(nominal[index], name).value})
+        glue_all(**{f"{name}_gap_{place}": getattr(nominal[index], name).gap})
+    glue_all(**{place: sizes[index], f"loss_{place}": records[index].risks.train.mean})
 
 # %% [markdown]
 # From {glue:text}`smallest` to {glue:text}`largest` parameters the loss falls from {glue:text}`loss_smallest:.2f` to {glue:text}`loss_largest:.2f` nats,
@@ -134,22 +123,15 @@ for place, index in (("smallest", 0), ("largest", -1)):
 # zero where all of them were evaluated.
 
 # %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "Stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
-LABELS = {
-    "train_risk": "training loss",
-    "parameters": r"parameters, $\mathcal{C} \log V$",
-    "loss_variation": r"loss variation, $\Sigma \sqrt{\mathcal{C}}$",
-    "smoothing": r"smoothing, $\sqrt{2 \mathcal{C}}$",
-    "quantization_gap": "quantization gap",
-    "sampling": "sampling",
+FORMULAS = {
+    "parameters": r", $\mathcal{C} \log V$",
+    "loss_variation": r", $\Sigma \sqrt{\mathcal{C}}$",
+    "smoothing": r", $\sqrt{2 \mathcal{C}}$",
 }
-terms = pd.DataFrame(
-    [bounds.paper.terms() for bounds in nominal], index=sizes
-)  # (n_models, n_terms) nats/token
+styles = {term: (label + FORMULAS.get(term, ""), color) for term, (label, color) in TERMS.items()}
+terms = pd.DataFrame([bounds.paper.terms() for bounds in nominal], sizes)  # (n_models, n_terms) nats/token
 fig, ax = plt.subplots()
-bottom = np.zeros(len(records))
-for color, (term, label) in enumerate(LABELS.items()):
-    ax.bar(sizes, terms[term], bottom=bottom, color=f"C{color}", width=0.7, label=label)
-    bottom += terms[term].to_numpy()
+stacked_bars(ax, terms, styles)
 ax.axhline(log_vocab, linestyle="--", color="C5", linewidth=1.2)
 ax.set(xlabel="parameters", ylabel="nats per token")
 ax.grid(axis="x", visible=False)
@@ -158,7 +140,7 @@ plt.show()
 
 # %%
 np.testing.assert_allclose(terms.sum(axis=1), [bounds.paper.value for bounds in nominal], atol=1e-12)
-terms.rename(columns=LABELS).rename(columns=lambda name: name.split(",")[0]).assign(
+terms.rename(columns={term: label for term, (label, _) in TERMS.items()}).assign(
     bound=terms.sum(axis=1),
     complexity=[bounds.paper.complexity for bounds in nominal],
     Sigma=[b.paper.sigma for b in nominal],
@@ -195,46 +177,31 @@ pd.DataFrame(
 
 # %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models, rising a little and then falling, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
 inside = np.geomspace(n_params[0], n_params[-1], 60)
-band = np.array([sigma_fit.interval(lambda law, n=n: float(law(n))) for n in inside])  # (60, 2)
 fig, ax = plt.subplots()
-ax.fill_between(inside, *band.T, alpha=0.2, color="C0")
-ax.plot(inside, sigma_fit.law(inside), color="C0", linewidth=1.2)
+draw_fit(ax, sigma_fit, inside)
 ax.plot(n_params, sigmas, "o", color="C0", label="ladder")
 columns = published.bound_table()
 pythia = np.geomspace(columns[0].n_params, columns[-1].n_params, 60)
 ax.plot(pythia, published.fitted_loss_variation(pythia), color="C1", label="paper's fit, Pythia")
 ax.set(xscale="log", xlabel="parameters", ylabel="loss variation, nats", ylim=(0, 1))
-ax.set_xticks([1e5, 1e6, 1e7, 1e8, 1e9, 1e10], ["100k", "1m", "10m", "100m", "1b", "10b"])
-ax.minorticks_off()
+named_axis(ax.xaxis, [1e5, 1e6, 1e7, 1e8, 1e9, 1e10], ["100k", "1m", "10m", "100m", "1b", "10b"])
 ax.legend(loc="upper right")
 plt.show()
 
 # %%
 fitted = published.fitted_loss_variation(pythia)  # (60,) nats
-sigma_pythia = float(
-    np.log(fitted[-1] / fitted[0]) / np.log(pythia[-1] / pythia[0])
-)  # exponent, from end to end
-glue("paper_sigma_offset", paper_fit["offset"], display=False)
-glue("paper_sigma_coefficient", paper_fit["coefficient"], display=False)
-glue("paper_sigma_exponent", -paper_fit["exponent"], display=False)
-glue("sigma_least", float(sigmas.min()), display=False)
-glue("sigma_most", float(sigmas.max()), display=False)
-glue("sigma_word", sigma_trend.overall.word, display=False)
-glue("sigma_slope", sigma_trend.overall.value, display=False)
-glue("sigma_slope_low", sigma_trend.overall.low, display=False)
-glue("sigma_slope_high", sigma_trend.overall.high, display=False)
-glue("sigma_bent", "bent beyond doubt" if sigma_trend.bent else "not bent beyond doubt", display=False)
+sigma_pythia = np.log(fitted[-1] / fitted[0]) / np.log(pythia[-1] / pythia[0])  # exponent, from end to end
+glue_all(paper_sigma_offset=paper_fit["offset"], paper_sigma_coefficient=paper_fit["coefficient"])
+glue_all(paper_sigma_exponent=-paper_fit["exponent"])
+glue_range("sigma", sigmas)
+glue_interval("sigma_slope", *sigma_trend.overall)
 for end in ("first", "last"):
-    for name, value in getattr(sigma_trend, end)._asdict().items():
-        glue(f"sigma_{end}_{name}", value, display=False)
-glue("sigma_pythia_exponent", sigma_pythia, display=False)
-glue("sigma_pythia_first", float(fitted[0]), display=False)
-glue("sigma_pythia_last", float(fitted[-1]), display=False)
-glue("sigma_extrapolated", float(published.fitted_loss_variation(n_params[0])), display=False)
-glue("exponent_least", EXPONENTS[0], display=False)
-glue("exponent_most", EXPONENTS[1], display=False)
-glue("sigma_exponent_low", sigma_intervals["exponent"].low, display=False)
-glue("sigma_exponent_high", sigma_intervals["exponent"].high, display=False)
+    glue_all(**{f"sigma_{end}_{k}": value for k, value in getattr(sigma_trend, end)._asdict().items()})
+glue_all(sigma_word=sigma_trend.overall.word, sigma_exponent_low=low, sigma_exponent_high=high)
+glue_all(sigma_bent="bent beyond doubt" if sigma_trend.bent else "not bent beyond doubt")
+glue_all(sigma_pythia_exponent=sigma_pythia, sigma_pythia_first=fitted[0], sigma_pythia_last=fitted[-1])
+glue_all(sigma_extrapolated=published.fitted_loss_variation(n_params[0]))
+glue_range("exponent", EXPONENTS)
 
 # %% [markdown]
 # On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats and {glue:text}`sigma_word`: as a power of $N$ its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
@@ -251,28 +218,20 @@ glue("sigma_exponent_high", sigma_intervals["exponent"].high, display=False)
 quantization_gaps = np.array([bounds.paper.quantization_gap for bounds in nominal])  # (n_models,) nats
 quantization_fit = resample_noise(fit_power_law, n_params, quantization_gaps, n_replicates=2000)
 quantization_trend = trend(n_params, quantization_gaps)
-band = np.array([quantization_fit.interval(lambda law, n=n: float(law(n))) for n in inside])
 fig, ax = plt.subplots()
-ax.fill_between(inside, *band.T, alpha=0.2, color="C0")
-ax.plot(inside, quantization_fit.law(inside), color="C0", linewidth=1.2)
+draw_fit(ax, quantization_fit, inside)
 ax.plot(n_params, quantization_gaps, "o", color="C0")
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="quantization gap, nats", ylim=(0.005, 1))
-ax.set_xticks(n_params, sizes)
-ax.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
-ax.minorticks_off()
+named_axis(ax.xaxis, n_params, sizes)
+named_axis(ax.yaxis, [0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
 plt.show()
 
 # %%
 worst_rung = int(np.argmax(quantization_gaps))
-glue("quantization_word", quantization_trend.overall.word, display=False)
-glue("quantization_slope", quantization_trend.overall.value, display=False)
-glue("quantization_slope_low", quantization_trend.overall.low, display=False)
-glue("quantization_slope_high", quantization_trend.overall.high, display=False)
-glue("quantization_worst", float(quantization_gaps[worst_rung]), display=False)
-glue("quantization_worst_size", sizes[worst_rung], display=False)
-glue("quantization_median", float(np.median(quantization_gaps)), display=False)
-glue("method", method.upper(), display=False)
-glue("bits", bits, display=False)
+glue_interval("quantization_slope", *quantization_trend.overall)
+glue_all(quantization_word=quantization_trend.overall.word, quantization_median=np.median(quantization_gaps))
+glue_all(quantization_worst=quantization_gaps[worst_rung], quantization_worst_size=sizes[worst_rung])
+glue_all(method=method.upper(), bits=bits)
 
 # %% [markdown]
 # With {glue:text}`method` at {glue:text}`bits:d` bits it {glue:text}`quantization_word`: the exponent is {glue:text}`quantization_slope:+.2f` ({glue:text}`quantization_slope_low:+.2f` to {glue:text}`quantization_slope_high:+.2f`). The median is
@@ -285,25 +244,21 @@ glue("bits", bits, display=False)
 # range ({doc}`05_bound` shows each gain by itself).
 
 # %% mystnb={"figure": {"caption": "The gap of each bound over the training loss, nats per token.", "name": "fig-scale-gaps"}, "image": {"alt": "Gap of the Azuma bound, the paper's bound and our bound over the training loss in nats per token, for every model size; the Azuma gap is the largest and ours the smallest."}}
-gaps = {
-    "Azuma": np.array([bounds.azuma.gap for bounds in nominal]),
-    "paper": np.array([bounds.paper.gap for bounds in nominal]),
-    "ours": np.array([bounds.tight.gap for bounds in nominal]),
-}
+kinds = {"Azuma": "azuma", "paper": "paper", "ours": "tight"}
+gaps = {name: np.array([getattr(bounds, kind).gap for bounds in nominal]) for name, kind in kinds.items()}
 fig, ax = plt.subplots()
 for (name, values), style in zip(gaps.items(), ["^-C3", "s-C1", "D-C2"], strict=True):
     ax.plot(n_params, values, style, label=name)
 ax.set(xscale="log", xlabel="parameters", ylabel="gap, nats per token", ylim=(0, None))
-ax.set_xticks(n_params, sizes)
-ax.minorticks_off()
+named_axis(ax.xaxis, n_params, sizes)
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
 assert (gaps["Azuma"] > gaps["paper"]).all()
-glue("tight_ratio_worst", float((gaps["ours"] / gaps["paper"]).max()), display=False)
-glue("azuma_ratio_least", float((gaps["Azuma"] / gaps["paper"]).min()), display=False)
-glue("complexity_spread", float(np.ptp([bounds.paper.complexity for bounds in nominal])), display=False)
+glue_all(tight_ratio_worst=(gaps["ours"] / gaps["paper"]).max())
+glue_all(azuma_ratio_least=(gaps["Azuma"] / gaps["paper"]).min())
+glue_all(complexity_spread=np.ptp([bounds.paper.complexity for bounds in nominal]))
 
 # %% [markdown]
 # ## Predicting the largest rung
@@ -344,19 +299,17 @@ def draw(fitted, predictions, outcomes):
         predicted = [p for p in predictions if p.quantity == name]
         happened = [m for m in outcomes if m.size in {p.size for p in predicted}]
         reach = [fitted[0].n_params, predicted[-1].n_params]
-        n_inside = np.geomspace(*reach, 60)
-        ax.plot(n_inside, law(fitted, name).law(n_inside), color=color, linewidth=1)
+        inside = np.geomspace(*reach, 60)
+        ax.plot(inside, law(fitted, name).law(inside), color=color, linewidth=1)
         ax.plot([m.n_params for m in fitted], [m.values[name] for m in fitted], "o", color=color)
         for p in predicted:
             ax.plot([p.n_params] * 2, [p.low, p.high], color=color, linewidth=6, alpha=0.3)
+        hollow = {"color": color, "markerfacecolor": "none", "markersize": 8}
         for model in happened:
-            ax.plot(
-                model.n_params, model.values[name], "o", color=color, markerfacecolor="none", markersize=8
-            )
+            ax.plot(model.n_params, model.values[name], "o", **hollow)
         top = max([p.high for p in predicted] + [m.values[name] for m in fitted])
         ax.set(xscale="log", xlabel="parameters", title=name, ylim=(0, min(top * 1.1, log_vocab)))
-        ax.set_xticks(reach, [fitted[0].size, predicted[-1].size])
-        ax.minorticks_off()
+        named_axis(ax.xaxis, reach, [fitted[0].size, predicted[-1].size])
     axes[0].set_ylabel("nats per token")
     plt.show()
 
@@ -369,12 +322,9 @@ prediction.style.format(**in_numbers)
 
 # %%
 off = (prediction["outcome"] / prediction["predicted"] - 1).abs()
-glue("n_inside", int((prediction["inside"] == "yes").sum()), display=False)
-glue("n_predicted", len(prediction), display=False)
-glue("off_worst", 100 * float(off.max()), display=False)
-glue("off_worst_name", off.idxmax()[1], display=False)
-glue("n_fitted", len(records) - 1, display=False)
-glue("forecast_level", 100 * LEVEL, display=False)
+glue_all(n_inside=(prediction["inside"] == "yes").sum(), n_predicted=len(prediction))
+glue_all(off_worst=100 * off.max(), off_worst_name=off.idxmax()[1])
+glue_all(n_fitted=len(records) - 1, forecast_level=100 * LEVEL)
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_predicted:d` outcomes lie inside. The intervals are as wide as {glue:text}`n_fitted:d` rungs can justify, and the single numbers are off by up to {glue:text}`off_worst:.0f` % ({glue:text}`off_worst_name`).
@@ -394,10 +344,9 @@ beforehand = as_table([p for forecast in stated for p in forecast.predictions], 
 beforehand.style.format(**in_numbers)
 
 # %%
-glue("forecast_dates", " and ".join(str(f.date) for f in stated) or "no day so far", display=False)
-glue("n_forecast", len(beforehand), display=False)
-glue("n_forecast_known", int(beforehand["outcome"].notna().sum()), display=False)
-glue("n_forecast_inside", int((beforehand["inside"] == "yes").sum()), display=False)
+glue_all(forecast_dates=" and ".join(str(f.date) for f in stated) or "no day so far")
+glue_all(n_forecast=len(beforehand), n_forecast_known=beforehand["outcome"].notna().sum())
+glue_all(n_forecast_inside=(beforehand["inside"] == "yes").sum())
 
 # %% [markdown]
 # Stated on {glue:text}`forecast_dates`. Of {glue:text}`n_forecast:d` outcomes {glue:text}`n_forecast_known:d` are known by now, and {glue:text}`n_forecast_inside:d` of these lie inside.
@@ -410,15 +359,11 @@ glue("n_forecast_inside", int((beforehand["inside"] == "yes").sum()), display=Fa
 # as it was meant.
 
 # %%
-failure_prob = published.facts("settings")["failure_prob"]
+settings, V = published.facts("settings"), published.facts("pythia")["vocab_size"]
 rows = []
-for column in published.bound_table():
-    coded = CodedModel(
-        published.facts("settings")["bits"] * column.n_params,
-        column.n_train_tokens,
-        published.facts("pythia")["vocab_size"],
-        failure_prob,
-    )
+for column in columns:
+    length_bits = settings["bits"] * column.n_params
+    coded = CodedModel(length_bits, column.n_train_tokens, V, settings["failure_prob"])
     rows.append(
         {
             "size": column.size,
@@ -436,9 +381,8 @@ table.T.style.format("{:.3f}")
 # %%
 worst = table[["difference", "difference, Azuma"]].abs().to_numpy().max()
 assert worst <= 0.07  # nats; what is left out, the quantization gap, and rounding of published losses to 0.01
-glue("worst_difference", float(worst), display=False)
-glue("published_first", float(table["published"].iloc[0]), display=False)
-glue("published_last", float(table["published"].iloc[-1]), display=False)
+glue_all(worst_difference=worst)
+glue_all(published_first=table["published"].iloc[0], published_last=table["published"].iloc[-1])
 
 # %% [markdown]
 # ## The paper's claims, one by one
@@ -532,9 +476,8 @@ claims.style.hide(axis="index").set_properties(**{"text-align": "left", "white-s
 
 # %%
 for word in ("holds", "does not hold", "cannot be told"):
-    glue(f"n_{word.replace(' ', '_')}", int((claims["verdict"] == word).sum()), display=False)
-glue("n_claims", len(claims), display=False)
-glue("turned", "; ".join(turned) or "none", display=False)
+    glue_all(**{f"n_{word.replace(' ', '_')}": (claims["verdict"] == word).sum()})
+glue_all(n_claims=len(claims), turned="; ".join(turned) or "none")
 
 # %% [markdown]
 # The word on bent lines came late, when eight rungs were known and their steps had been looked at. Claims that the overall exponent alone would judge otherwise: {glue:text}`turned`.

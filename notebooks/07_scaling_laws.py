@@ -39,14 +39,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from myst_nb import glue
 from scipy import stats
 
 from gengap import models, published
-from gengap.book.figures import plain
+from gengap.book.figures import named_axis, plain, plain_axis
+from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.laws import curves, fits, frontier, resample_noise, resample_runs, trend
-from gengap.laws.intervals import percentiles
 from gengap.records import load_runs
 from gengap.statistics import token_statistics
 from gengap.tokens import corpus_rows, sample_rows
@@ -56,23 +54,14 @@ plt.style.use("gengap.book")
 KAPLAN = published.facts("kaplan2020")
 CHINCHILLA = published.facts("chinchilla")
 HOLDS, NOT, UNKNOWN = "holds here", "does not", "cannot be told at this scale"
-SCALE = LinearSegmentedColormap.from_list(
-    "scale", ["C0", "C3", "C1"]
-)  # small to large, legible on white and on black
+SCALE = LinearSegmentedColormap.from_list("scale", ["C0", "C3", "C1"])  # legible on white and on black
 answers = {}  # finding -> (answer, evidence)
-
-
-def plain_ticks(axis, ticks):
-    """Ticks at these values, in plain units."""
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(plain))
 
 
 def answer(finding, holds, fails, evidence):
     """Enter a finding's answer, and glue it."""
     answers[finding] = HOLDS if holds else NOT if fails else UNKNOWN, evidence
-    glue(f"answer_{finding.split()[0]}", answers[finding][0], display=False)
+    glue_all(**{f"answer_{finding.split()[0]}": answers[finding][0]})
 
 
 def on_frontier_rows(table):
@@ -124,13 +113,8 @@ seeded = table[(table["group"] == "seed") | on_frontier_rows(table)]
 spreads = [np.log(g["loss"]).var(ddof=1) for _, g in seeded.groupby("size") if len(g) > 1]
 assert spreads, "`make ladder` trains other seeds of the smallest rungs"
 seed_error = math.sqrt(np.mean(spreads))  # standard deviation of log loss from seed to seed
-glue("n_runs", len(records), display=False)
-glue("n_grid", len(grid), display=False)
-glue("n_sizes", len(sizes), display=False)
-glue("smallest", sizes[0], display=False)
-glue("largest", sizes[-1], display=False)
-glue("seed_percent", 100 * seed_error, display=False)
-glue("level", 100 * level, display=False)
+glue_all(n_runs=len(records), n_grid=len(grid), n_sizes=len(sizes), smallest=sizes[0], largest=sizes[-1])
+glue_all(seed_percent=100 * seed_error, level=100 * level)
 
 # %% [markdown]
 # There are {glue:text}`n_runs:d` trainings, {glue:text}`n_grid:d` of them in the grid, of {glue:text}`n_sizes:d` sizes from {glue:text}`smallest` to {glue:text}`largest` parameters. Another seed changes a held-out loss by {glue:text}`seed_percent:.1f` % (one standard
@@ -149,21 +133,16 @@ columns = [grid[name].to_numpy(float) for name in ("N", "D", "loss")]
 law = fits.fit_chinchilla(*columns)
 np.testing.assert_allclose(chinchilla_law(law, *columns[:2]), law(*columns[:2]))
 resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: draw their errors, not the runs
-chinchilla = resample(
-    fits.fit_chinchilla,
-    *columns,
-    refit=partial(fits.fit_chinchilla, start=law),
-    n_replicates=n_replicates,
-)
+refit = partial(fits.fit_chinchilla, start=law)
+chinchilla = resample(fits.fit_chinchilla, *columns, refit=refit, n_replicates=n_replicates)
 law_error = float(np.std(np.log(columns[2] / law(*columns[:2]))))
 fitted = pd.DataFrame({"here": law._asdict()})
 for end in ("low", "high"):
     fitted[end] = {name: getattr(chinchilla.interval(name, level), end) for name in law._fields}
 for key, name in (("hoffmann2022", "Hoffmann et al."), ("besiroglu2024", "Besiroglu et al.")):
     fitted[name] = {field: CHINCHILLA[key][field] for field in law._fields}
-glue("law_error", 100 * law_error, display=False)
-glue("misfit", law_error / seed_error, display=False)
-glue("blame", "its form" if law_error > 3 * seed_error else "chance", display=False)
+glue_all(law_error=100 * law_error, misfit=law_error / seed_error)
+glue_all(blame="its form" if law_error > 3 * seed_error else "chance")
 fitted.style.format("{:.3g}")
 
 # %% mystnb={"figure": {"caption": "Held-out loss of the grid's runs (dots, one colour a size) and the fitted law (lines). The dashed line joins the runs on the frontier, D = 20 N.", "name": "fig-laws-grid"}, "image": {"alt": "Held-out loss in nats per token against training tokens on a logarithmic axis, one falling line for each model size; larger models lie lower."}}
@@ -176,7 +155,7 @@ for size in sizes:
 on_frontier = grid[grid["length"] == 1]
 ax.plot(on_frontier["D"], on_frontier["loss"], "--", color="C5", linewidth=1.2)
 ax.set(xscale="log", xlabel="training tokens", ylabel="held-out loss, nats per token")
-plain_ticks(ax.xaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
+plain_axis(ax.xaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
 fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
@@ -212,7 +191,7 @@ for size, run in longest_runs.items():
         "at, million tokens": at[peak] / 1e6,
     }
 ax.set(xscale="log", xlabel="tokens seen", ylabel="local exponent", ylim=(0, None))
-plain_ticks(ax.xaxis, [1e5, 1e6, 1e7, 1e8])
+plain_axis(ax.xaxis, [1e5, 1e6, 1e7, 1e8])
 fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
@@ -222,11 +201,10 @@ speed.style.format("{:.2f}").format("{:.1f}", subset=["at, million tokens"])
 
 # %%
 risen = speed[speed["rise"] > 0.1]
-glue("risen", ", ".join(risen.index) if len(risen) else "none", display=False)
-glue("risen_from", float(risen["slowest before"].min()), display=False)
-glue("risen_to", float(risen["fastest after"].max()), display=False)
 places = sorted({f"{place:.1f}" for place in risen["at, million tokens"]}, key=float)
-glue("risen_at", " to ".join(dict.fromkeys([*places[:1], *places[-1:]])), display=False)
+glue_all(risen=", ".join(risen.index) or "none", risen_from=risen["slowest before"].min())
+glue_all(risen_to=risen["fastest after"].max())
+glue_all(risen_at=" to ".join(dict.fromkeys([*places[:1], *places[-1:]])))
 
 # %% [markdown]
 # Past the first million tokens a rise of a tenth or more is beyond the scatter of the bins, and it is seen on {glue:text}`risen`: from {glue:text}`risen_from:.2f` the exponent goes up to {glue:text}`risen_to:.2f`, and the peak comes {glue:text}`risen_at` million tokens into
@@ -250,15 +228,9 @@ for size in on_frontier["size"]:
     spec = models.get(f"ladder-{size}")
     if spec.find("checkpoint"):
         nll = token_statistics(spec.load(), windows).nll.astype(float)
-        rows[size] = dict(
-            zip(
-                ["N", "repeated", "±", "others", "± ", "all"],
-                [spec.n_params, *mean_where(nll, repeats), *mean_where(nll, ~repeats), nll.mean()],
-                strict=True,
-            )
-        )
+        rows[size] = spec.n_params, *mean_where(nll, repeats), *mean_where(nll, ~repeats), nll.mean()
 share = float(repeats.mean())
-copying = pd.DataFrame(rows).T
+copying = pd.DataFrame(rows, index=["N", "repeated", "±", "others", "± ", "all"]).T
 np.testing.assert_allclose(share * copying["repeated"] + (1 - share) * copying["others"], copying["all"])
 copying.style.format("{:.3f}").format("{:,.0f}", subset=["N"])
 
@@ -270,28 +242,21 @@ for kind, color in kinds.items():
     ax.plot(copying["N"], copying_laws[kind](copying["N"]), color=color, linewidth=1)
     ax.plot(copying["N"], copying[kind], "o", color=color, label=kind)
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="held-out loss, nats per token")
-ax.set_xticks(copying["N"], copying.index, rotation=45)
-ax.minorticks_off()
-plain_ticks(ax.yaxis, [0.5, 1, 2, 3, 4, 5])
+named_axis(ax.xaxis, copying["N"], copying.index, rotation=45)
+plain_axis(ax.yaxis, [0.5, 1, 2, 3, 4, 5])
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
-misfits = {
-    kind: 100 * float(np.std(np.log(copying[kind] / law(copying["N"])))) for kind, law in copying_laws.items()
-}
 fall = -np.log(copying["repeated"]).diff() / np.log(copying["N"]).diff()  # exponent from rung to rung
 steepest = int(fall.argmax())
 before, after = copying.iloc[steepest - 1], copying.iloc[steepest]
-glue("repeated_percent", 100 * share, display=False)
-glue("steep_from", copying.index[steepest - 1], display=False)
-glue("steep_to", copying.index[steepest], display=False)
-glue("steep_repeated", 100 * float(1 - after["repeated"] / before["repeated"]), display=False)
-glue("steep_others", 100 * float(1 - after["others"] / before["others"]), display=False)
-glue("misfit_repeated", misfits["repeated"], display=False)
-glue("misfit_others", misfits["others"], display=False)
-glue("misfit_all", misfits["all"], display=False)
-glue("others_exponent", -copying_laws["others"].exponent, display=False)
+for kind, fitted_law in copying_laws.items():
+    glue_all(**{f"misfit_{kind}": 100 * np.std(np.log(copying[kind] / fitted_law(copying["N"])))})
+glue_all(repeated_percent=100 * share, steep_from=before.name, steep_to=after.name)
+for kind in ("repeated", "others"):
+    glue_all(**{f"steep_{kind}": 100 * (1 - after[kind] / before[kind])})
+glue_all(others_exponent=-copying_laws["others"].exponent)
 
 # %% [markdown]
 # {glue:text}`repeated_percent:.0f` % of the tokens repeat: it is source code. From {glue:text}`steep_from` to {glue:text}`steep_to` parameters their loss falls by {glue:text}`steep_repeated:.0f` %, that of the others by {glue:text}`steep_others:.0f` %. Along the frontier a power law misses the repeated tokens by {glue:text}`misfit_repeated:.0f` % and all of
@@ -306,8 +271,9 @@ glue("others_exponent", -copying_laws["others"].exponent, display=False)
 
 
 # %%
+tried = table[(table["group"] == "rate") | on_frontier_rows(table)]
 tuned = {}
-for size, mine in table[(table["group"] == "rate") | on_frontier_rows(table)].groupby("size", sort=False):
+for size, mine in tried.groupby("size", sort=False):
     if len(mine) >= 5:
         nats = seed_error * mine["loss"].min()
         near = mine[mine["loss"] < mine["loss"].min() * 1.02]  # where a parabola is a fair description
@@ -334,9 +300,7 @@ rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", na_rep="–", subset
 # %% mystnb={"figure": {"caption": "Held-out loss of the compute-optimal runs of the smallest rungs against the learning rate of the stable phase (dots), with the parabola through the best of them and its vertex (diamond). Open: the rate that the ladder uses.", "name": "fig-laws-rate"}, "image": {"alt": "Held-out loss in nats per token against learning rate on a logarithmic axis, one shallow valley for each of the smallest model sizes."}}
 fig, ax = plt.subplots()
 for size, best in tuned.items():
-    mine = table[
-        ((table["group"] == "rate") | on_frontier_rows(table)) & (table["size"] == size)
-    ].sort_values("rate")
+    mine = tried[tried["size"] == size].sort_values("rate")
     line = np.geomspace(mine["rate"].min(), mine["rate"].max(), 60)
     line = line[np.abs(np.log(line / best.rate)) < 0.9]
     ax.plot(line, [best.loss + best.excess(rate) for rate in line], color=colors[size], linewidth=1)
@@ -345,18 +309,15 @@ for size, best in tuned.items():
     ax.plot(mine["rate"][used], mine["loss"][used], "o", color=colors[size], markerfacecolor="none")
     ax.plot(best.rate, best.loss, "D", color="C1")
 ax.set(xscale="log", xlabel="learning rate", ylabel="held-out loss, nats per token")
-plain_ticks(ax.xaxis, [0.005, 0.01, 0.02, 0.04, 0.08])
+plain_axis(ax.xaxis, [0.005, 0.01, 0.02, 0.04, 0.08])
 fig.legend(loc="outside lower center", ncols=6)
 plt.show()
 
 # %%
 lost = rates["lost by the one used, nats"]
-glue("rate_exponent", -rule.exponent, display=False)
-glue("rate_exponent_error", 1.96 * rule.exponent_error, display=False)
-glue("rate_lost", float(lost.max()), display=False)
-glue("rate_lost_percent", 100 * max(lost[size] / best.loss for size, best in tuned.items()), display=False)
-glue("rate_ratio_least", float((rates["used"] / rates["by the rule"]).min()), display=False)
-glue("rate_ratio_most", float((rates["used"] / rates["by the rule"]).max()), display=False)
+glue_all(rate_exponent=-rule.exponent, rate_exponent_error=1.96 * rule.exponent_error, rate_lost=lost.max())
+glue_all(rate_lost_percent=100 * max(lost[size] / best.loss for size, best in tuned.items()))
+glue_range("rate_ratio", rates["used"] / rates["by the rule"])
 
 # %% [markdown]
 # The vertices go as the width to the power {glue:text}`rate_exponent:+.2f` $\pm$ {glue:text}`rate_exponent_error:.2f`, from the scatter of seeds alone. The ladder's rates were set before these runs, by eye; they are {glue:text}`rate_ratio_least:.2f` to {glue:text}`rate_ratio_most:.2f` times those of the rule, which for the
@@ -381,13 +342,9 @@ shapes = shapes.assign(
 )
 N, D = (base[name].item() for name in ("N", "D"))
 halved = 100 * float(law(N / 2, D / 2) / law(N, D) - 1)
-shapes[["width", "layers", "aspect", "N", "outside", "loss", "worse"]].rename(
-    columns={
-        "aspect": "width / layers",
-        "outside": "share outside embeddings",
-        "worse": "worse than the best, %",
-    }
-).style.hide(axis="index").format(precision=3).format(
+said = {"aspect": "width / layers", "outside": "share outside embeddings", "worse": "worse than the best, %"}
+shown = shapes[["width", "layers", "aspect", "N", "outside", "loss", "worse"]].rename(columns=said)
+shown.style.hide(axis="index").format(precision=3).format(
     "{:.1f}", subset=["width / layers", "worse than the best, %"]
 ).format("{:,.0f}", subset=["N"])
 
@@ -401,14 +358,10 @@ answer(
     fails=spread - doubt > halved,
     evidence=f"width / layers from {several['aspect'].min():.1f} to {several['aspect'].max():.0f} changes the loss by {spread:.1f} % (± {doubt:.1f}), half the parameters by {halved:.1f} %",
 )
-glue("shape_spread", spread, display=False)
-glue("shape_doubt", doubt, display=False)
-glue("shape_halved", halved, display=False)
-glue("aspect_least", float(several["aspect"].min()), display=False)
-glue("aspect_most", float(several["aspect"].max()), display=False)
-glue("one_layer", float(shapes.loc[shapes["layers"] == 1, "worse"].max()), display=False)
-glue("outside_least", 100 * float(several["outside"].min()), display=False)
-glue("outside_most", 100 * float(several["outside"].max()), display=False)
+glue_all(shape_spread=spread, shape_doubt=doubt, shape_halved=halved)
+glue_range("aspect", several["aspect"])
+glue_range("outside", 100 * several["outside"])
+glue_all(one_layer=shapes.loc[shapes["layers"] == 1, "worse"].max())
 
 # %% [markdown]
 # With two layers or more, a width of {glue:text}`aspect_least:.1f` to {glue:text}`aspect_most:.0f` times the number of layers changes the loss by {glue:text}`shape_spread:.1f` % ($\pm$ {glue:text}`shape_doubt:.1f` % from the scatter of seeds); the model of one layer is {glue:text}`one_layer:.1f` % worse than the best. Half the parameters
@@ -435,40 +388,24 @@ def straightness(x, losses):
     }
 
 
-curves = [
+by_tokens = [
     frontier.Curve(size_n[size], mine["D"].to_numpy(float), mine["loss"].to_numpy(float))
-    for size in sizes
-    for mine in [grid[grid["size"] == size]]
+    for size, mine in grid.groupby("size", sort=False)
     if len(mine) > 1
 ]
-common_tokens = min(curve.n_tokens[-1] for curve in curves)
-there = [c for c in curves if c.n_tokens[0] <= common_tokens]
-at_common = np.array([float(c.loss_at(6 * c.n_params * common_tokens)) for c in there])
-longest = max(curves, key=lambda curve: (len(curve.n_tokens) >= 3, curve.n_params))  # large: N not in the way
+common_tokens = min(curve.n_tokens[-1] for curve in by_tokens)
+there = [c for c in by_tokens if c.n_tokens[0] <= common_tokens]
+at_common = [(c.n_params, float(c.loss_at(6 * c.n_params * common_tokens))) for c in there]
+longest = max(by_tokens, key=lambda c: (len(c.n_tokens) >= 3, c.n_params))  # large: N not in the way
 lines = {
-    f"L(N) at {plain(common_tokens)} tokens": (
-        np.array([c.n_params for c in there]),
-        at_common,
-        KAPLAN["L_of_N"]["alpha_N"],
-    ),
-    f"L(D) of {plain(longest.n_params)} parameters": (
-        longest.n_tokens,
-        longest.losses,
-        KAPLAN["L_of_D"]["alpha_D"],
-    ),
-    "L(C) on the frontier": (
-        on_frontier["C"].to_numpy(float),
-        on_frontier["loss"].to_numpy(float),
-        KAPLAN["L_of_Cmin"]["alpha_C"],
-    ),
+    f"L(N) at {plain(common_tokens)} tokens": np.transpose(at_common),
+    f"L(D) of {plain(longest.n_params)} parameters": (longest.n_tokens, longest.losses),
+    "L(C) on the frontier": on_frontier[["C", "loss"]].to_numpy(float).T,
 }
-straight = pd.DataFrame(
-    {
-        name: straightness(x, losses) | {"Kaplan et al.": exponent}
-        for name, (x, losses, exponent) in lines.items()
-        if len(x) >= 3
-    }
-).T
+straight = pd.DataFrame({name: straightness(*line) for name, line in lines.items() if len(line[0]) >= 3}).T
+exponents = (("L_of_N", "alpha_N"), ("L_of_D", "alpha_D"), ("L_of_Cmin", "alpha_C"))
+theirs = {name: KAPLAN[law][alpha] for name, (law, alpha) in zip(lines, exponents, strict=True)}
+straight["Kaplan et al."] = pd.Series(theirs)
 straight.style.format("{:.3f}", subset=[name for name in straight if name != "bent"])
 
 # %%
@@ -482,10 +419,8 @@ answer(
         for name, row in straight.iterrows()
     ),
 )
-glue("n_bent", int(bent.sum()), display=False)
-glue("n_lines", len(straight), display=False)
-glue("exponent_ratio_least", float((straight["exponent"] / straight["Kaplan et al."]).min()), display=False)
-glue("exponent_ratio_most", float((straight["exponent"] / straight["Kaplan et al."]).max()), display=False)
+glue_all(n_bent=bent.sum(), n_lines=len(straight))
+glue_range("exponent_ratio", straight["exponent"] / straight["Kaplan et al."])
 
 # %% [markdown]
 # {glue:text}`n_bent:d` of {glue:text}`n_lines:d` lines are bent beyond doubt. The exponents are {glue:text}`exponent_ratio_least:.1f` to {glue:text}`exponent_ratio_most:.1f` times Kaplan's: where a model has just begun to learn, each doubling buys more. A pure power
@@ -515,12 +450,8 @@ repeated_sizes = table.loc[table["group"] == "repeat", "size"].unique()
 limited = table[(table["group"] == "repeat") | (on_frontier_rows(table) & table["size"].isin(repeated_sizes))]
 assert len(repeated_sizes) >= 3, "`make ladder` trains on repeated text"
 places = [limited[name].to_numpy(float) for name in ("N", "U", "stopped")]
-overfitting = resample_noise(
-    fits.fit_kaplan,
-    *places,
-    refit=partial(fits.fit_kaplan, start=fits.fit_kaplan(*places)),
-    n_replicates=n_replicates,
-)
+refit = partial(fits.fit_kaplan, start=fits.fit_kaplan(*places))
+overfitting = resample_noise(fits.fit_kaplan, *places, refit=refit, n_replicates=n_replicates)
 np.testing.assert_allclose(kaplan_law(overfitting.law, *places[:2]), overfitting.law(*places[:2]))
 whole = limited[limited["group"] == "grid"].set_index("size")["loss"]
 limited = limited.assign(
@@ -532,13 +463,12 @@ limited.assign(epochs=limited["epochs"].round().astype(int)).pivot(
 
 # %% mystnb={"figure": {"caption": "Held-out loss, stopped early, against the number of different tokens (dots, one colour a size), with the fitted form of Kaplan et al. (lines).", "name": "fig-laws-overfitting"}, "image": {"alt": "Held-out loss against different training tokens on a logarithmic axis, one line for each model size, falling and flattening where the text is no longer scarce."}}
 fig, ax = plt.subplots()
-for size in repeated_sizes:
-    mine = limited[limited["size"] == size]
+for size, mine in limited.groupby("size", sort=False):
     unique = np.geomspace(mine["U"].min(), mine["U"].max(), 40)
     ax.plot(unique, overfitting.law(mine["N"].iloc[0], unique), color=colors[size], linewidth=1)
     ax.plot(mine["U"], mine["stopped"], "o", color=colors[size], label=size)
 ax.set(xscale="log", xlabel="different training tokens", ylabel="held-out loss, nats per token")
-plain_ticks(ax.xaxis, [1e5, 3e5, 1e6, 3e6, 1e7])
+plain_axis(ax.xaxis, [1e5, 3e5, 1e6, 3e6, 1e7])
 fig.legend(loc="outside lower center", ncols=6)
 plt.show()
 
@@ -553,13 +483,10 @@ answer(
     fails=not k_low <= KAPLAN_RATIO <= k_high,
     evidence=f"8 times the parameters ask for {8**k:.1f} times the text ({8**k_low:.1f} to {8**k_high:.1f}), Kaplan {8**KAPLAN_RATIO:.1f}; the form misses a run by {100 * overfitting_error:.1f} %",
 )
-glue("eight", 8**k, display=False)
-glue("eight_low", 8**k_low, display=False)
-glue("eight_high", 8**k_high, display=False)
-glue("eight_kaplan", 8**KAPLAN_RATIO, display=False)
-glue("overfitting_error", 100 * overfitting_error, display=False)
-glue("penalty_2", float(limited.loc[limited["epochs"].round() == 2, "penalty"].mean()), display=False)
-glue("penalty_16", float(limited.loc[limited["epochs"].round() == 16, "penalty"].mean()), display=False)
+glue_interval("eight", 8**k, 8**k_low, 8**k_high)
+glue_all(eight_kaplan=8**KAPLAN_RATIO, overfitting_error=100 * overfitting_error)
+for epochs in (2, 16):
+    glue_all(**{f"penalty_{epochs}": limited.loc[limited["epochs"].round() == epochs, "penalty"].mean()})
 
 # %% [markdown]
 # Text read twice costs {glue:text}`penalty_2:.1f` % against fresh text, text read sixteen times {glue:text}`penalty_16:.1f` %. The form misses a run by {glue:text}`overfitting_error:.1f` % (standard deviation), and eight times the parameters ask for {glue:text}`eight:.1f` times the
@@ -581,15 +508,13 @@ for size in on_frontier["size"]:  # a size that has not come so far has no third
     online[size] = curve = curve.between(0, stable)
     firsts[size] = first = max(5 * run.schedule.warmup_steps * run.schedule.tokens_per_step, stable / 50)
     forecasts[size] = ensemble = curves.forecast(curve, first, stable / 3, n_replicates)
-    low, high = ensemble.prediction(float(curve.n_tokens[-1]), level=level)
     k_low, k_high = ensemble.interval("exponent", level)
     rows[size] = {
         "k": ensemble.law.exponent,
         "k low": k_low,
         "k high": k_high,
         "predicted": float(ensemble.law(curve.n_tokens[-1])),
-        "low": low,
-        "high": high,
+        **ensemble.prediction(float(curve.n_tokens[-1]), level=level)._asdict(),
         "outcome": curve.losses[-1],
     }
 endings = pd.DataFrame(rows).T
@@ -606,8 +531,8 @@ for size in online:
     ax.plot(fit_part, ensemble.law(fit_part), color=colors[size], linewidth=1)
     ax.plot(forecast_part, ensemble.law(forecast_part), "--", color=colors[size], linewidth=1)
 ax.set(xscale="log", yscale="log", xlabel="tokens seen", ylabel="online loss, nats per token")
-plain_ticks(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8])
-plain_ticks(ax.yaxis, [2, 3, 4, 5, 6, 7])
+plain_axis(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8])
+plain_axis(ax.yaxis, [2, 3, 4, 5, 6, 7])
 fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
@@ -616,20 +541,19 @@ n_inside = int(endings["inside"].sum())
 ending_error = float((endings["predicted"] / endings["outcome"] - 1).abs().mean())
 width = float(((endings["high"] - endings["low"]) / endings["outcome"]).mean())
 one_shape = bool(endings["k low"].max() <= endings["k high"].min())
+enough = n_inside >= stats.binom.ppf(0.05, len(endings), level)
 answer(
     "4 training curves",
-    holds=n_inside >= stats.binom.ppf(0.05, len(endings), level) and one_shape and width < 0.1,
-    fails=n_inside < stats.binom.ppf(0.05, len(endings), level) or not one_shape,
+    holds=enough and one_shape and width < 0.1,
+    fails=not enough or not one_shape,
     evidence=f"{n_inside} of {len(endings)} ends inside their interval, off by {100 * ending_error:.1f} % on average; exponents {endings['k'].min():.2f} to {endings['k'].max():.2f}",
 )
-glue("n_inside", n_inside, display=False)
-glue("n_curves", len(endings), display=False)
-glue("outside", ", ".join(endings.index[~endings["inside"].astype(bool)]) or "none", display=False)
-glue("width_percent", 100 * width, display=False)
-glue("ending_percent", 100 * ending_error, display=False)
-glue("k_least", float(endings["k"].min()), display=False)
-glue("k_most", float(endings["k"].max()), display=False)
-glue("one_shape", "have a value in common" if one_shape else "have no value in common", display=False)
+glue_all(
+    n_inside=n_inside, n_curves=len(endings), width_percent=100 * width, ending_percent=100 * ending_error
+)
+glue_all(outside=", ".join(endings.index[~endings["inside"].astype(bool)]) or "none")
+glue_range("k", endings["k"])
+glue_all(one_shape="have a value in common" if one_shape else "have no value in common")
 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_curves:d` ends fall inside the interval that the first third gives, and the predicted values are off by {glue:text}`ending_percent:.1f` % on average. The exponents run from {glue:text}`k_least:.2f` to {glue:text}`k_most:.2f`, and their
@@ -644,10 +568,10 @@ glue("one_shape", "have a value in common" if one_shape else "have no value in c
 # %% mystnb={"figure": {"caption": "Loss on another kind of text against held-out loss on the usual one, all runs of the grid; dashed: a constant offset; line: the fitted slope.", "name": "fig-laws-transfer"}, "image": {"alt": "Loss on the King James Bible against held-out loss, one dot for each run, with the fitted line and a dashed line of slope one."}}
 line = stats.linregress(grid["loss"], grid["transfer"])
 half = stats.t.ppf((1 + level) / 2, len(grid) - 2) * line.stderr
-offset = float((grid["transfer"] - grid["loss"]).mean())
+offsets = grid["transfer"] - grid["loss"]
+offset = float(offsets.mean())
 fig, ax = plt.subplots()
-for size in sizes:
-    mine = grid[grid["size"] == size]
+for size, mine in grid.groupby("size", sort=False):
     ax.plot(mine["loss"], mine["transfer"], "o", color=colors[size], label=size)
 ends = np.array([grid["loss"].min(), grid["loss"].max()])
 ax.plot(ends, ends + offset, "--", color="C5", linewidth=1.2)
@@ -663,12 +587,9 @@ answer(
     fails=abs(line.slope - 1) - half > 0.1,
     evidence=f"slope {line.slope:.2f} ({line.slope - half:.2f} to {line.slope + half:.2f}), offset {offset:.2f} nats on average",
 )
-glue("slope", float(line.slope), display=False)
-glue("slope_low", float(line.slope - half), display=False)
-glue("slope_high", float(line.slope + half), display=False)
-glue("offset_first", float((grid["transfer"] - grid["loss"])[grid["loss"].idxmax()]), display=False)
-glue("offset_last", float((grid["transfer"] - grid["loss"])[grid["loss"].idxmin()]), display=False)
-glue("transfer_r", float(line.rvalue), display=False)
+glue_interval("slope", line.slope, line.slope - half, line.slope + half)
+glue_all(offset_first=offsets[grid["loss"].idxmax()], offset_last=offsets[grid["loss"].idxmin()])
+glue_all(transfer_r=line.rvalue)
 
 # %% [markdown]
 # The two losses go together (correlation {glue:text}`transfer_r:.3f`), but a constant offset means a slope of one, and the slope is {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`): from the worst run to the best the offset goes from
@@ -698,15 +619,10 @@ needed = pd.DataFrame(
 )
 rows = {}
 for loss, tokens in needed.iterrows():
-    ok = tokens.notna()
-    ensemble = resample_noise(
-        fits.fit_power_law,
-        size_n[ok.index[ok]].to_numpy(float),
-        tokens[ok].to_numpy(),
-        n_replicates=n_replicates,
-    )
-    low, high = ensemble.interval("exponent", level)
-    rows[f"{loss:.2f}"] = {"exponent": ensemble.law.exponent, "low": low, "high": high, **tokens.to_dict()}
+    there = tokens.dropna()
+    ensemble = resample_noise(fits.fit_power_law, size_n[there.index], there, n_replicates=n_replicates)
+    interval = ensemble.interval("exponent", level)._asdict()
+    rows[f"{loss:.2f}"] = {"exponent": ensemble.law.exponent, **interval, **tokens.to_dict()}
 efficiency = pd.DataFrame(rows).T.rename_axis("to reach, nats")
 efficiency.style.format("{:,.0f}", na_rep="–").format("{:.2f}", subset=["exponent", "low", "high"])
 
@@ -718,10 +634,8 @@ answer(
     fails=bool((late["high"] < 0).any()),
     evidence=f"tokens to a loss of {late.index[-1]} nats ~ N^-{late['exponent'].iloc[-1]:.2f} ({late['low'].iloc[-1]:.2f} to {late['high'].iloc[-1]:.2f})",
 )
-glue("first_level", float(levels[0]), display=False)
-glue("efficiency_first", float(efficiency["exponent"].iloc[0]), display=False)
-glue("efficiency_least", float(efficiency["exponent"].min()), display=False)
-glue("efficiency_most", float(efficiency["exponent"].max()), display=False)
+glue_all(first_level=levels[0], efficiency_first=efficiency["exponent"].iloc[0])
+glue_range("efficiency", efficiency["exponent"])
 
 # %% [markdown]
 # Tokens to a given loss go as $N^{-k}$ with $k$ from {glue:text}`efficiency_least:.2f` to {glue:text}`efficiency_most:.2f`. On the way to {glue:text}`first_level:.0f` nats ($k = {}$ {glue:text}`efficiency_first:+.2f`) models of all sizes learn the same, how often each token
@@ -759,11 +673,8 @@ answer(
     fails=stop_high < 1.02,
     evidence=f"stop at {stop_ratio(law, middle):.2f} of the converged loss ({stop_low:.2f} to {stop_high:.2f}), Kaplan {kaplan_stop:.2f}",
 )
-glue("stop", 100 * (stop_ratio(law, middle) - 1), display=False)
-glue("stop_low", 100 * (stop_low - 1), display=False)
-glue("stop_high", 100 * (stop_high - 1), display=False)
-glue("kaplan_stop", 100 * (kaplan_stop - 1), display=False)
-glue("middle", plain(middle), display=False)
+glue_interval("stop", *(100 * (ratio - 1) for ratio in (stop_ratio(law, middle), stop_low, stop_high)))
+glue_all(kaplan_stop=100 * (kaplan_stop - 1), middle=plain(middle))
 
 # %% [markdown]
 # For a model of {glue:text}`middle` parameters the best stop is {glue:text}`stop:.0f` % above convergence ({glue:text}`stop_low:.0f` to {glue:text}`stop_high:.0f`); Kaplan's exponents give {glue:text}`kaplan_stop:.0f` %. **Finding 7: {glue:text}`answer_7`.**
@@ -795,15 +706,14 @@ by_size_half = stats.t.ppf((1 + level) / 2, len(noise) - 2) * by_size.stderr
 
 # %% mystnb={"figure": {"caption": "Gradient noise scale against online loss where the runs of the grid leave their trunks, with standard errors; line: the fitted power law.", "name": "fig-laws-batch"}, "image": {"alt": "Noise scale in tokens against loss in nats per token, both axes logarithmic, one colour for each size; the noise scale grows as the loss falls."}}
 fig, ax = plt.subplots()
-for size in dict.fromkeys(noise["size"]):
-    mine = noise[noise["size"] == size]
+for size, mine in noise.groupby("size", sort=False):
     ax.errorbar(mine["loss"], mine["tokens"], mine["error"], fmt="o", color=colors[size], label=size)
 ends = np.geomspace(noise["loss"].min(), noise["loss"].max(), 20)
 ax.plot(ends, batch.law(ends), color="C1", linewidth=1.2)
 ax.set(xscale="log", yscale="log", xlabel="online loss, nats per token", ylabel="noise scale, tokens")
 ax.invert_xaxis()
-plain_ticks(ax.xaxis, [2, 2.5, 3, 4, 5, 6, 7])
-plain_ticks(ax.yaxis, [1e2, 1e3, 1e4, 1e5, 1e6])
+plain_axis(ax.xaxis, [2, 2.5, 3, 4, 5, 6, 7])
+plain_axis(ax.yaxis, [1e2, 1e3, 1e4, 1e5, 1e6])
 fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
@@ -814,12 +724,8 @@ answer(
     fails=batch_high < kaplan_batch or batch_low > kaplan_batch,
     evidence=f"L to the power {-batch.law.exponent:+.1f} ({-batch_high:+.1f} to {-batch_low:+.1f}), Kaplan {-kaplan_batch:+.1f}; left over by size N^{by_size.slope:+.2f} (± {by_size_half:.2f})",
 )
-glue("batch", batch.law.exponent, display=False)
-glue("batch_low", batch_low, display=False)
-glue("batch_high", batch_high, display=False)
-glue("kaplan_batch", kaplan_batch, display=False)
-glue("batch_by_size", float(by_size.slope), display=False)
-glue("batch_by_size_half", float(by_size_half), display=False)
+glue_interval("batch", batch.law.exponent, batch_low, batch_high)
+glue_all(kaplan_batch=kaplan_batch, batch_by_size=by_size.slope, batch_by_size_half=by_size_half)
 
 # %% [markdown]
 # The noise scale goes as $L^{-k}$ with $k = {}$ {glue:text}`batch:.1f` ({glue:text}`batch_low:.1f` to {glue:text}`batch_high:.1f`), Kaplan's $1/\alpha_B$ is {glue:text}`kaplan_batch:.1f`. What is left over goes as $N$ to the power {glue:text}`batch_by_size:+.2f` $\pm$ {glue:text}`batch_by_size_half:.2f`, zero if
@@ -858,11 +764,8 @@ answer(
     fails=data_limit >= alpha_c,
     evidence=f"in Kaplan's constants: C^-{data_limit:.3f} allowed, C^-{alpha_c:.3f} promised; in a law with both terms it cannot arise",
 )
-glue("alpha_c", -alpha_c, display=False)
-glue("data_limit", -data_limit, display=False)
-glue("kaplan_a", kaplan_a, display=False)
-glue("promised", promised, display=False)
-glue("contradiction_loss", point["L_nats"], display=False)
+glue_all(alpha_c=-alpha_c, data_limit=-data_limit, kaplan_a=kaplan_a)
+glue_all(promised=promised, contradiction_loss=point["L_nats"])
 
 # %% [markdown]
 # Compute promises a loss that goes as $C$ to the power {glue:text}`alpha_c:+.3f`, data allow {glue:text}`data_limit:+.3f`: the second falls more slowly, and the lines must cross. At the point that Kaplan et al. name, their $L(C)$ is {glue:text}`promised:.2f` nats ({glue:text}`contradiction_loss:.1f` in
@@ -875,23 +778,19 @@ glue("contradiction_loss", point["L_nats"], display=False)
 # How should $C = 6 N D$ operations be split? {cite:t}`hoffmann2022training` ask in three ways, and so do we: the **envelope** of the loss curves, the minima of parabolas at **equal compute**, and the **law**, whose optimum is a formula, $N_{opt} \propto C^{\beta/(\alpha+\beta)}$.
 
 # %%
-low_c, high_c = sorted([np.median([c.flops[0] for c in curves]), max(c.flops[-1] for c in curves)])
+low_c, high_c = sorted([np.median([c.flops[0] for c in by_tokens]), max(c.flops[-1] for c in by_tokens)])
 budgets = np.geomspace(low_c, high_c, 13)
 approaches = {"envelope": frontier.envelope, "equal compute": frontier.isoflop}
-optima = {name: approach(curves, budgets) for name, approach in approaches.items()}
+optima = {name: approach(by_tokens, budgets) for name, approach in approaches.items()}
 rows = {}
 for name, approach in approaches.items():
     if len(optima[name]) >= 2:
-        interval = frontier.allocation_interval(approach, curves, budgets, seed_error, level, n_replicates)
+        interval = frontier.allocation_interval(approach, by_tokens, budgets, seed_error, level, n_replicates)
         reach = optima[name][-1].flops / optima[name][0].flops
         rows[f"here, {name}"] = frontier.allocation(optima[name]), *interval, len(optima[name]), reach
+a_law = chinchilla.interval("allocation_exponent", level)
 reach = grid["C"].max() / grid["C"].min()
-rows["here, law"] = (
-    law.allocation_exponent,
-    *chinchilla.interval("allocation_exponent", level),
-    len(grid),
-    reach,
-)
+rows["here, law"] = law.allocation_exponent, *a_law, len(grid), reach
 for key, name in (("hoffmann2022", "Hoffmann et al., law"), ("besiroglu2024", "Besiroglu et al., law")):
     alpha, beta = CHINCHILLA[key]["alpha"], CHINCHILLA[key]["beta"]
     rows[name] = beta / (alpha + beta), *[math.nan] * 4
@@ -904,22 +803,18 @@ allocation.style.format("{:.2f}", na_rep="").format("{:.0f}", na_rep="", subset=
 
 # %% mystnb={"figure": {"caption": "Loss at equal compute: held-out loss, interpolated along each size's runs, against parameters for every budget C in floating-point operations that three sizes or more can be compared at. Lines: parabolas; diamonds: their minima.", "name": "fig-laws-isoflop"}, "image": {"alt": "Held-out loss against parameters on a logarithmic axis; for each compute budget a set of dots with a parabola through them, some with a marked minimum; larger budgets lie lower."}}
 fig, ax = plt.subplots()
-shown = [c for c in budgets if sum(math.isfinite(curve.loss_at(c)) for curve in curves) >= 3]
+shown = [c for c in budgets if sum(math.isfinite(curve.loss_at(c)) for curve in by_tokens) >= 3]
 for budget, color in zip(shown, SCALE(np.linspace(0, 1, len(shown))), strict=True):
-    points = [(c.n_params, float(c.loss_at(budget))) for c in curves]
+    points = [(c.n_params, float(c.loss_at(budget))) for c in by_tokens]
     points = np.array([p for p in points if math.isfinite(p[1])]).reshape(-1, 2)
     ax.plot(*points.T, "o", color=color, label=f"{float(f'{budget / 1e12:.2g}'):g}")
     parabola = fits.fit_bent_power_law(*points.T)
     n = np.geomspace(points[0, 0], points[-1, 0], 40)
     ax.plot(n, parabola(n), color=color, linewidth=1)
-ax.plot(
-    *np.array([(o.n_params, o.loss) for o in optima["equal compute"] if o.flops in shown]).reshape(-1, 2).T,
-    "D",
-    color="C1",
-)
+minima = [(o.n_params, o.loss) for o in optima["equal compute"] if o.flops in shown]
+ax.plot(*np.reshape(minima, (-1, 2)).T, "D", color="C1")
 ax.set(xscale="log", xlabel="parameters", ylabel="held-out loss, nats per token")
-ax.set_xticks(size_n, sizes, rotation=45)
-ax.minorticks_off()
+named_axis(ax.xaxis, size_n, sizes, rotation=45)
 fig.legend(loc="outside lower center", ncols=4, title=r"$C$ in $10^{12}$ operations")
 plt.show()
 
@@ -927,9 +822,8 @@ plt.show()
 n_axis = np.geomspace(size_n.min() / 1.3, size_n.max() * 1.3, 80)
 d_axis = np.geomspace(grid["D"].min() / 1.3, grid["D"].max() * 1.3, 80)
 fig, ax = plt.subplots()
-lines = ax.contour(
-    n_axis, d_axis, law(*np.meshgrid(n_axis, d_axis)), levels=14, cmap=SCALE.reversed(), linewidths=1
-)
+losses = law(*np.meshgrid(n_axis, d_axis))
+lines = ax.contour(n_axis, d_axis, losses, levels=14, cmap=SCALE.reversed(), linewidths=1)
 ax.clabel(lines, fontsize="small", fmt="%.1f")
 ax.scatter(grid["N"], grid["D"], color=[colors[size] for size in grid["size"]], s=26, zorder=3)
 best_n, best_d = law.optimum(np.geomspace(1e9, 1e17, 200))
@@ -937,9 +831,8 @@ inside = (best_n > n_axis[0]) & (best_n < n_axis[-1]) & (best_d > d_axis[0]) & (
 ax.plot(best_n[inside], best_d[inside], color="C1", linewidth=2.5, label="frontier of the law")
 ax.plot(n_axis, 20 * n_axis, "--", color="C5", linewidth=1.4, label="20 tokens a parameter")
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="training tokens", ylim=d_axis[[0, -1]])
-ax.set_xticks(size_n, sizes, rotation=45)
-ax.minorticks_off()
-plain_ticks(ax.yaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
+named_axis(ax.xaxis, size_n, sizes, rotation=45)
+plain_axis(ax.yaxis, [3e5, 1e6, 3e6, 1e7, 3e7, 1e8])
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
@@ -953,30 +846,16 @@ def tokens_per_parameter(law, n_params):
 
 ratio = tokens_per_parameter(law, middle)
 np.testing.assert_allclose(law.optimum(6 * ratio * middle**2)[0], middle)
-ratio_low, ratio_high = chinchilla.interval(lambda law: tokens_per_parameter(law, middle), level)
-ours = allocation.filter(like="here", axis=0)
-glue("a_law", law.allocation_exponent, display=False)
-glue("a_law_low", chinchilla.interval("allocation_exponent", level).low, display=False)
-glue("a_law_high", chinchilla.interval("allocation_exponent", level).high, display=False)
-glue("a_least", float(ours["a of N ~ C^a"].min()), display=False)
-glue("a_most", float(ours["a of N ~ C^a"].max()), display=False)
-glue("a_hoffmann", float(allocation.loc["Hoffmann et al., law", "a of N ~ C^a"]), display=False)
-glue("a_besiroglu", float(allocation.loc["Besiroglu et al., law", "a of N ~ C^a"]), display=False)
-glue("n_budgets", len(budgets), display=False)
-glue("n_envelope", len(optima["envelope"]), display=False)
-glue("n_isoflop", len(optima["equal compute"]), display=False)
-glue("ratio", ratio, display=False)
-glue("ratio_low", ratio_low, display=False)
-glue("ratio_high", ratio_high, display=False)
-covered = [
-    name
-    for name in ("Hoffmann", "Besiroglu", "Kaplan")
-    if any(
-        row["low"] <= allocation.filter(like=name, axis=0)["a of N ~ C^a"].iloc[0] <= row["high"]
-        for _, row in ours.filter(like="law", axis=0).iterrows()
-    )
-]
-glue("covered", " and ".join(covered) if covered else "none of them", display=False)
+ratios = chinchilla.interval(lambda law: tokens_per_parameter(law, middle), level)
+a_of = allocation["a of N ~ C^a"]
+glue_interval("a_law", law.allocation_exponent, *a_law)
+glue_range("a", a_of.filter(like="here"))
+glue_all(a_hoffmann=a_of["Hoffmann et al., law"], a_besiroglu=a_of["Besiroglu et al., law"])
+glue_all(n_budgets=len(budgets), n_envelope=len(optima["envelope"]), n_isoflop=len(optima["equal compute"]))
+glue_interval("ratio", ratio, *ratios)
+names = ("Hoffmann", "Besiroglu", "Kaplan")
+covered = [name for name in names if a_law.covers(a_of.filter(like=name).iloc[0])]
+glue_all(covered=" and ".join(covered) or "none of them")
 
 # %% [markdown]
 # The approaches say $a$ from {glue:text}`a_least:.2f` to {glue:text}`a_most:.2f`; the law {glue:text}`a_law:.2f` ({glue:text}`a_law_low:.2f` to {glue:text}`a_law_high:.2f`). Published: {glue:text}`a_hoffmann:.2f` (Hoffmann), {glue:text}`a_besiroglu:.2f` (Besiroglu's refit of the same data), {glue:text}`kaplan_a:.2f` (Kaplan).
@@ -1019,29 +898,28 @@ ax.axhline(law.allocation_exponent, linestyle="--", color="C1", label="all param
 ax.axhline(kaplan_a, linestyle=":", color="C3", label="Kaplan et al.")
 ax.axvspan(size_nonembedding.min(), size_nonembedding.max(), color="C0", alpha=0.12)
 ax.set(xscale="log", xlabel="parameters without embeddings", ylabel="exponent a")
-plain_ticks(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11])
+plain_axis(ax.xaxis, [1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11])
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
 here_n = float(np.median(size_nonembedding))
-bend = float(frontier.nonembedding_exponent(law, omega, here_n))
-bend_low, bend_high = percentiles(
-    chinchilla.spread(lambda law: frontier.nonembedding_exponent(law, omega, here_n)), level
-)
-shift = chinchilla.spread(
-    lambda law: frontier.nonembedding_exponent(law, omega, here_n) - law.allocation_exponent
-)
-shift_low, shift_high = percentiles(shift, level)
-glue("bend", bend, display=False)
-glue("bend_low", bend_low, display=False)
-glue("bend_high", bend_high, display=False)
-glue("shift", bend - law.allocation_exponent, display=False)
-glue("shift_low", shift_low, display=False)
-glue("shift_high", shift_high, display=False)
-glue("here_n", plain(here_n), display=False)
-glue("embedding_percent", 100 * float(1 - (size_nonembedding / size_n).iloc[0]), display=False)
-glue("embedding_percent_last", 100 * float(1 - (size_nonembedding / size_n).iloc[-1]), display=False)
+
+
+def bend(law):
+    """The exponent without embeddings at the middle of the ladder."""
+    return float(frontier.nonembedding_exponent(law, omega, here_n))
+
+
+def shift(law):
+    """What leaving the embeddings out of the count does to the exponent."""
+    return bend(law) - law.allocation_exponent
+
+
+glue_interval("bend", bend(law), *chinchilla.interval(bend, level))
+glue_interval("shift", shift(law), *chinchilla.interval(shift, level))
+embedded = 100 * (1 - size_nonembedding / size_n)
+glue_all(here_n=plain(here_n), embedding_percent=embedded.iloc[0], embedding_percent_last=embedded.iloc[-1])
 
 # %% [markdown]
 # On the ladder embeddings are {glue:text}`embedding_percent:.0f` % of the smallest model and {glue:text}`embedding_percent_last:.0f` % of the largest. Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
@@ -1055,9 +933,9 @@ summary = pd.DataFrame(answers, index=["answer", "evidence"]).T.rename_axis("fin
 summary.style.hide(axis="index").set_properties(**{"text-align": "left", "white-space": "normal"})
 
 # %%
-for word, name in ((HOLDS, "n_hold"), (NOT, "n_not"), (UNKNOWN, "n_unknown")):
-    glue(name, int((summary["answer"] == word).sum()), display=False)
-glue("n_findings", len(summary), display=False)
+for name, word in {"n_hold": HOLDS, "n_not": NOT, "n_unknown": UNKNOWN}.items():
+    glue_all(**{name: (summary["answer"] == word).sum()})
+glue_all(n_findings=len(summary))
 
 # %% [markdown]
 # Of {glue:text}`n_findings:d` findings, {glue:text}`n_hold:d` hold on the ladder, {glue:text}`n_not:d` do not, {glue:text}`n_unknown:d` cannot be told. All of this is said of models from {glue:text}`smallest` to {glue:text}`largest` parameters, on one kind of text with 2048 tokens; branches of one trunk share their past, so that intervals

@@ -48,10 +48,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from myst_nb import glue
 from transformers import GPTNeoXForCausalLM
 from transformers.utils import logging
 
+from gengap.book.figures import named_axis, stacked_bars
+from gengap.book.glue import glue_all
 from gengap.bounds import (
     PAPER_S_GRID_SIZE,
     CodedModel,
@@ -71,6 +72,7 @@ from gengap.statistics import tilted_statistics, token_statistics
 from gengap.tokens import TokenRows, sample_rows
 from gengap.training import train
 from gengap.units import nats_from_bits
+from gengap.workflow.certify import best_tilt
 
 plt.style.use("gengap.book")
 logging.disable_progress_bar()
@@ -148,15 +150,13 @@ class Run(NamedTuple):
 def train_on(source, width, n_reads=1):
     """Draw a text, train a model on it for one epoch (`n_reads` epochs of a text as much shorter)."""
     layers, peak_lr = (1, 2e-2) if width <= 8 else (2, 1.5e-2 if width <= 16 else 1e-2)
-    spec = LadderSpec(
-        "source", f"w{width}", width, layers, max(1, width // 8), 2, peak_lr, vocab_size, seq_len
-    )
+    heads = max(1, width // 8)
+    spec = LadderSpec("source", f"w{width}", width, layers, heads, 2, peak_lr, vocab_size, seq_len)
     text = source.sample(spec.n_train_rows // n_reads, seq_len + 1, np.random.default_rng([seed, width]))
     rows = text.tokens.astype(np.uint16)
     assert np.array_equal(source.states(rows), text.states)  # known from the row itself
-    shown = TokenRows(
-        np.resize(rows, (spec.n_train_rows, seq_len + 1)), hashlib.sha256(rows.tobytes()).hexdigest()
-    )
+    all_reads = np.resize(rows, (spec.n_train_rows, seq_len + 1))
+    shown = TokenRows(all_reads, hashlib.sha256(rows.tobytes()).hexdigest())
     key = hashlib.sha256(f"{spec} {shown.sha256} {n_reads} {seed}".encode()).hexdigest()[:12]
     folder = build_dir() / "sources" / f"{spec.size}-{key}"  # a finished model is not trained again
     log = train(spec, shown, folder, seed)
@@ -190,9 +190,7 @@ pd.DataFrame(
         "N, parameters": {name: run.spec.n_params for name, run in runs.items()},
         "D, tokens": {name: run.states.size for name, run in runs.items()},
         "L(h), bits": {name: c.code_length_bits for name, c in coded.items()},
-        "bits per parameter": {
-            name: c.code_length_bits / runs[name].spec.n_params for name, c in coded.items()
-        },
+        "bits per parameter": {k: c.code_length_bits / runs[k].spec.n_params for k, c in coded.items()},
         "C, nats/token": complexity_of,
     }
 ).style.format("{:,.0f}").format("{:.3f}", subset=["bits per parameter", "C, nats/token"])
@@ -259,9 +257,7 @@ fresh_losses = np.concatenate(fresh_losses)  # (n_rows, seq_len)
 exact = true_risk(first, first.model, {"h": unsmoothed})["h"]
 standard_error = fresh_losses.std() / math.sqrt(fresh_losses.size)
 assert abs(fresh_losses.mean() - exact) < 4 * standard_error
-glue("fresh_mean", float(fresh_losses.mean()), display=False)
-glue("fresh_error", float(standard_error), display=False)
-glue("fresh_exact", float(exact), display=False)
+glue_all(fresh_mean=fresh_losses.mean(), fresh_error=standard_error, fresh_exact=exact)
 
 # %% [markdown]
 # Drawn: {glue:text}`fresh_mean:.4f` $\pm$ {glue:text}`fresh_error:.4f` nats; computed: {glue:text}`fresh_exact:.4f`.
@@ -295,9 +291,10 @@ for name, run in runs.items():
         "learnt from noise": risk - train_risk - (entropies - own_losses).mean(),
         "N/D": run.spec.n_params / run.states.size,
     }
-    assert name == "read many times" or risk - train_risk < run.spec.n_params / run.states.size / 2
-    assert risk > entropies.mean()  # Gibbs: no model is better than the truth
 gaps = pd.DataFrame(gaps).T
+once = gaps.drop("read many times")
+assert (once["true gap"] < once["N/D"] / 2).all()
+assert (gaps["excess"] > 0).all()  # Gibbs: no model is better than the truth
 gaps.style.format("{:.4f}")
 
 # %% [markdown]
@@ -341,23 +338,17 @@ def all_bounds(name):
     """Every bound on one run, and for each the smoother of the predictor that it speaks of."""
     run, c, model = runs[name], coded[name], quantized[name]
     nll, entropies, alphas = evaluated[name].nll, evaluated[name].entropy, evaluated[name].alphas
+    entropy_at = dict(zip(alphas, entropies, strict=True))  # alpha -> (n_rows, seq_len)
     train_risk = gaps.loc[name, "training loss"]
-    few = run.rows[:: max(1, len(run.rows) // 64)]  # any element of a grid is admissible
     grid = grids.tight_grid(alphas, vocab_size)
     choice = grids.choose(nll, entropies, grid, vocab_size, c.complexity(grid.size))
-    tilt = grids.choose_tilt(
-        lambda tilt: tilted_statistics(model, few, tilt),
-        tilt_grid,
-        vocab_size,
-        c.complexity(tilt_grid.size),
-    )
+    few = run.rows[:: max(1, len(run.rows) // 64)]  # any element of a grid is admissible
+    tilt = best_tilt(tilted_statistics, model, few, tilt_grid, c, range_cost=0.0, known={})
     tilted = tilted_statistics(model, run.rows, tilt)
-    azuma = azuma_bound(c, nll, train_risk)
-    at_paper, at_choice = alphas.index(c.paper_alpha), alphas.index(choice.alpha)
     found = {
-        "Azuma": azuma,
-        "paper": paper_bound(c, nll, entropies[at_paper], train_risk),
-        "uniform mixing": tight_bound(c, nll, entropies[at_choice], choice, train_risk),
+        "Azuma": azuma_bound(c, nll, train_risk),
+        "paper": paper_bound(c, nll, entropy_at[c.paper_alpha], train_risk),
+        "uniform mixing": tight_bound(c, nll, entropy_at[choice.alpha], choice, train_risk),
         "maximum entropy": maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk),
     }
     smoothers = {kind: mixed_losses(bound.alpha) for kind, bound in found.items()}
@@ -388,11 +379,12 @@ assert at_the_end == ["random table", "read many times"]
 sizes = [runs[name].spec.n_params for name in by_size]
 log_vocab = math.log(vocab_size)
 rate = entropy_rate(language)
+bounds = pd.DataFrame({name: {kind: b.value for kind, b in found[name].items()} for name in by_size}).T
 series = {
-    "Azuma bound": ([found[name]["Azuma"].value for name in by_size], "^-C3"),
-    "paper's bound": ([found[name]["paper"].value for name in by_size], "s-C1"),
-    "our bound, uniform mixing": ([found[name]["uniform mixing"].value for name in by_size], "d:C2"),
-    "our bound, maximum entropy": ([found[name]["maximum entropy"].value for name in by_size], "D-C2"),
+    "Azuma bound": (bounds["Azuma"], "^-C3"),
+    "paper's bound": (bounds["paper"], "s-C1"),
+    "our bound, uniform mixing": (bounds["uniform mixing"], "d:C2"),
+    "our bound, maximum entropy": (bounds["maximum entropy"], "D-C2"),
     "true risk, maximum entropy": ([truth[name]["maximum entropy"] for name in by_size], "X-C4"),
     "true risk of the trained model": (list(gaps.loc[by_size, "true risk"]), "+-C5"),
     "training loss": (list(gaps.loc[by_size, "training loss"]), "o-C0"),
@@ -406,8 +398,7 @@ for height, text in ((log_vocab, "guessing"), (rate, "entropy of the source")):
     ax.axhline(height, linestyle="--", color="C5", linewidth=1.2)
     ax.annotate(text, (sizes[0], height), (0, 4), textcoords="offset points", color="C5", fontsize="small")
 ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
-ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
-ax.minorticks_off()
+named_axis(ax.xaxis, sizes, [f"{size:,}" for size in sizes])
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
@@ -462,20 +453,16 @@ def parts_of_gap(name, kind="maximum entropy"):
 
 
 parts = pd.DataFrame({name: parts_of_gap(name) for name in runs}).T
-np.testing.assert_allclose(
-    parts.sum(axis=1), [found[name]["maximum entropy"].gap for name in runs], rtol=1e-9
-)
+whole = [found[name]["maximum entropy"].gap for name in runs]
+np.testing.assert_allclose(parts.sum(axis=1), whole, rtol=1e-9)
 parts.style.format("{:.4f}")
 
 # %% mystnb={"figure": {"caption": "The gap of our bound with maximum entropy, taken apart. What lies to the left of the grey tick is real: the quantized and smoothed model is worse than the trained one, by that much. What lies to the right comes from what the bound does not know.", "name": "fig-source-parts"}, "image": {"alt": "Five horizontal stacked bars, one per model, of the maximum-entropy bound's gap in nats: quantization and smoothing, a thin slice of generalization, then code length, certainty, invisible, and variation, the last about as long as the code length. The bar of the text that is read many times is the longest, that of the random table the shortest."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
-left = np.zeros(len(parts))
-for column, color in zip(parts, ["C4", "C3", "C1", "C5", "C0"], strict=True):
-    ax.barh(range(len(parts)), parts[column], 0.65, left, color=color, label=column)
-    left += parts[column].to_numpy()
+styles = {name: (name, color) for name, color in zip(parts, ["C4", "C3", "C1", "C5", "C0"], strict=True)}
+stacked_bars(ax, parts, styles, horizontal=True)
 real = parts[["quantization and smoothing", "generalization"]].sum(axis=1)
 ax.vlines(real, np.arange(len(parts)) - 0.42, np.arange(len(parts)) + 0.42, color="0.5", linewidth=1.5)
-ax.set_yticks(range(len(parts)), parts.index)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 ax.set(xlabel="nats per token above the training loss", xlim=(0, None))
@@ -503,41 +490,24 @@ without_code.style.format("{:.4f}")
 # %%
 smallest, largest = by_size[0], by_size[-1]
 real_share = comparison["real, %"]
-for place, name in (
-    ("smallest", smallest),
-    ("largest", largest),
-    ("table", "random table"),
-    ("repeated", "read many times"),
-):
-    glue(f"true_gap_{place}", float(gaps.loc[name, "true gap"]), display=False)
-    glue(f"akaike_{place}", float(gaps.loc[name, "N/D"]), display=False)
-    glue(f"excess_{place}", float(gaps.loc[name, "excess"]), display=False)
-    glue(f"paper_gap_{place}", float(found[name]["paper"].gap), display=False)
-    glue(f"our_gap_{place}", float(found[name]["maximum entropy"].gap), display=False)
-    glue(f"real_paper_{place}", float(real_share[name, "paper"]), display=False)
-    glue(f"real_ours_{place}", float(real_share[name, "maximum entropy"]), display=False)
-    glue(f"generalization_{place}", float(parts.loc[name, "generalization"]), display=False)
-    glue(f"bound_{place}", float(found[name]["maximum entropy"].value), display=False)
-for kind in ("Azuma", "paper", "uniform mixing", "maximum entropy"):
-    useful = sum(found[name][kind].value < log_vocab for name in by_size)
-    glue(f"useful_{kind.split()[0].lower()}", useful, display=False)
+places = {"smallest": smallest, "largest": largest, "table": "random table", "repeated": "read many times"}
+for place, name in places.items():
+    glue_all(**{f"true_gap_{place}": gaps.loc[name, "true gap"], f"excess_{place}": gaps.loc[name, "excess"]})
+    glue_all(**{f"akaike_{place}": gaps.loc[name, "N/D"], f"paper_gap_{place}": found[name]["paper"].gap})
+    glue_all(**{f"real_paper_{place}": real_share[name, "paper"]})
+    glue_all(**{f"real_ours_{place}": real_share[name, "maximum entropy"]})
+    glue_all(**{f"our_gap_{place}": found[name]["maximum entropy"].gap})
+    glue_all(**{f"bound_{place}": found[name]["maximum entropy"].value})
+    glue_all(**{f"generalization_{place}": parts.loc[name, "generalization"]})
+glue_all(**{f"useful_{kind.split()[0].lower()}": (bounds[kind] < log_vocab).sum() for kind in bounds})
 mixed_best = [name for name in runs if found[name]["uniform mixing"].gap < found[name]["maximum entropy"].gap]
-glue("mixing_wins", ", ".join(mixed_best) or "none", display=False)
-glue("n_tokens", vocab_size, display=False)
-glue(
-    "bits_per_parameter", float(coded[largest].code_length_bits / runs[largest].spec.n_params), display=False
-)
-glue("failure_prob", failure_prob, display=False)
-glue("n_sizes", len(by_size), display=False)
-glue("with_code", float(without_code.loc[largest, "with the code length"]), display=False)
-glue("fixed_in_advance", float(without_code.loc[largest, "fixed in advance"]), display=False)
-glue("n_repeats", n_repeats, display=False)
-glue("n_bounds", len(comparison), display=False)
-glue("log_vocab", float(log_vocab), display=False)
+glue_all(mixing_wins=", ".join(mixed_best) or "none", n_sizes=len(by_size), n_bounds=len(comparison))
+glue_all(n_tokens=vocab_size, failure_prob=failure_prob, n_repeats=n_repeats, log_vocab=log_vocab)
+glue_all(bits_per_parameter=coded[largest].code_length_bits / runs[largest].spec.n_params)
+glue_all(with_code=without_code.loc[largest, "with the code length"])
+glue_all(fixed_in_advance=without_code.loc[largest, "fixed in advance"])
 rest_seconds = time.monotonic() - started - training_seconds
-glue(
-    "runtime_seconds", float(rest_seconds + sum(run.training_seconds for run in runs.values())), display=False
-)
+glue_all(runtime_seconds=rest_seconds + sum(run.training_seconds for run in runs.values()))
 
 # %% [markdown]
 # For the largest of the models that read their text once, what separates the bound (uniform mixing) from the smoothed training loss falls from {glue:text}`with_code:.3f` to {glue:text}`fixed_in_advance:.3f` nats. So nearly all of the slack is paid for one thing: a code of

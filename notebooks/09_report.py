@@ -36,8 +36,10 @@ import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
+from gengap.book.figures import named_axis, stacked_bars
 from gengap.models.spec import TOKENS_PER_PARAMETER
 from gengap.records import BoundRecord, load_records
 from gengap.records.bound import ordered
@@ -92,31 +94,21 @@ table.style.format("{:.3f}").format("{:,.0f}", subset=["parameters"]).format(
 # The paper's bound taken apart, a bar per record; the marks on it are the other bounds of the same model, and the short line is the loss of guessing.
 
 # %% mystnb={"image": {"alt": "A stacked bar per record with the terms of the paper's bound in nats per token; a triangle marks Azuma's bound, a diamond ours, a dot ours with the archive's code length, and a short line the loss of guessing."}, "figure": {"caption": "The terms of the paper's bound, nominal code length, for every record; marks: Azuma's bound, ours, and ours with the archive's length; the short line is guessing.", "name": "fig-report-terms"}}
-LABELS = {
-    "train_risk": "training loss",
-    "parameters": "parameters",
-    "loss_variation": "loss variation",
-    "smoothing": "smoothing",
-    "quantization_gap": "quantization gap",
-    "sampling": "sampling",
+nominal = [record.bounds["nominal"] for record in records]
+terms = pd.DataFrame([bounds.paper.terms() for bounds in nominal], [name_of(record) for record in records])
+marks = {
+    "Azuma": ("^", "C4", [bounds.azuma.value for bounds in nominal]),
+    "ours": ("D", "0.2", [bounds.tight.value for bounds in nominal]),
+    "ours, archive": ("o", "1.0", [record.bounds["archive"].tight.value for record in records]),
 }
-COLORS = dict(zip(LABELS, ["0.55", "C0", "C1", "C2", "C3", "C5"], strict=True))
 fig, ax = plt.subplots(figsize=(6.4, 1.8 + 0.34 * len(records)))
-for y, record in enumerate(records):
-    nominal, left = record.bounds["nominal"], 0.0
-    for term, width in nominal.paper.terms().items():
-        ax.barh(y, width, 0.7, left, color=COLORS[term], label=LABELS[term] if y == 0 else None)
-        left += width
-    marks = [
-        ("^", "C4", nominal.azuma.value, "Azuma"),
-        ("D", "0.2", nominal.tight.value, "ours"),
-        ("o", "1.0", record.bounds["archive"].tight.value, "ours, archive"),
-    ]
-    for marker, color, value, label in marks:
-        style = {"marker": marker, "color": color, "markeredgecolor": "0.4", "linestyle": "none"}
-        ax.plot(value, y, **style, label=label if y == 0 else None)
-    ax.plot([log_vocab(record)] * 2, [y - 0.45, y + 0.45], color="0.5", linewidth=1.5)
-ax.set_yticks(range(len(records)), [name_of(record) for record in records])
+stacked_bars(ax, terms, horizontal=True)
+for label, (marker, color, values) in marks.items():
+    style = {"marker": marker, "color": color, "markeredgecolor": "0.4", "linestyle": "none"}
+    ax.plot(values, range(len(records)), **style, label=label)
+y = np.arange(len(records))
+guessing = [log_vocab(record) for record in records]
+ax.plot([guessing, guessing], [y - 0.45, y + 0.45], color="0.5", linewidth=1.5)
 ax.set(xlabel="nats per token", xlim=(0, None))
 ax.invert_yaxis()
 ax.grid(visible=False, axis="y")
@@ -143,24 +135,17 @@ SERIES = {
 fig, ax = plt.subplots()
 families = sorted({record.identity.family for record in best.values()})
 for family, marker in zip(families, "osD^v<>"[: len(families)], strict=True):
-    shown = sorted(
-        (record for record in best.values() if record.identity.family == family),
-        key=lambda record: record.identity.n_params,
-    )
+    shown = ordered(record for record in best.values() if record.identity.family == family)
+    n_params = [record.identity.n_params for record in shown]
     for label, (color, value) in SERIES.items():
         shares = [100 * value(record) / log_vocab(record) for record in shown]
-        ax.plot(
-            [r.identity.n_params for r in shown],
-            shares,
-            f"{marker}-",
-            color=color,
-            label=f"{family}, {label}",
-        )
+        ax.plot(n_params, shares, f"{marker}-", color=color, label=f"{family}, {label}")
 ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
 ax.set(xscale="log", xlabel="parameters", ylabel="% of guessing", ylim=(0, None))
 ax.minorticks_off()
 if len(best) < 8:
-    ax.set_xticks([r.identity.n_params for r in best.values()], [r.identity.size for r in best.values()])
+    identities = [record.identity for record in best.values()]
+    named_axis(ax.xaxis, [i.n_params for i in identities], [i.size for i in identities])
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
@@ -182,24 +167,15 @@ if runs:
         found = sorted(found, key=lambda record: record.identity.n_train_tokens)
         seen = [record.identity.n_train_tokens / record.identity.n_params for record in found]
         for label, (color, value) in SERIES.items():
-            ax.plot(
-                seen,
-                [value(record) for record in found],
-                "o-",
-                color=color,
-                label=label if ax is axes[0, 0] else None,
-            )
+            ax.plot(seen, [value(record) for record in found], "o-", color=color, label=label)
         ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="0.5")
         ax.axvline(TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
         ax.set(xscale="log", yscale="log", ylabel="nats per token", title=f"{model_size} {method}-{bits}")
-        for formatted in (
-            ax.xaxis.set_major_formatter,
-            ax.yaxis.set_major_formatter,
-            ax.yaxis.set_minor_formatter,
-        ):
-            formatted("{x:g}")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
     axes[-1, 0].set_xlabel("tokens seen per parameter")
-    fig.legend(loc="outside lower center", ncols=2)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     plt.show()
 else:
     print("No model here has records at several revisions: gengap sweep with several --revision makes them.")

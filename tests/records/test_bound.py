@@ -26,6 +26,23 @@ def test_this_machines_record_replaces_the_published_one(record, empty_project):
     assert [r.provenance.device for r in load_records()] == ["cpu"]
 
 
+def test_records_of_a_family_are_those_of_its_final_models_and_of_a_code_only_its_own(record, empty_project):
+    early = record.identity.model_copy(update={"revision": "step64"})
+    fewer = record.quantization.model_copy(update={"bits": 3})
+    record.write()
+    record.model_copy(update={"identity": early}).write()
+    record.model_copy(update={"quantization": fewer}).write()
+    asked = [(), ("test",), ("test", "gptq", 4), ("test", "gptq", 2), ("other",)]
+    found = [[(r.identity.revision, r.quantization.bits) for r in load_records(*which)] for which in asked]
+    assert found == [
+        [("main", 3), ("main", 4), ("step64", 4)],
+        [("main", 3), ("main", 4)],
+        [("main", 4)],
+        [],
+        [],
+    ]
+
+
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [

@@ -1,7 +1,16 @@
 """What figures and tables of several pages share: numbers in plain words, axes, the names and colours of terms."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+if TYPE_CHECKING:
+    from gengap.laws.intervals import Ensemble
 
 TERMS = {  # of the bounds, in stacking order: name, label, colour
     "train_risk": ("training loss", "0.55"),
@@ -22,8 +31,44 @@ def plain(value: float, _position: object = None) -> str:
     return f"{value:.3g}"
 
 
-def plain_axis(axis: Axis, ticks: list[float]) -> None:
-    """Ticks at these values, in plain words."""
+def plain_axis(axis: Axis, ticks: Sequence[float]) -> None:
+    """Ticks at these values alone, in plain words."""
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(plain))
+
+
+def named_axis(axis: Axis, ticks: Sequence[float], names: Sequence[str], **text: object) -> None:
+    """Ticks at these values alone, under these names; `text` says how they are set (rotation=45)."""
+    axis.set_ticks(ticks, labels=names, **text)
+    axis.set_minor_locator(NullLocator())
+
+
+def stacked_bars(
+    ax: Axes,
+    parts: pd.DataFrame,
+    styles: Mapping[str, tuple[str, str]] = TERMS,
+    *,
+    horizontal: bool = False,
+    sums: bool = False,
+) -> None:
+    """A bar for each row of `parts`, (n_bars, n_parts): its parts end to end in the order of `styles`, column: label, colour.
+
+    With `sums` each bar has the sum of its parts at its end. ValueError for a part that has no style: none is left out.
+    """
+    draw, set_ticks = (ax.barh, ax.set_yticks) if horizontal else (ax.bar, ax.set_xticks)
+    places, ends = range(len(parts)), np.zeros(len(parts))
+    for name in sorted(parts, key=list(styles).index):
+        label, color = styles[name]
+        drawn = draw(places, parts[name], 0.7, ends, color=color, label=label)
+        ends = ends + parts[name].to_numpy()
+    if sums:
+        ax.bar_label(drawn, [f"{end:.2f}" for end in ends])
+    set_ticks(places, parts.index)
+
+
+def draw_fit(ax: Axes, fit: "Ensemble", x: np.ndarray, color: str = "C0") -> None:
+    """A fitted law at some places, (n,), in the band of its 95 % intervals."""
+    band = np.array([fit.interval(lambda law, at=at: float(law(at))) for at in x])  # (n, 2)
+    ax.fill_between(x, *band.T, alpha=0.2, color=color)
+    ax.plot(x, fit.law(x), color=color, linewidth=1.2)

@@ -104,7 +104,7 @@ def _without_naming(source: str) -> str:
         if isinstance(statement, ast.For):
             return all(map(glues, statement.body))
         call = statement.value if isinstance(statement, ast.Expr) else None
-        return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "glue"
+        return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith("glue")
 
     try:
         statements = ast.parse(source).body

@@ -2,6 +2,7 @@ from .base import ACCOUNTINGS as ACCOUNTINGS
 from .base import Estimate as Estimate
 from .base import Identity as Identity
 from .base import Provenance as Provenance
+from .base import identify as identify
 from .bound import BoundRecord as BoundRecord
 from .bound import load_records as load_records
 from .forecast import Forecast as Forecast

@@ -116,16 +116,23 @@ def publish_model(family: str, size: str) -> list[Path]:
     return publish(path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern)))
 
 
-def load_records() -> list[BoundRecord]:
-    """Published records, overridden by this machine's, `ordered`. Raises `UserError` outside a copy of the project.
+def load_records(family: str = "", method: str = "", bits: int = 0) -> list[BoundRecord]:
+    """Published records, overridden by this machine's, `ordered`: all of them, or those of the final models of a family, or of these
+    the ones quantized by a method to a number of bits. Raises `UserError` outside a copy of the project.
 
     >>> import gengap
-    >>> smallest = gengap.load_records()[0]
+    >>> smallest = gengap.load_records("ladder", "gptq", 4)[0]
     >>> bounds = smallest.bounds["archive"]
     >>> smallest.identity.model_size, bounds.tight.value < bounds.paper.value
     ('ladder-50k', True)
     """
-    return ordered(BoundRecord.collect())
+    records = ordered(BoundRecord.collect())
+    if family:
+        final = family, "main"
+        records = [r for r in records if (r.identity.family, r.identity.revision) == final]
+    if method:
+        records = [r for r in records if (r.quantization.method, r.quantization.bits) == (method, bits)]
+    return records
 
 
 def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
