@@ -1,7 +1,7 @@
 # Every target sets up what it needs; `make help` lists them.
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3.14))
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 ENV := .venv/.installed
@@ -13,7 +13,7 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
 $(ENV): requirements.lock pyproject.toml
-	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON) is not installed: install Python 3.11, or name yours with 'make PYTHON=...'"; exit 1; }
+	@command -v "$(PYTHON)" > /dev/null || { echo "error: no Python here: install Python 3.11 or newer, or name yours with 'make PYTHON=...'"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -42,16 +42,17 @@ test-runs: $(ENV)  ## whole runs, kills included: half an hour
 test-cluster: $(ENV)  ## a sweep on a real Slurm of one node (as root; Debian: apt-get install slurm-wlm munge)
 	$(BIN)/python -m pytest -m cluster
 
-lint: $(ENV)  ## ruff, and every notebook in step with its pair
+lint: $(ENV)  ## style, the layers of the library, and every notebook in step with its pair
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/gengap sync --check
 
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook
 	$(BIN)/gengap sync
 
-lock: $(ENV)  ## renew requirements.lock from the environment
-	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's|+cpu$$||'; $(BIN)/python -m pip freeze --all | grep '^setuptools=='; } > .venv/lock
+lock: $(ENV)  ## renew requirements.lock from the environment (of Python 3.11)
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's|+cpu$$||'; $(BIN)/python -m pip freeze --all | grep -E '^(setuptools|wheel)=='; } > .venv/lock
 	mv .venv/lock requirements.lock
 
 clean:  ## remove what was computed here (the environment and downloaded wheels stay)

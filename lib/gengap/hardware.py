@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import psutil
 
 from gengap.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import PartialState
 
 
@@ -94,7 +94,7 @@ def share(n: int) -> range:
     return range(n) if state is None else range(state.process_index, n, state.num_processes)
 
 
-def merge(values: np.ndarray) -> np.ndarray:
+def merge(values: "np.ndarray") -> "np.ndarray":
     """The arrays of all processes in one, in each of them; each has zeros where another one's numbers stand."""
     state = _state()
     if state is None:

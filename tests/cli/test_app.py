@@ -43,5 +43,5 @@ def test_training_without_a_corpus_says_what_to_do_first(empty_project):
 
 def test_sizes_are_listed_with_their_parameters():
     listed = run("sizes").stdout
-    assert "ladder-50k             52,944" in listed
-    assert "pythia-410m       405,334,016     8,388,608,000" in listed
+    assert "ladder-50k                   52,944" in listed
+    assert "pythia-410m             405,334,016     8,388,608,000" in listed

@@ -29,7 +29,7 @@ from gengap.tokens.rows import sample_rows
 from gengap.workflow import doctor
 
 SPEC = PythiaSpec("pythia", "9k", 8, 1, 2, step=40, vocab_size=512, seq_len=64, batch_rows=8)
-PYTHIA = [spec for spec in models.REGISTRY.values() if isinstance(spec, PythiaSpec)]
+PYTHIA = pythia.MODELS
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_folder_server_and_cache_give_the_same_record(folder, tmp_path, monkeypa
     rows = make_rows(400, SPEC.seq_len + 1, SPEC.vocab_size)
     shards = write_shards(tmp_path / "shards", rows, 9001)
     with pytest.raises(
-        UserError, match="run `gengap quantize pythia-9k --method gptq --bits 4 --revision step40`"
+        UserError, match="run `gengap quantize pythia-9k --revision step40 --method gptq --bits 4`"
     ):
         SPEC.find_archive("gptq", 4)
     found = []
@@ -229,7 +229,7 @@ def test_doctor_gives_a_next_step_for_everything_that_is_missing(empty_project, 
     assert missing == {"GPU", "corpus", "checkpoints", "rows", "hub"}
     assert all(found[name].next_step for name in missing)
     assert found["corpus"].next_step.startswith("run `gengap corpus`")
-    sizes = found["Pythia sizes"].what  # 410m: 5.3 + 1.1 GB; 1b: 11.1 + 1.1 GB in bfloat16
+    sizes = found["pythia sizes"].what  # 410m: 5.3 + 1.1 GB; 1b: 11.1 + 1.1 GB in bfloat16
     assert "410m (float32)" in sizes
     assert "1b" not in sizes
 
@@ -242,7 +242,7 @@ def test_doctor_sees_a_gpu_and_local_copies(empty_project, monkeypatch):
     monkeypatch.setenv("GENGAP_PILE", "http://rows.example/pile")
     found = findings()
     assert {name for name, finding in found.items() if not finding.fine} == {"corpus"}
-    assert "12b (float32)" in found["Pythia sizes"].what
+    assert "12b (float32)" in found["pythia sizes"].what
 
 
 def test_hub_that_hangs_costs_the_timeout_and_no_more(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def make_root(root: Path, with_corpus: bool = False) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for folder in ("lib", "notebooks"):
         shutil.copytree(CHECKOUT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("Snakefile", "corpus.lock"):
+    for file in ("Snakefile", "_config.yml", "_toc.yml", "corpus.lock", "pyproject.toml"):
         shutil.copy2(CHECKOUT / file, root / file)
     if with_corpus:
         (root / "build" / "corpus").mkdir(parents=True)

@@ -53,6 +53,14 @@ def paper_bound(
 
     Assumes the points of the module's docstring. ValueError for NaN, negative losses, entropies
     that do not belong to this alpha, or arrays that are not what the sample drew.
+
+    >>> import gengap, numpy as np
+    >>> coded = gengap.CodedModel(code_length_bits=4_000, n_train_tokens=10_000, vocab_size=256)
+    >>> nll = np.random.default_rng(0).gamma(2.0, 0.9, 10_000)  # losses of all training tokens, nats
+    >>> entropy = np.full(10_000, 1.8)  # of the smoothed predictions
+    >>> bound = gengap.paper_bound(coded, nll, entropy, train_risk=nll.mean())
+    >>> {name: round(term, 2) for name, term in bound.terms().items() if term}
+    {'train_risk': 1.82, 'parameters': 1.54, 'loss_variation': 0.15, 'smoothing': 0.75}
     """
     c, alpha, vocab_size = coded.complexity(coded.s_grid_size), coded.paper_alpha, coded.vocab_size
     nll, entropy = _checked_tokens(coded, nll, entropy, alpha, sample)
@@ -101,6 +109,13 @@ def azuma_bound(
     alpha minimizes log(1/(1-alpha)) + Delta(alpha) sqrt(C'/2) over `alphas` (default: 1000 interior points of
     (0, 1)), paid by log(len(alphas))/D. A sample's error is that of the mean smoothed loss. Assumes and
     raises as `paper_bound` does.
+
+    >>> import gengap, numpy as np
+    >>> coded = gengap.CodedModel(code_length_bits=4_000, n_train_tokens=10_000, vocab_size=256)
+    >>> nll = np.random.default_rng(0).gamma(2.0, 0.9, 10_000)  # losses of all training tokens, nats
+    >>> bound = gengap.azuma_bound(coded, nll, train_risk=nll.mean())
+    >>> round(bound.value, 2), round(float(np.log(256)), 2)  # the second is that of guessing
+    (4.55, 5.55)
     """
     alphas = _azuma_alphas(alphas)
     c, costs, deviations = _azuma_curve(coded, alphas)
@@ -151,6 +166,17 @@ def tight_bound(
     `entropy` is evaluated at `choice.alpha`; `choice` comes from `choose`, applied to the pilot of the sample
     or, without a sample, to everything (its grid is paid for in C). With a sample, the mean of f is
     certified. Assumes and raises as `paper_bound` does.
+
+    >>> import gengap, numpy as np
+    >>> coded = gengap.CodedModel(code_length_bits=4_000, n_train_tokens=10_000, vocab_size=256)
+    >>> nll = np.random.default_rng(0).gamma(2.0, 0.9, 10_000)  # losses of all training tokens, nats
+    >>> entropy = np.full(10_000, 1.8)  # of the predictions smoothed with alpha = 0.05
+    >>> from gengap.bounds.grids import choose, tight_grid
+    >>> grid = tight_grid([0.05], vocab_size=256)
+    >>> choice = choose(nll, entropy[None], grid, 256, coded.complexity(grid.size))
+    >>> bound = gengap.tight_bound(coded, nll, entropy, choice, train_risk=nll.mean())
+    >>> round(bound.value, 2)
+    3.61
     """
     nll, entropy = _checked_tokens(coded, nll, entropy, choice.alpha, sample)
     c, rate = coded.complexity(choice.grid_size), choice.rate(coded.vocab_size)

@@ -13,7 +13,10 @@ from gengap.errors import UserError
 def book(
     cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
 ) -> None:
-    """Make the book: corpus, training, quantization, bounds, pages, site (`make book` installs first)."""
+    """Make the book, from the corpus to the site.
+
+    Downloads the corpus, trains, quantizes and bounds the default models, runs the pages; `make book` installs first what that needs.
+    """
     from gengap import hardware
     from gengap.workflow.graph import run
 

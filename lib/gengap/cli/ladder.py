@@ -30,7 +30,10 @@ def ladder(
         ),
     ] = False,
 ) -> None:
-    """Train the runs of the plan, cheapest first, each with its record (resumes where it was stopped)."""
+    """Train the runs of the plan, cheapest first, each with its record.
+
+    Resumes where it was stopped.
+    """
     from gengap.records.training_run import publish_runs
     from gengap.workflow.campaign import (
         carry_out,

@@ -33,7 +33,10 @@ def certify(
     bits: Bits = DEFAULT_BITS,
     **settings,
 ) -> None:
-    """Bound one model and write its record: the number without the page (quantizes the checkpoint unless that is done)."""
+    """Bound one model and write its record: the number without the page.
+
+    Quantizes the checkpoint unless that is done.
+    """
     from gengap.workflow.certify import certify_spec
     from gengap.workflow.settings import Settings
 
@@ -54,7 +57,10 @@ def run(
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
-    """Bound one model: quantize its checkpoint unless that is done, execute chapter 05, print what came out."""
+    """Bound one model by executing chapter 05: its record and its page.
+
+    Quantizes the checkpoint unless that is done.
+    """
     from gengap.book import notebooks
     from gengap.records.bound import BoundRecord
     from gengap.workflow.settings import Settings
@@ -114,9 +120,9 @@ def sweep(
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
-    """Bound every combination of sizes, revisions, methods and bits, one job each.
+    """Bound every combination of sizes, revisions, methods and bits.
 
-    What is done already is not done again. Options after `--` go to Snakemake, such as `-- --executor slurm --jobs 20`.
+    One job each. What is done already is not done again. Options after `--` go to Snakemake, such as `-- --executor slurm --jobs 20`.
     """
     from gengap import hardware
     from gengap.book import notebooks
@@ -151,7 +157,10 @@ def report(
     records: Annotated[list[Path], typer.Argument(help="Record files (default: all there are).")] = [],
     output: Annotated[Path | None, typer.Option(help="The HTML file (default: build/report.html).")] = None,
 ) -> None:
-    """Compare any records on one page: losses, bounds and their terms, against size and along training."""
+    """Compare any records on one page.
+
+    Losses, bounds and their terms, against size and along training.
+    """
     from gengap.book import report
     from gengap.paths import build_dir
 
@@ -166,7 +175,10 @@ def forecast(
     method: Annotated[str, typer.Option(help="Quantizer of the records to learn from.")] = DEFAULT_METHOD,
     bits: Annotated[int, typer.Option(help="Per quantized weight.")] = DEFAULT_BITS,
 ) -> None:
-    """State beforehand what the records so far say of larger models: a file in results/, to be committed, written once."""
+    """State beforehand what the records so far say of larger models.
+
+    Writes a file in results/, once, to be committed.
+    """
     from gengap.records.forecast import Forecast, state_forecast
 
     path = state_forecast(model_sizes, method, bits)
@@ -193,17 +205,17 @@ def sizes() -> None:
     """List the model sizes."""
     from gengap.models import REGISTRY
 
-    print(f"{'model size':<14}{'parameters':>15}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
+    print(f"{'model size':<20}{'parameters':>15}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
     for name, spec in REGISTRY.items():
         print(
-            f"{name:<14}{spec.n_params:>15,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
+            f"{name:<20}{spec.n_params:>15,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
             f"  {spec.revision}"
         )
 
 
 @app.command()
 def doctor(timeout_s: float = 3.0) -> None:
-    """Say what this machine can run, and the next step for whatever is missing."""
+    """Say what this machine can run, and what is missing."""
     from gengap.workflow import doctor
 
     for finding in doctor.examine(timeout_s):

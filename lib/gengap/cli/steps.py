@@ -43,7 +43,10 @@ def quantize(
     seed: int = 0,
     revision: Revision = "",
 ) -> None:
-    """Quantize a checkpoint into the file whose length is its archive code length."""
+    """Quantize a checkpoint into an archive.
+
+    The length of that file is what the archive accounting charges for the model.
+    """
     from gengap import models
     from gengap.models.spec import quantized_name
 
@@ -63,7 +66,10 @@ def quantize(
 
 @app.command()
 def survey(model_size: ModelSize, n_seeds: int = 3) -> None:
-    """Measure every quantization method at every number of bits, for chapter 03 (resumes where it was stopped)."""
+    """Measure every quantization method at every number of bits.
+
+    For chapter 03; resumes where it was stopped.
+    """
     from gengap import models
 
     spec = models.get(model_size)
@@ -80,7 +86,10 @@ def survey(model_size: ModelSize, n_seeds: int = 3) -> None:
 
 @app.command()
 def publish(model_size: ModelSize) -> None:
-    """Copy this machine's records, logs and checkpoint of a size into results/, to be committed."""
+    """Copy what this machine made of a size into results/.
+
+    Records, logs, archives and the checkpoint, to be committed.
+    """
     from gengap import models
     from gengap.records.bound import publish_model
 

@@ -8,10 +8,9 @@ take many values, and an entropy coder charges for what they say. Another quanti
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from gengap.compression.archive import Hypothesis
     from gengap.compression.quantized import QuantizedModel
     from gengap.compression.rate_distortion import FisherFactors
+    from gengap.models.spec import Architecture
     from gengap.tokens.rows import Rows
 
 
@@ -38,8 +38,10 @@ class Compressor:
         return METHODS[method].quantize(self, bits)
 
     @cached_property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> "Architecture":
         """Of the checkpoint."""
+        from gengap.models.spec import Architecture
+
         return Architecture.of(self.model.config)
 
     @property
@@ -83,8 +85,7 @@ def _qat(of: Compressor, bits: int) -> "QuantizedModel":
     return retrain(_entropy(of, bits), of.architecture.config(), of.rows, price, of.seed)
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One way to quantize."""
 
     label: str  # in figures and tables
@@ -129,8 +130,18 @@ def compress(
 
     `rows`, (n, seq_len + 1), are training rows; a method may look at some of them, drawn by `seed`. Raises `UserError` for a method or a
     number of bits that there is not, and for an architecture that the archive cannot hold.
+
+    >>> import gengap, numpy as np
+    >>> from transformers import GPTNeoXForCausalLM
+    >>> model = GPTNeoXForCausalLM(gengap.get("ladder-50k").config()).eval()  # untrained
+    >>> rows = np.random.default_rng(0).integers(2048, size=(20, 257))
+    >>> hypothesis = gengap.compress(model, rows, "rtn", bits=4)
+    >>> hypothesis.code_length_bits["nominal"] == 4 * gengap.get("ladder-50k").n_params
+    True
+    >>> list(hypothesis.code_length_bits)
+    ['nominal', 'honest', 'archive']
     """
     from gengap.compression.archive import Hypothesis
 
-    quantized = Compressor(model, rows, group_size, n_calibration_rows, seed).quantize(method, bits)
-    return Hypothesis.of(quantized, method, bits, Architecture.of(model.config))
+    compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
+    return Hypothesis.of(compressor.quantize(method, bits), method, bits, compressor.architecture)

@@ -2,6 +2,10 @@
 
 A family is one file beside this one: the shapes of its models, their checkpoints, the rows they were trained on, what they ask of
 a machine. `gengap.models.spec.ModelSpec` says what a family has to answer; nothing outside this package asks which family it is.
+
+>>> import gengap
+>>> [name for name, spec in gengap.REGISTRY.items() if spec.n_params < 110_000]
+['ladder-50k', 'ladder-100k']
 """
 
 import difflib
@@ -21,6 +25,10 @@ def get(model_size: str, revision: str = "") -> ModelSpec:
     """The model named `model_size` at `revision` ("": the checkpoint that counts as its compute-optimal one).
 
     Raises `UserError` for an unknown name, with the nearest ones, and for a revision that was not released.
+
+    >>> import gengap
+    >>> gengap.get("pythia-410m").revision, gengap.get("pythia-410m", "step512").n_train_tokens
+    ('step4000', 1073741824)
     """
     if model_size not in REGISTRY:
         near = difflib.get_close_matches(str(model_size), REGISTRY, n=3, cutoff=0.5) or list(REGISTRY)

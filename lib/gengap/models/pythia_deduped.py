@@ -1,8 +1,9 @@
 """Pythia trained on the deduplicated Pile (Biderman et al. 2023): shapes, steps and row format of `gengap.models.pythia`.
 
-The text is shorter and was read about one and a half times: the first pass ends near step 98,000 of 143,000. A certificate speaks of
-tokens read once, in an order that nobody chose after looking, so checkpoints of the second pass are refused; so are the last ones
-of the first, whose held-out rows (of the thousand steps that follow) would be text that was read before.
+The text is shorter, 207 billion tokens, and was read about one and a half times: the first pass ends near step 98,000 of 143,000. A
+certificate speaks of tokens read once, in an order that nobody chose after looking, so checkpoints of the second pass are refused; so are
+the last ones of the first, whose held-out rows (of the thousand steps that follow) would be text that was read before. Nothing here can
+tell whether a released checkpoint was trained on the rows that it is said to have read; for the 2.8b model that has been doubted.
 """
 
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec, family
 
 LAST_STEP_OF_FIRST_PASS = 97_000  # the last checkpoint whose next thousand steps belong to the first pass too
+NOT_IN_THE_SUITE = ("14m", "31m")  # its sixteen models are eight sizes on each of two texts
 
 
 @dataclass(frozen=True)
 class DedupedPythiaSpec(PythiaSpec):
-    """A released checkpoint of the first pass. The 12b model is far from compute-optimal there: 17 tokens a parameter."""
+    """A released checkpoint of the first pass, which ends before the 12b model is compute-optimal: at 17 tokens a parameter."""
 
     rows_hub = "hf://datasets/EleutherAI/pile-deduped-pythia-preshuffled"
     rows_variable = "GENGAP_PILE_DEDUPED"
@@ -35,4 +37,6 @@ class DedupedPythiaSpec(PythiaSpec):
         return super().at(revision)
 
 
-MODELS = family("pythia-deduped", DedupedPythiaSpec)
+MODELS = tuple(
+    spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in NOT_IN_THE_SUITE
+)

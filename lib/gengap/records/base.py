@@ -24,7 +24,7 @@ Accounting = Literal["nominal", "honest", "archive"]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-PACKAGES = ("torch", "transformers", "llmcompressor", "numpy", "constriction")
+PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
 
 
 class Part(BaseModel):
@@ -135,13 +135,20 @@ def identify(spec: ModelSpec, data_sha256: str, revision: str = "main") -> Ident
 
 def provenance(device: str, seconds: float) -> Provenance:
     """The facts of this machine and this environment."""
-    git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return Provenance(
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         device=device,
-        commit=commit or "unknown",
+        commit=_commit() or "unknown",
         seconds=seconds,
     )
+
+
+def _commit() -> str:
+    """Of the project folder; "" outside one, where the version of the package has to do."""
+    try:
+        git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
+    except UserError:
+        return ""
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()

@@ -112,7 +112,13 @@ def publish_model(family: str, size: str) -> list[Path]:
 
 def load_records(family: str = "", method: str = "", bits: int = 0) -> list[BoundRecord]:
     """Published records, overridden by this machine's, `ordered`: all of them, or those of the final models of a family, or of these
-    the ones quantized by a method to a number of bits.
+    the ones quantized by a method to a number of bits. Raises `UserError` outside a copy of the project.
+
+    >>> import gengap
+    >>> smallest = gengap.load_records("ladder", "gptq", 4)[0]
+    >>> bounds = smallest.bounds["archive"]
+    >>> smallest.identity.model_size, bounds.tight.value < bounds.paper.value
+    ('ladder-50k', True)
     """
     records = ordered(BoundRecord.collect())
     if family:

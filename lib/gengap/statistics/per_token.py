@@ -46,6 +46,16 @@ def token_statistics(
     predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
     `gengap.statistics.evaluation.statistics_dir()`, keeps what is known, so that a killed run goes on where it was.
     Raises `UserError` if a loss is not finite, which means a damaged or diverged checkpoint.
+
+    >>> import gengap, numpy as np
+    >>> from transformers import GPTNeoXForCausalLM
+    >>> model = GPTNeoXForCausalLM(gengap.get("ladder-50k").config()).eval()  # untrained
+    >>> rows = np.random.default_rng(0).integers(2048, size=(2, 257))
+    >>> statistics = gengap.token_statistics(model, rows, alphas=(0.1,))
+    >>> statistics.nll.shape, statistics.entropy.shape
+    ((2, 256), (1, 2, 256))
+    >>> bool(abs(statistics.nll.mean() - np.log(2048)) < 0.1)
+    True
     """
     alphas = tuple(map(float, alphas))
     if not all(0 <= alpha < 1 for alpha in alphas):

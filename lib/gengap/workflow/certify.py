@@ -176,6 +176,19 @@ def certify(
     holds.
 
     Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
+
+    >>> import gengap, numpy as np
+    >>> from dataclasses import replace
+    >>> from gengap.workflow.settings import Settings
+    >>> from transformers import GPTNeoXForCausalLM
+    >>> shape = replace(gengap.get("ladder-50k"), vocab_size=64, seq_len=16)
+    >>> model = GPTNeoXForCausalLM(shape.config()).eval()  # untrained
+    >>> rows = np.random.default_rng(0).integers(64, size=(60, 17))
+    >>> hypothesis = gengap.compress(model, rows[:50], "rtn")
+    >>> settings = Settings(n_pilot_windows=2, n_windows=10, n_pairs=10)
+    >>> record = gengap.certify(model, hypothesis, rows[:50], rows[50:], settings)
+    >>> record.identity.n_train_tokens, list(record.bounds)
+    (800, ['nominal', 'honest', 'archive'])
     """
     started = time.monotonic() if started is None else started
     settings = settings or Settings()
