@@ -57,7 +57,6 @@ from gengap.bounds import (
     CodedModel,
     azuma_bound,
     grids,
-    maximum_entropy_bound,
     paper_bound,
     smoothing,
     sources,
@@ -358,7 +357,7 @@ def all_bounds(name):
         "Azuma": azuma,
         "paper": paper_bound(c, nll, entropies[at_paper], train_risk),
         "uniform mixing": tight_bound(c, nll, entropies[at_choice], choice, train_risk),
-        "maximum entropy": maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk),
+        "maximum entropy": tight_bound(c, nll, tilted.entropy, tilt, train_risk, loss=tilted.loss),
     }
     smoothers = {kind: mixed_losses(bound.alpha) for kind, bound in found.items()}
 
