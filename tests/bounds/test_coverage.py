@@ -38,7 +38,7 @@ def betting_upper(values, top, failure_prob, population_size=None):
 @pytest.mark.parametrize("failure_prob", FAILURE_PROBS)
 @pytest.mark.parametrize("name", coverage.PROCESSES)
 def test_freedman_and_tight_bound_hold(name, failure_prob):
-    """T1 and T6 (and the mixture over s), at the last step and at all steps at once."""
+    """The paper's Thm 3.1, its direct form (chapter 05, eq-tight) and the mixture over s, at the last step and at all at once."""
     counts = coverage.violations(simulate(name), failure_prob)
     assert max(counts.values()) <= allowed(failure_prob), counts
 

@@ -114,7 +114,7 @@ def test_everything_that_decides_the_numbers_names_another_run(store):
         before = len(list(store.iterdir()))
         assert_equal(token_statistics(*arguments, store=store), token_statistics(*arguments))
         assert len(list(store.iterdir())) == before + 1
-    tilt = Tilt(0.2, 1e-2, 0.0, 1)
+    tilt = Tilt(0.2, 1e-2, 0.0, 1, model.config.vocab_size)
     for _ in range(2):
         np.testing.assert_array_equal(
             tilted_statistics(model, rows, tilt, store=store), tilted_statistics(model, rows, tilt)

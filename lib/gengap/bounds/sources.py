@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from gengap.bounds.concentration import Floats
+
 Ints = NDArray[np.int64]
 
 
@@ -64,10 +65,8 @@ class Source:
         for k in range(n):
             row = state * self.vocab_size
             token = np.searchsorted(levels, state + rng.random(n_paths), side="right") - row
-            tokens[k], states[k] = (
-                np.clip(token, 0, self.vocab_size - 1),
-                state,
-            )  # state + u may round up to state + 1
+            states[k] = state
+            tokens[k] = np.clip(token, 0, self.vocab_size - 1)  # state + u may round up to state + 1
             state = self.next_state[state, tokens[k]]
         return Paths(np.ascontiguousarray(tokens.T), np.ascontiguousarray(states.T))
 
@@ -158,9 +157,7 @@ def rare_token(vocab_size: int, rare_prob: float) -> Source:
 
 
 def change_point(before: ArrayLike, after: ArrayLike, time: int) -> Source:
-    """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to
-    time.
-    """
+    """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to `time`."""
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     following = np.minimum(np.arange(time + 1) + 1, time)
     return Source(

@@ -23,7 +23,7 @@ from gengap.bounds.sampling import (
     split_failure_prob,
 )
 from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
-from gengap.bounds.theorems import azuma_bound, maximum_entropy_bound, paper_bound
+from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
 from gengap.models.spec import Architecture, ModelSpec, quantized_name
@@ -131,7 +131,7 @@ def tight_bounds(
         if key not in everywhere:
             everywhere[key] = evaluate(model, drawn, tilt)
         tilted = everywhere[key]
-        bound = maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk, sample)
+        bound = tight_bound(c, nll, tilted.entropy, tilt, train_risk, sample, tilted.loss)
         found[name] = Tightened(bound, tilt, tilted)
     return found
 
