@@ -61,10 +61,7 @@ def record(empty_project):
     return BoundRecord(
         identity=identify(SMALL, "0" * 64),
         evidence=Evidence(
-            checkpoint_sha256="1" * 64,
-            quantized_sha256="2" * 64,
-            windows_sha256="3" * 64,
-            heldout_sha256="4" * 64,
+            checkpoint_sha256="1" * 64, quantized_sha256="2" * 64, windows_sha256="3" * 64, heldout_sha256="4" * 64
         ),
         quantization=Quantization(
             method="gptq", bits=4, group_size=0, code_length_bits={"nominal": 4.0 * SMALL.n_params}

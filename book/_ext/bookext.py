@@ -17,9 +17,7 @@ def _records():
     from gengap.records import load_records
 
     preferred = "main-gptq-4bit.json"
-    return {
-        r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)
-    }
+    return {r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)}
 
 
 def _digest() -> str:
@@ -45,9 +43,7 @@ class RecordRole(SphinxRole):
         try:
             text = format(_follow(_records()[size], path), spec)
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = self.inliner.reporter.error(
-                f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno
-            )
+            message = self.inliner.reporter.error(f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.inline(self.rawtext, text.replace("-", "−"), classes=["record"])], []
 
@@ -80,9 +76,7 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
-    context["script_files"] = [
-        script for script in files if "thebe" not in (str(script) + repr(script)).lower()
-    ]
+    context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
 
 
 def _displays(app, what, name, obj, options, lines):
@@ -128,9 +122,4 @@ def setup(app):
     app.connect("autodoc-skip-member", _without_aliases)
     # All is read again if this file changes.
     own_version = int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16)
-    return {
-        "version": "1",
-        "env_version": own_version,
-        "parallel_read_safe": False,
-        "parallel_write_safe": True,
-    }
+    return {"version": "1", "env_version": own_version, "parallel_read_safe": False, "parallel_write_safe": True}

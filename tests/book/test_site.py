@@ -39,9 +39,7 @@ def test_every_name_that_a_prose_page_imports_exists():
 
 
 def test_every_citation_has_an_entry():
-    entries = set(
-        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
-    )
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
     for page in [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]:
         for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page.read_text()):
             assert {key.strip() for key in keys.split(",")} <= entries, page.name
@@ -50,21 +48,16 @@ def test_every_citation_has_an_entry():
 def test_every_module_is_in_the_reference():
     files = (ROOT / "lib" / "gengap").rglob("*.py")
     modules = {
-        ".".join(path.relative_to(ROOT / "lib").with_suffix("").parts).removesuffix(".__init__")
-        for path in files
+        ".".join(path.relative_to(ROOT / "lib").with_suffix("").parts).removesuffix(".__init__") for path in files
     }
     modules = {name for name in modules - {"gengap"} if not name.startswith("gengap.cli")}
     assert set(site.reference_pages()) == {f"book/library/{name}.md" for name in modules}
-    listed = re.findall(
-        r"^   (gengap\.\w+)$", (ROOT / "book" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    listed = re.findall(r"^   (gengap\.\w+)$", (ROOT / "book" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(name for name in modules if name.count(".") == 1)
 
 
 def test_every_statement_that_the_library_cites_is_stated():
-    stated = set(
-        re.findall(r"^\(statement-(t\d+)\)=$", (ROOT / "book" / "statements.md").read_text(), re.MULTILINE)
-    )
+    stated = set(re.findall(r"^\(statement-(t\d+)\)=$", (ROOT / "book" / "statements.md").read_text(), re.MULTILINE))
     assert stated == {f"t{k}" for k in range(1, 12)}
     for path in (ROOT / "lib").rglob("*.py"):
         for before, name in re.findall(r"(\w+ |\()(T\d+)\b", path.read_text(encoding="utf-8")):
@@ -200,9 +193,7 @@ def unexecuted(page):
 
 
 def raised(page):
-    page.cells[2].outputs = [
-        nbformat.v4.new_output("error", ename="ValueError", evalue="too small", traceback=[])
-    ]
+    page.cells[2].outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="too small", traceback=[])]
 
 
 def edited(page):
@@ -286,12 +277,10 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     text = other.cells[0].source
     assert "{eq}`eq-one-ladder-50k`" in text
     assert (
-        "{doc}`../../book/index`, {doc}`it <../02_other>`, [this](../02_other.md), [that](https://arxiv.org/)"
-        in text
+        "{doc}`../../book/index`, {doc}`it <../02_other>`, [this](../02_other.md), [that](https://arxiv.org/)" in text
     )
     labels = [
-        set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE))
-        for page in (main, other)
+        set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE)) for page in (main, other)
     ]
     assert len(labels[0]) == len(labels[1]) == 3
     assert not labels[0] & labels[1]
@@ -359,20 +348,12 @@ def test_launch_buttons_and_links_appear_with_the_address_alone(project):
     )
     write(project / "notebooks" / "01_page.ipynb", notebook(codes, cell_tags=tags))
     for size in ("ladder-100k", "ladder-50k"):
-        write(
-            project / "build" / "notebooks" / "01_page" / f"{size}.ipynb",
-            notebook(codes, ran=True, cell_tags=tags),
-        )
+        write(project / "build" / "notebooks" / "01_page" / f"{size}.ipynb", notebook(codes, ran=True, cell_tags=tags))
     site.build(site.stage(config=config))
     for name in names:
         text = (html / f"{name}.html").read_text()
-        assert (
-            "https://colab.research.google.com/github/someone/something/blob/v1/notebooks/01_page.ipynb"
-            in text
-        )
-        assert (
-            "https://mybinder.org/v2/gh/someone/something/v1?urlpath=lab/tree/notebooks/01_page.ipynb" in text
-        )
+        assert "https://colab.research.google.com/github/someone/something/blob/v1/notebooks/01_page.ipynb" in text
+        assert "https://mybinder.org/v2/gh/someone/something/v1?urlpath=lab/tree/notebooks/01_page.ipynb" in text
         assert f'href="{ADDRESS}' in text
 
 
@@ -385,11 +366,7 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
     write(project / "book" / "statements.md", "# Statements\n\n(statement-t10)=\n## T10\n\nInformation.\n")
     with (project / "_toc.yml").open("a") as toc:
         toc.write("  - file: book/api\n  - file: book/statements\n")
-    shown = {
-        name: text
-        for name, text in site.reference_pages().items()
-        if "gengap.laws" in name or "units" in name
-    }
+    shown = {name: text for name, text in site.reference_pages().items() if "gengap.laws" in name or "units" in name}
     monkeypatch.setattr(site, "reference_pages", lambda: shown)
     html = site.build(site.stage(config=site.read_config(ROOT))).parent / "book" / "library"
     assert check.check() == 4 + len(shown)
@@ -408,9 +385,7 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
 
 def test_a_warning_fails_the_build_twice(project):
     """An incremental build that does not read the page again must not forget the warning."""
-    write(
-        project / "_config.yml", yaml.safe_dump({"title": "A book", "execute": {"execute_notebooks": "off"}})
-    )
+    write(project / "_config.yml", yaml.safe_dump({"title": "A book", "execute": {"execute_notebooks": "off"}}))
     write(project / "notebooks" / "01_page.ipynb", notebook(text="# A page\n"))
     write(project / "book" / "index.md", "# A book\n\n{doc}`nowhere`\n")
     for _ in range(2):

@@ -34,8 +34,7 @@ def sigma_on_the_whole_grid(x, y, loss_range, c, s_grid):
     """The definition (paper, Thm 3.1), one s after the other."""
     gaps = (y.astype(np.float64) - x.astype(np.float64)) / loss_range
     values = [
-        loss_range * math.sqrt(c) * (1 - s) / s
-        + loss_range / math.sqrt(c) * np.mean(s * gaps - np.log1p(s * gaps)) / s
+        loss_range * math.sqrt(c) * (1 - s) / s + loss_range / math.sqrt(c) * np.mean(s * gaps - np.log1p(s * gaps)) / s
         for s in s_grid
     ]
     return min(values), s_grid[int(np.argmin(values))]
@@ -72,9 +71,7 @@ def test_freedman_is_its_two_terms_and_its_minimizer():
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.16])
 def test_direct_form_golden(rate):
     with mp.workdps(50):
-        summands = [
-            mp.mpf(y) - mp.log(1 + rate * (mp.mpf(y) - mp.mpf(x))) / rate for x, y in zip(X, Y, strict=True)
-        ]
+        summands = [mp.mpf(y) - mp.log(1 + rate * (mp.mpf(y) - mp.mpf(x))) / rate for x, y in zip(X, Y, strict=True)]
         golden = mp.mpf(0.05) / rate + sum(summands) / len(X)
         assert abs(concentration.freedman_direct(X, Y, DELTA, 0.05, rate) - golden) < 1e-13
         np.testing.assert_allclose(
@@ -96,9 +93,7 @@ def test_mixture_golden():
         logs = [sum(mp.log(1 + mp.mpf(s) * ak) for ak in a) for s in s_grid]
 
         def log_mean_capital(m):
-            return mp.log(
-                sum(mp.exp(b - s * len(X) * m) for s, b in zip(s_grid, logs, strict=True)) / 3
-            ) - c * len(X)
+            return mp.log(sum(mp.exp(b - s * len(X) * m) for s, b in zip(s_grid, logs, strict=True)) / 3) - c * len(X)
 
         m = mp.findroot(log_mean_capital, (-2, 0), solver="bisect", tol=1e-30)
         golden = DELTA * (sum(a) / len(a) - m)
@@ -169,9 +164,7 @@ def test_leading_axes_are_independent_sequences():
         assert together.value[i] == pytest.approx(
             concentration.freedman(x[i], y[i], 8.0, 0.05, s_grid).value, rel=1e-12
         )
-        assert direct[i] == pytest.approx(
-            concentration.freedman_direct(x[i], y[i], 8.0, 0.05, 0.1), rel=1e-12
-        )
+        assert direct[i] == pytest.approx(concentration.freedman_direct(x[i], y[i], 8.0, 0.05, 0.1), rel=1e-12)
         assert mixture.value[i] == pytest.approx(
             concentration.freedman_mixture(x[i], y[i], 8.0, 0.05, s_grid).value, rel=1e-12
         )
@@ -187,9 +180,7 @@ def test_running_bound_ends_in_the_final_bound():
     running = concentration.running_freedman(x, y, 8.0, 0.05, s_grid, code_length_bits=3.0)
     for n in (1, 17, 500):
         c = concentration.complexity(n, 0.05, 8, 3.0)
-        assert running[n - 1] == pytest.approx(
-            concentration.freedman(x[:n], y[:n], 8.0, c, s_grid).value, rel=1e-12
-        )
+        assert running[n - 1] == pytest.approx(concentration.freedman(x[:n], y[:n], 8.0, c, s_grid).value, rel=1e-12)
 
 
 @given(SEEDS, st.floats(0.002, 2.0), st.integers(2, 40))
@@ -224,11 +215,7 @@ def test_float32_input_loses_nothing():
     stream.update(x, y)
     assert stream.mean_observation == pytest.approx(x.astype(np.float64).mean(), rel=1e-13)
     narrow, wide = x[:2000], x[:2000].astype(np.float64)
-    for upper in (
-        classical.hoeffding_upper,
-        classical.empirical_bernstein_upper,
-        classical.betting_upper,
-    ):
+    for upper in (classical.hoeffding_upper, classical.empirical_bernstein_upper, classical.betting_upper):
         assert upper(narrow, 0.0, 20.0, 0.1) == pytest.approx(upper(wide, 0.0, 20.0, 0.1), rel=1e-14)
 
 

@@ -13,13 +13,7 @@ import pytest
 from gengap.bounds import classical, grids, sampling
 from gengap.bounds.grids import Choice, Tilt, TiltGrid, choose_tilt
 from gengap.bounds.terms import CodedModel
-from gengap.bounds.theorems import (
-    azuma_bound,
-    closed_form_azuma_gap,
-    closed_form_gap,
-    paper_bound,
-    tight_bound,
-)
+from gengap.bounds.theorems import azuma_bound, closed_form_azuma_gap, closed_form_gap, paper_bound, tight_bound
 
 V, N_WINDOWS, SEQ_LEN, TRAIN_RISK = 7, 40, 3, 1.7
 CODED = CodedModel(60.0, N_WINDOWS * SEQ_LEN, V, failure_prob=0.02, s_grid_size=200)
@@ -30,9 +24,7 @@ TILTED_LOSS, TILTED_ENTROPY = RNG.uniform(0.3, 4.0, NLL.shape), RNG.uniform(1.0,
 
 
 def windows(n_pilot, n_certificate, failure_prob, method):
-    return sampling.draw_windows(
-        N_WINDOWS, n_pilot, n_certificate, failure_prob, np.random.default_rng(1), method
-    )
+    return sampling.draw_windows(N_WINDOWS, n_pilot, n_certificate, failure_prob, np.random.default_rng(1), method)
 
 
 SAMPLES = {
@@ -200,8 +192,7 @@ def f(x, y, rate):
 
 def summands(loss, entropy, floor, rate):
     return [
-        [f(x, max(h, floor), rate) for x, h in zip(xs, hs, strict=True)]
-        for xs, hs in zip(loss, entropy, strict=True)
+        [f(x, max(h, floor), rate) for x, h in zip(xs, hs, strict=True)] for xs, hs in zip(loss, entropy, strict=True)
     ]
 
 
@@ -262,11 +253,7 @@ def test_paper_bound(sample):
         return c / rate + mean_f + weight * f(high, low, rate)
 
     s = min((mp.mpf(k) / 201 for k in range(1, 201)), key=cost_of)
-    gaps = [
-        s * (h - v) / loss_range
-        for vs, hs in zip(x, entropy, strict=True)
-        for v, h in zip(vs, hs, strict=True)
-    ]
+    gaps = [s * (h - v) / loss_range for vs, hs in zip(x, entropy, strict=True) for v, h in zip(vs, hs, strict=True)]
     mean_v = mean([a - mp.log(1 + a) for a in gaps])
     sigma = loss_range * mp.sqrt(c) * (1 - s) / s + loss_range / mp.sqrt(c) * mean_v / s
     if isinstance(sample, sampling.PairSample):  # the paper corrects the loss alone
@@ -384,13 +371,7 @@ def test_tight_bound_with_maximum_entropy_smoothing(sample, floor):
         "smoother": "maximum entropy",
     }
     found = tight_bound(
-        CODED,
-        drawn(sample, NLL),
-        drawn(sample, TILTED_ENTROPY),
-        tilt,
-        TRAIN_RISK,
-        sample,
-        drawn(sample, TILTED_LOSS),
+        CODED, drawn(sample, NLL), drawn(sample, TILTED_ENTROPY), tilt, TRAIN_RISK, sample, drawn(sample, TILTED_LOSS)
     )
     check(found, expected | common(sample, nll))
 
@@ -403,9 +384,7 @@ def test_closed_forms():
 
 def test_search_for_a_tilt_finds_what_the_whole_grid_holds():
     grid = TiltGrid((0.08, 0.12, 0.16, 0.2, 0.24), (0.02, 0.05, 0.1), (0.0, 1.5, 2.0, 2.5, 3.0, 4.0))
-    places = [
-        (rate, safety, floor) for rate in grid.rates for safety in grid.safeties for floor in grid.floors
-    ]
+    places = [(rate, safety, floor) for rate in grid.rates for safety in grid.safeties for floor in grid.floors]
 
     def on_tokens(tilt):
         return TILTED_LOSS * (1 + tilt.rate + 30 * (tilt.safety - 0.05) ** 2), TILTED_ENTROPY

@@ -93,9 +93,7 @@ def test_the_papers_inequality_on_a_grid(vocab_size):
     complexity = np.concatenate(
         [np.geomspace(1e-12, 1e-3, 20_000), np.linspace(1e-3, 1, 100_000), np.geomspace(1, 1e6)]
     )
-    slack = smoothing.closed_form_cost(complexity, vocab_size) - smoothing.worst_case_cost(
-        complexity, vocab_size
-    )
+    slack = smoothing.closed_form_cost(complexity, vocab_size) - smoothing.worst_case_cost(complexity, vocab_size)
     assert slack.min() > 0
 
 
@@ -128,9 +126,7 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
     q = np.exp(log_q)
     np.testing.assert_allclose(q.sum(axis=-1), 1, rtol=1e-12)
     np.testing.assert_allclose(baseline, -(q * log_q).sum(axis=-1), rtol=1e-9)  # Y is the entropy of q
-    np.testing.assert_allclose(
-        q * (1 + rate * (baseline[:, None] + log_q)), np.exp(log_p), rtol=1e-6, atol=1e-12
-    )
+    np.testing.assert_allclose(q * (1 + rate * (baseline[:, None] + log_q)), np.exp(log_p), rtol=1e-6, atol=1e-12)
     for i in range(len(log_p)):
         best = dual_objective(log_q[i], log_p[i], rate)
         numeric = minimize(
@@ -138,9 +134,7 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
         )
         assert -numeric.fun <= best + 1e-9
         assert best <= -numeric.fun + 0.01
-        for alpha in np.linspace(
-            0.01, 0.6, 30
-        ):  # no uniform mixture does better in the tight bound's summand
+        for alpha in np.linspace(0.01, 0.6, 30):  # no uniform mixture does better in the tight bound's summand
             x = smoothing.smoothed_nll(-log_p[i], alpha, 12)
             low, high = np.sum(np.exp(-x) * x), smoothing.max_nll(alpha, 12)
             for y in np.linspace(max(low, high - 0.999 / rate), high, 12):
@@ -182,6 +176,4 @@ def test_bad_input_is_refused(call, message):
 def test_the_papers_alpha_turns_cost_and_range_into_the_closed_form(complexity, vocab_size):
     alpha = smoothing.optimal_alpha(complexity)
     np.testing.assert_allclose(smoothing.smoothing_cost(alpha), math.log1p(complexity), rtol=1e-9)
-    np.testing.assert_allclose(
-        smoothing.loss_range(alpha, vocab_size), math.log1p(vocab_size / complexity), rtol=1e-9
-    )
+    np.testing.assert_allclose(smoothing.loss_range(alpha, vocab_size), math.log1p(vocab_size / complexity), rtol=1e-9)

@@ -176,9 +176,7 @@ def test_search_finds_what_the_whole_grid_holds(windows):
     grid = tight_grid(alphas, V, n_floors=8, s_grid_size=50)
     choice = choose(nll, entropies, grid, V, coded.complexity(grid.size))
     best = min(
-        tight_bound(
-            coded, nll, entropies[a], Choice(alpha, float(y0), float(s), grid.size, V), nll.mean()
-        ).value
+        tight_bound(coded, nll, entropies[a], Choice(alpha, float(y0), float(s), grid.size, V), nll.mean()).value
         for a, alpha in enumerate(alphas)
         for y0 in grid.floors[a]
         for s in grid.s_grid[::2]
@@ -189,19 +187,12 @@ def test_search_finds_what_the_whole_grid_holds(windows):
 
 
 @given(
-    alpha=st.floats(1e-3, 0.6),
-    part=st.floats(0, 0.99),
-    s=st.floats(0.01, 0.99),
-    x=st.floats(0, 1),
-    y=st.floats(0, 1),
+    alpha=st.floats(1e-3, 0.6), part=st.floats(0, 0.99), s=st.floats(0.01, 0.99), x=st.floats(0, 1), y=st.floats(0, 1)
 )
 def test_summand_stays_in_its_range(alpha, part, s, x, y):
     floor, top = float(smoothing.min_nll(alpha, V)), float(smoothing.max_nll(alpha, V))
     choice = Choice(alpha, floor + part * (math.log(V) - floor), s, 1, V)
-    loss, baseline = (
-        floor + x * (top - floor),
-        choice.baseline_floor + y * (math.log(V) - choice.baseline_floor),
-    )
+    loss, baseline = (floor + x * (top - floor), choice.baseline_floor + y * (math.log(V) - choice.baseline_floor))
     rate = choice.rate
     f = baseline - math.log1p(rate * (baseline - loss)) / rate
     lower, upper = choice.summand_range
@@ -318,8 +309,7 @@ def test_range_cost_is_minimized_with_the_bound(windows):
         return bound + beta * choice.summand_range[1]
 
     best = min(
-        (Choice(alphas[0], float(y0), float(s), grid.size, V) for y0 in grid.floors[0] for s in grid.s_grid),
-        key=cost,
+        (Choice(alphas[0], float(y0), float(s), grid.size, V) for y0 in grid.floors[0] for s in grid.s_grid), key=cost
     )
     np.testing.assert_allclose(found, best, rtol=1e-12)
     assert found.s < choose(nll, entropies[:1], grid, V, coded.complexity(grid.size)).s

@@ -108,8 +108,7 @@ def test_bound_holds_on_an_exact_source_and_its_terms_add_up():
     grid = TiltGrid((0.1, 0.25), (1e-2,), (0.0, 1.5))
     coded, rng, misses = CodedModel(0.0, n, V, failure_prob), np.random.default_rng(5), 0
     tables = {
-        tilt: reference(model, Tilt(*tilt, 0.0, 1, V))
-        for tilt in ((r, s) for r in grid.rates for s in grid.safeties)
+        tilt: reference(model, Tilt(*tilt, 0.0, 1, V)) for tilt in ((r, s) for r in grid.rates for s in grid.safeties)
     }
     for _ in range(n_runs):
         context, token = draw(truth, tables, n, rng)

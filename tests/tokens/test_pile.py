@@ -99,9 +99,7 @@ def test_hub_is_the_default_source(server, monkeypatch):
 
 def test_only_the_rows_asked_for_are_fetched(server):
     SPEC.train_rows(HASTE)[np.array([7, 50])]
-    asked = [
-        tuple(map(int, span.removeprefix("bytes=").split("-"))) for _, _, span in server.requests if span
-    ]
+    asked = [tuple(map(int, span.removeprefix("bytes=").split("-"))) for _, _, span in server.requests if span]
     assert sum(last + 1 - first for first, last in asked) == 2 * 130
 
 

@@ -73,8 +73,6 @@ def test_bfloat16_run_learns_as_the_float32_run(small_rows, tmp_path):
 
 
 def test_choice_goes_by_size():
-    kinds = {
-        spec.size: precision.precision(spec) for spec in models.REGISTRY.values() if spec.family == "ladder"
-    }
+    kinds = {spec.size: precision.precision(spec) for spec in models.REGISTRY.values() if spec.family == "ladder"}
     assert kinds["400k"] == "float32"  # published: their digits stay
     assert kinds["800k"] == kinds["4.5m"] == "bfloat16"

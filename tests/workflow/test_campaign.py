@@ -271,6 +271,4 @@ def test_published_run_comes_out_again(tmp_path, monkeypatch):
     assert record.data_sha256 == published.data_sha256
     # to the digit on a processor like the one that published; another one may take its sums in another order
     assert abs(change_from_published(record)) < 0.01
-    np.testing.assert_allclose(
-        record.online_log.online_nll[:10], published.online_log.online_nll[:10], atol=1e-3
-    )
+    np.testing.assert_allclose(record.online_log.online_nll[:10], published.online_log.online_nll[:10], atol=1e-3)

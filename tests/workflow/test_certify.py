@@ -43,14 +43,10 @@ def test_the_record_is_what_its_steps_say(example):
         bounds = record.bounds[name]
         paper = paper_bound(coded, found.nll, found.entropy[0], train_risk, sample)
         assert bounds.paper.value == pytest.approx(paper.value, rel=1e-6)
-        assert bounds.azuma.value == pytest.approx(
-            azuma_bound(coded, found.nll, train_risk, sample).value, rel=1e-6
-        )
+        assert bounds.azuma.value == pytest.approx(azuma_bound(coded, found.nll, train_risk, sample).value, rel=1e-6)
         assert bounds.tight.value < bounds.paper.value
         assert bounds.tight.train_risk == bounds.paper.train_risk == record.risks.train.mean
-        assert bounds.paper.failure_prob + bounds.paper.sampling_failure_prob == pytest.approx(
-            FEW.failure_prob
-        )
+        assert bounds.paper.failure_prob + bounds.paper.sampling_failure_prob == pytest.approx(FEW.failure_prob)
         assert bounds.paper_mode.n_tokens_evaluated == FEW.n_pairs
     assert record.risks.heldout.n_tokens == 20 * 16
     assert BoundRecord.model_validate_json(record.model_dump_json()) == record
@@ -86,7 +82,5 @@ def test_settings_that_cannot_be_are_refused(change, said):
 
 def test_more_windows_than_there_are_rows_are_refused_before_any_work(example, monkeypatch):
     monkeypatch.setattr(forward, "reduce_logits", lambda *_: pytest.fail("evaluated"))
-    with pytest.raises(
-        UserError, match=r"6 \+ 55 windows cannot be drawn from 60 training rows: ask for fewer"
-    ):
+    with pytest.raises(UserError, match=r"6 \+ 55 windows cannot be drawn from 60 training rows: ask for fewer"):
         certify.certify(*example, replace(FEW, n_windows=55))

@@ -55,9 +55,7 @@ def toc_pages(toc: dict[str, Any]) -> list[str]:
 
     def below(node: dict[str, Any]) -> list[str]:
         children = [child for key in ("parts", "chapters", "sections") for child in node.get(key, [])]
-        return ([node["file"]] if "file" in node else []) + [
-            name for child in children for name in below(child)
-        ]
+        return ([node["file"]] if "file" in node else []) + [name for child in children for name in below(child)]
 
     return [toc["root"], *below(toc)]
 
@@ -128,9 +126,7 @@ def stage(
         pair_path = root / f"{docname}.ipynb"
         if not pair_path.is_file():
             if f"{docname}.md" not in files:
-                raise UserError(
-                    f"_toc.yml lists {docname}, but there is neither {docname}.md nor {docname}.ipynb"
-                )
+                raise UserError(f"_toc.yml lists {docname}, but there is neither {docname}.md nor {docname}.ipynb")
             continue
         check_install_cell(pair_path, config)
         name = pair_path.stem

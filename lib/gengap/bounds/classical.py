@@ -155,9 +155,7 @@ def _predicted_variance(z: Floats, before: Floats) -> Floats:
     return (0.25 + np.cumsum(deviations, axis=-1) - deviations) / (draws + 1)
 
 
-def _upper(
-    excess: Callable[..., Floats], values: ArrayLike, lower, upper, failure_prob, *population
-) -> Floats:
+def _upper(excess: Callable[..., Floats], values: ArrayLike, lower, upper, failure_prob, *population) -> Floats:
     budget = -math.log(check_failure_prob(failure_prob))
     return np.mean(values, axis=-1, dtype=np.float64) + excess(values, lower, upper, budget, *population)
 
@@ -171,9 +169,7 @@ def empirical_bernstein_upper(
     values: ArrayLike, lower: float, upper: float, failure_prob: float, population_size: int | None = None
 ) -> Floats:
     """Empirical Bernstein's bound on the mean, at most `upper`; see `empirical_bernstein_excess`."""
-    return np.minimum(
-        _upper(empirical_bernstein_excess, values, lower, upper, failure_prob, population_size), upper
-    )
+    return np.minimum(_upper(empirical_bernstein_excess, values, lower, upper, failure_prob, population_size), upper)
 
 
 def betting_upper(
@@ -247,11 +243,7 @@ def freedman_known_variance(
 
 
 def empirical_bernstein(
-    observations: ArrayLike,
-    baseline: ArrayLike | None,
-    loss_range: float,
-    complexity: float,
-    lower: float = 0.0,
+    observations: ArrayLike, baseline: ArrayLike | None, loss_range: float, complexity: float, lower: float = 0.0
 ) -> Deviation:
     """Maurer & Pontil (2009, Thm 4): independent X_k of one mean, at a sample size fixed in advance."""
     budget = _budget(observations, complexity)

@@ -100,9 +100,7 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"observations need a time axis with at least one step, got shape {x.shape}")
     if y.ndim and y.shape != x.shape:
-        raise ValueError(
-            f"baseline must be a number or have the observations' shape {x.shape}, got {y.shape}"
-        )
+        raise ValueError(f"baseline must be a number or have the observations' shape {x.shape}, got {y.shape}")
     if not 0 < loss_range < math.inf:
         raise ValueError(f"loss_range must be positive and finite, got {loss_range}")
     gaps = np.subtract(y, x, dtype=np.float64)
@@ -157,11 +155,7 @@ def _sigma(mean_log: ArrayLike, mean_gap: ArrayLike, s: ArrayLike, loss_range: f
 
 
 def loss_variation(
-    observations: ArrayLike,
-    baseline: ArrayLike,
-    loss_range: float,
-    complexity: float,
-    s_grid: ArrayLike | None = None,
+    observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> LossVariation:
     """Sigma = min_{s in K} Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) (1/n) sum_k v(s A_k)/s (paper, Thm 3.1).
 
@@ -189,11 +183,7 @@ def loss_variation(
 
 
 def freedman(
-    observations: ArrayLike,
-    baseline: ArrayLike,
-    loss_range: float,
-    complexity: float,
-    s_grid: ArrayLike | None = None,
+    observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> Deviation:
     """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta).
 
@@ -214,9 +204,7 @@ def shifted_log(observations: ArrayLike, baseline: ArrayLike, rate: float) -> Fl
     y = np.asarray(baseline, dtype=np.float64)
     steps = rate * (y - np.asarray(observations))
     if steps.size == 0 or not steps.min() > -1:  # NaN fails here too
-        raise ValueError(
-            f"rate = {rate:.9g} is too large for these values, or they hold NaN: 1/rate must exceed X - Y"
-        )
+        raise ValueError(f"rate = {rate:.9g} is too large for these values, or they hold NaN: 1/rate must exceed X - Y")
     return y - np.log1p(steps) / rate
 
 

@@ -175,12 +175,7 @@ Found = TypeVar("Found", Choice, Tilt)
 
 
 def choose(
-    nll: ArrayLike,
-    entropies: ArrayLike,
-    grid: Grid,
-    vocab_size: int,
-    complexity: float,
-    range_cost: float = 0.0,
+    nll: ArrayLike, entropies: ArrayLike, grid: Grid, vocab_size: int, complexity: float, range_cost: float = 0.0
 ) -> Choice:
     """The element of `grid` with the least tight bound on the tokens given (the pilot, or all of them).
 
@@ -242,10 +237,7 @@ def choose_tilt(
 
 
 def _downhill(
-    evaluate: Callable[[Place], tuple[float, Found]],
-    start: Place,
-    shape: tuple[int, ...],
-    steps: Sequence[Place],
+    evaluate: Callable[[Place], tuple[float, Found]], start: Place, shape: tuple[int, ...], steps: Sequence[Place]
 ) -> Found:
     """From place to cheapest neighbour, until none is cheaper; `evaluate` gives a place's cost and what was found there."""
     known, here = {start: evaluate(start)}, start

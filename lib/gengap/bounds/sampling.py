@@ -85,9 +85,7 @@ class WindowSample:
             raise ValueError(f"{shape[0]} rows for {len(self.pilot)} + {len(self.certificate)} drawn windows")
         seq_len = math.prod(shape[1:])
         if self.n_windows * seq_len != n_train_tokens:
-            raise ValueError(
-                f"{self.n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training"
-            )
+            raise ValueError(f"{self.n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training")
 
     def upper_mean(self, values: ArrayLike, lower: float, upper: float) -> float:
         """Upper bound, with probability 1 - failure_prob, on the mean over all training windows.
@@ -161,9 +159,7 @@ class PairSample:
     def check(self, shape: tuple[int, ...], n_train_tokens: int) -> None:
         """ValueError unless arrays of this shape hold one token per pair of a run of n_train_tokens."""
         if shape != self.windows.shape:
-            raise ValueError(
-                f"expected one token per pair, shape {self.windows.shape} (see `take`), got {shape}"
-            )
+            raise ValueError(f"expected one token per pair, shape {self.windows.shape} (see `take`), got {shape}")
         if self.n_windows * self.seq_len != n_train_tokens:
             raise ValueError(
                 f"{self.n_windows} windows of {self.seq_len} tokens are not the {n_train_tokens} of training"
@@ -181,9 +177,7 @@ class PairSample:
         return float(hoeffding_upper(values, lower, upper, self.failure_prob))
 
 
-def draw_pairs(
-    n_windows: int, seq_len: int, n_pairs: int, failure_prob: float, rng: np.random.Generator
-) -> PairSample:
+def draw_pairs(n_windows: int, seq_len: int, n_pairs: int, failure_prob: float, rng: np.random.Generator) -> PairSample:
     """Draw `n_pairs` IID (window, position) pairs uniformly from n_windows x seq_len tokens."""
     check_failure_prob(failure_prob)
     if min(n_windows, seq_len, n_pairs) < 1:

@@ -41,9 +41,7 @@ class Source:
         if not (np.all(self.probs >= 0) and np.allclose(self.probs.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise ValueError("each row of probs must be a probability distribution")
         if not (
-            self.next_state.min() >= 0
-            and self.next_state.max() < self.n_states
-            and 0 <= self.start < self.n_states
+            self.next_state.min() >= 0 and self.next_state.max() < self.n_states and 0 <= self.start < self.n_states
         ):
             raise ValueError("next_state and start must be rows of probs")
 
@@ -137,9 +135,7 @@ def markov(order: int, vocab_size: int, concentration: float, rng: np.random.Gen
     """
     n_states = vocab_size**order
     shifted = np.arange(n_states)[:, None] * vocab_size % n_states
-    return Source(
-        rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size)
-    )
+    return Source(rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size))
 
 
 def near_deterministic(vocab_size: int, slip_prob: float) -> Source:
@@ -160,9 +156,7 @@ def change_point(before: ArrayLike, after: ArrayLike, time: int) -> Source:
     """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to `time`."""
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     following = np.minimum(np.arange(time + 1) + 1, time)
-    return Source(
-        np.vstack([np.tile(before, (time, 1)), after]), np.tile(following[:, None], (1, len(before)))
-    )
+    return Source(np.vstack([np.tile(before, (time, 1)), after]), np.tile(following[:, None], (1, len(before))))
 
 
 def adversarial_drift(rare_probs: ArrayLike, vocab_size: int) -> Source:

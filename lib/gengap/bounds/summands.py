@@ -26,9 +26,7 @@ class WindowMeans(NamedTuple):
         return float(budget + self.summand.mean() - self.smoothed)
 
 
-def window_means(
-    nll: NDArray, entropy: NDArray, choice: Choice | Tilt, loss: NDArray | None = None
-) -> WindowMeans:
+def window_means(nll: NDArray, entropy: NDArray, choice: Choice | Tilt, loss: NDArray | None = None) -> WindowMeans:
     """Averages over each window of arrays (n_windows, seq_len), or of (n,), each token its own window; float64.
 
     `entropy` H and `loss` X are those of the predictor smoothed by `choice`; with uniform mixing, X is computed from

@@ -97,11 +97,7 @@ def closed_form_gap(coded: CodedModel, loss_variation: float) -> float:
 
 
 def azuma_bound(
-    coded: CodedModel,
-    nll: ArrayLike,
-    train_risk: float,
-    sample: Sample | None = None,
-    alphas: ArrayLike | None = None,
+    coded: CodedModel, nll: ArrayLike, train_risk: float, sample: Sample | None = None, alphas: ArrayLike | None = None
 ) -> AzumaBound:
     """The bound that Azuma's inequality gives for the smoothed model (Lotfi et al. 2024b), nats/token.
 
@@ -230,9 +226,7 @@ def tightening_steps(
         "raised baseline": Grid(own, whole.floors[[at]], whole.s_grid),
         "chosen": whole,
     }
-    steps: dict[str, PaperBound | TightBound] = {
-        "paper": paper_bound(coded, nll, entropies[at], train_risk, sample)
-    }
+    steps: dict[str, PaperBound | TightBound] = {"paper": paper_bound(coded, nll, entropies[at], train_risk, sample)}
     for name, grid in grids.items():
         rows = [alphas.index(alpha) for alpha in grid.alphas]
         pilot, c = _pilot(sample, nll, entropies[rows]), coded.complexity(grid.size)

@@ -47,8 +47,7 @@ def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
 ModelSize = Annotated[
     str,
     typer.Argument(
-        help="A key of gengap.models.REGISTRY, such as ladder-100k (`gengap sizes`).",
-        autocompletion=complete_size,
+        help="A key of gengap.models.REGISTRY, such as ladder-100k (`gengap sizes`).", autocompletion=complete_size
     ),
 ]
 Revision = Annotated[

@@ -100,8 +100,7 @@ def sweep(
     revision: Annotated[
         list[str],
         typer.Option(
-            help="Of Pythia; repeat for several (default: the compute-optimal one).",
-            autocompletion=complete_revision,
+            help="Of Pythia; repeat for several (default: the compute-optimal one).", autocompletion=complete_revision
         ),
     ] = [],
     method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],
@@ -109,14 +108,9 @@ def sweep(
     cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
     threads: Annotated[int, typer.Option(help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
     gpus: Annotated[
-        int,
-        typer.Option(
-            help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none."
-        ),
+        int, typer.Option(help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none.")
     ] = -1,
-    retries: Annotated[
-        int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")
-    ] = -1,
+    retries: Annotated[int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")] = -1,
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:

@@ -72,9 +72,7 @@ class Hypothesis:
         return cls(read(path, config), method, bits, path.stat().st_size)
 
     @classmethod
-    def of(
-        cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture
-    ) -> "Hypothesis":
+    def of(cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture) -> "Hypothesis":
         """With the length of the archive that `encode` makes."""
         return cls(quantized, method, bits, len(encode(quantized, architecture)))
 
@@ -134,9 +132,7 @@ def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
     _code_model(writer, model, architecture, table)
     body += writer.finish()
     if architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
-        raise UserError(
-            "these weights are almost all equal: no archive is made of less than half a bit a weight"
-        )
+        raise UserError("these weights are almost all equal: no archive is made of less than half a bit a weight")
     return MAGIC + bytes([VERSION]) + _checksum(body) + body
 
 
@@ -145,9 +141,7 @@ def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
     if content[: len(MAGIC)] != MAGIC or len(content) <= _HEADER_BYTES:
         raise UserError("this is not an archive of a quantized model, or it is cut short")
     if content[len(MAGIC)] != VERSION:
-        raise UserError(
-            f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it"
-        )
+        raise UserError(f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it")
     body = content[_HEADER_BYTES:]
     if content[len(MAGIC) + 1 : _HEADER_BYTES] != _checksum(body):
         raise UserError("the archive is damaged (its checksum does not match): make or fetch it again")

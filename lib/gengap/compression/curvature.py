@@ -48,9 +48,7 @@ class Curvature:
         """The matrix as a CoLA operator."""
         import cola
 
-        return cola.SelfAdjoint(
-            cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul)
-        )
+        return cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul))
 
 
 def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:

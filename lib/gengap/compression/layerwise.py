@@ -43,9 +43,7 @@ def quantize(
     if not 2 <= bits <= 8:
         raise UserError(f"{bits} bits per weight: choose 2 to 8")
     if group_size < 0:
-        raise UserError(
-            f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix"
-        )
+        raise UserError(f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = torch.as_tensor(np.asarray(calibration_rows).astype(np.int64))
     tensors, kept = {}, {}

@@ -74,9 +74,7 @@ class QuantizedModel:
             model = GPTNeoXForCausalLM(copy.deepcopy(config))
         own, new = model.state_dict(), self.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in new.items()}:
-            raise UserError(
-                "these quantized weights belong to another architecture than the given configuration"
-            )
+            raise UserError("these quantized weights belong to another architecture than the given configuration")
         model.load_state_dict(new)
         return model.eval()
 
@@ -92,7 +90,5 @@ def rotation(size: int, seed: int) -> np.ndarray:
     try:
         matrix = random_hadamard_matrix(size, dtype=torch.float64, gen=generator)
     except ValueError as error:
-        raise UserError(
-            f"no Hadamard matrix of size {size} is known: use method gptq for this model"
-        ) from error
+        raise UserError(f"no Hadamard matrix of size {size} is known: use method gptq for this model") from error
     return matrix.numpy() / np.sqrt(size)

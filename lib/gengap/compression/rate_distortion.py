@@ -173,9 +173,7 @@ def _quantize_matrix(weight: torch.Tensor, factors: FisherFactors, step: float) 
     typical = importance.log().mean().exp()
     row_scales = _power((importance / typical).rsqrt(), per_octave=1)
     one_hot = factors.inputs.ndim == 1
-    conditional = (
-        factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
-    )
+    conditional = factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
     largest = (weight.double().abs() / row_scales.double()[:, None]).amax(0)  # (cols,)
     least = largest / _LARGEST_CODE  # no weight is clipped
     column_scales = _power(torch.maximum(step * typical.rsqrt() * conditional, least), per_octave=2)

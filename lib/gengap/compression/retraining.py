@@ -86,10 +86,7 @@ def retrain(
         lr=settings.code_rate,
         betas=(0.9, 0.99),
     )
-    with (
-        torch.enable_grad(),
-        tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar,
-    ):
+    with torch.enable_grad(), tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar:
         for step in range(n_steps):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * min(1.0, 2 * (n_steps - step) / n_steps)
@@ -101,9 +98,7 @@ def retrain(
             bits = sum(grids[name].bits(z) for name, z in positions.items())
             loss = nll + price * bits / quantized.n_params
             if not math.isfinite(nll.item()):
-                raise UserError(
-                    f"retraining diverged at step {step}: choose more bits or a smaller code_rate"
-                )
+                raise UserError(f"retraining diverged at step {step}: choose more bits or a smaller code_rate")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

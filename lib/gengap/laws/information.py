@@ -51,11 +51,7 @@ class InformationContent:
 
 
 def from_log(
-    online_nll: ArrayLike,
-    tokens_per_step: int,
-    final_loss: float,
-    n_params: int,
-    final_loss_error: float = 0.0,
+    online_nll: ArrayLike, tokens_per_step: int, final_loss: float, n_params: int, final_loss_error: float = 0.0
 ) -> InformationContent:
     """K(h) from a loss log.
 
@@ -113,11 +109,7 @@ def from_checkpoints(
     n_tokens = n_steps * tokens_per_step
     sampled = tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error)
     return InformationContent(
-        tokens_per_step * (length - n_steps * final_loss),
-        sampled,
-        n_params,
-        n_tokens,
-        tokens_per_step * max(changes),
+        tokens_per_step * (length - n_steps * final_loss), sampled, n_params, n_tokens, tokens_per_step * max(changes)
     )
 
 

@@ -105,9 +105,7 @@ def resample_noise(
     noise = _noise(law, places, values) * np.sqrt(freedom / rng.chisquare(freedom, n_replicates))
     fitted = np.asarray(law(*places))
     with np.errstate(over="ignore"):
-        drawn = fitted * np.exp(
-            np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300)
-        )
+        drawn = fitted * np.exp(np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300))
     return Ensemble(law, tuple(refit(*places, row) for row in drawn), noise)
 
 
@@ -162,9 +160,7 @@ def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: in
         return Trend(line.law, parabola, overall, first, last, bent=False)
     curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
     first, last = (
-        Exponent(
-            -parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level)
-        )
+        Exponent(-parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level))
         for end in ends
     )
     bent = not curved.interval("bend", level).covers(0)

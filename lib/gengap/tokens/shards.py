@@ -107,9 +107,7 @@ async def _get_range(fs, url: str, headers: dict, start: int, stop: int, size: i
             raise NoRanges(url)
         stated = reply.headers.get("Content-Range", "")
         if stated.replace(" ", "") not in (f"bytes{start}-{stop - 1}/{size}", f"bytes{start}-{stop - 1}/*"):
-            raise BadReply(
-                f"the reply is {stated or 'an unnamed range'}, not bytes {start}-{stop - 1}/{size}"
-            )
+            raise BadReply(f"the reply is {stated or 'an unnamed range'}, not bytes {start}-{stop - 1}/{size}")
         if (length := reply.content_length) not in (None, stop - start):
             raise BadReply(f"the reply announces {length} bytes, not {stop - start}")
         content = bytearray()
@@ -187,9 +185,7 @@ def _check_layout(url: str, shards: list[Shard]) -> None:
     last = int(matches[0]["last"])
     for number, (shard, match) in enumerate(zip(shards, matches, strict=True)):
         if (int(match["number"]), int(match["last"])) != (number, last) or number > last:
-            raise UserError(
-                f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)"
-            )
+            raise UserError(f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)")
         if shard.size != shards[0].size and (number < last or shard.size > shards[0].size):
             raise UserError(
                 f"{shard.name} has {shard.size:,} bytes, but {shards[0].name} has {shards[0].size:,}: it is truncated or of "

@@ -75,9 +75,7 @@ def cache_dir() -> Path:
     return build_dir() / "cache" / "text"
 
 
-def text_rows(
-    source: TextSource, tokenizer: "PreTrainedTokenizerBase", n_rows: int, seq_len: int
-) -> TokenRows:
+def text_rows(source: TextSource, tokenizer: "PreTrainedTokenizerBase", n_rows: int, seq_len: int) -> TokenRows:
     """The first `n_rows` rows of `source`, (n_rows, seq_len + 1), uint16 if the vocabulary allows, else uint32.
 
     Read again from the cache if they are there; local files that have changed since are read anew. The first token of the

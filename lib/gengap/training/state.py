@@ -26,9 +26,7 @@ _PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 def refuse_other_run(found: str, wanted: str, folder: Path) -> None:
     """`UserError` unless both keys name the same run."""
     if found != wanted:
-        raise UserError(
-            f"{folder} belongs to another run (size, data, seed or settings): delete it and run again"
-        )
+        raise UserError(f"{folder} belongs to another run (size, data, seed or settings): delete it and run again")
 
 
 class TrainingState:

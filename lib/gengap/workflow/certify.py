@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
-from gengap.bounds.sampling import (
-    PairSample,
-    WindowSample,
-    draw_pairs,
-    draw_windows,
-    split_failure_prob,
-)
+from gengap.bounds.sampling import PairSample, WindowSample, draw_pairs, draw_windows, split_failure_prob
 from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
 from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.compression.archive import Hypothesis
@@ -30,12 +24,7 @@ from gengap.models.spec import Architecture, ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
 from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
-from gengap.statistics.per_token import (
-    TiltedStatistics,
-    TokenStatistics,
-    tilted_statistics,
-    token_statistics,
-)
+from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.workflow.settings import Settings
 
@@ -194,10 +183,7 @@ def certify(
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
     quantized = hypothesis.build(model)
-    evaluate, evaluate_tilted = (
-        partial(token_statistics, store=store),
-        partial(tilted_statistics, store=store),
-    )
+    evaluate, evaluate_tilted = (partial(token_statistics, store=store), partial(tilted_statistics, store=store))
     coded = coded_models(hypothesis, identity, settings)
     sample, pairs = draw(len(rows), identity.seq_len, settings)
     drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, settings.seed)
@@ -266,6 +252,4 @@ def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | N
     hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
     model, rows = spec.load(), spec.train_rows()
     identity = identify(spec, rows.sha256, spec.revision)
-    return certify(
-        model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits)
-    )
+    return certify(model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits))

@@ -56,9 +56,7 @@ def _face(package: str) -> dict[str, str]:
     stub = project_root() / "lib" / Path(*package.split(".")) / "__init__.pyi"
     if not stub.is_file():
         return {}
-    found = [
-        node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
-    ]
+    found = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     return {alias.name: f"{package}.{node.module}" for node in found for alias in node.names}
 
 

@@ -67,10 +67,7 @@ class Job:
 
 
 def expand(
-    model_sizes: Iterable[str],
-    revisions: Iterable[str] = (),
-    methods: Iterable[str] = (),
-    bits: Iterable[int] = (),
+    model_sizes: Iterable[str], revisions: Iterable[str] = (), methods: Iterable[str] = (), bits: Iterable[int] = ()
 ) -> list[Job]:
     """Every combination, each job once, in the order of the lists; an empty list stands for the default alone.
 
