@@ -113,6 +113,7 @@ def test_known_variance_golden(variance, c):
         best = mp.findroot(lambda u: mp.diff(chernoff, u), (-12, 3), solver="bisect", tol=1e-12, verify=False)
         bound = classical.freedman_known_variance(X, Y, DELTA, c, variance)
         assert bound.value == pytest.approx(float(chernoff(best)), rel=1e-9)
+        assert bound.terms["variance"] == pytest.approx(float(mp.sqrt(2 * v * c)), rel=1e-14)
         assert bound.value == pytest.approx(sum(bound.terms.values()), rel=1e-14)
 
 

@@ -88,9 +88,8 @@ def empirical_bernstein(x, span, b, population):
     if 2 * b >= n:
         return span
     u2, d = span**2 * b / (2 * n), mp.mpf(0)
-    for _ in range(
-        200
-    ):  # the inequality that its docstring derives, with equality: a contraction with factor sqrt(2b/n)
+    # the inequality that its docstring derives, with equality: a contraction by at least sqrt(2b/n)
+    for _ in range(200):
         d = 4 * span * b / (3 * n) + mp.sqrt(2 * b / n) * mp.sqrt((n - 1) * variance / n + u2 + d**2)
     return d
 

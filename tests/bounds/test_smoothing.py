@@ -134,7 +134,8 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
         )
         assert -numeric.fun <= best + 1e-9
         assert best <= -numeric.fun + 0.01
-        for alpha in np.linspace(0.01, 0.6, 30):  # no uniform mixture does better in the tight bound's summand
+        # no uniform mixture does better in the tight bound's summand
+        for alpha in np.linspace(0.01, 0.6, 30):
             x = smoothing.smoothed_nll(-log_p[i], alpha, 12)
             low, high = np.sum(np.exp(-x) * x), smoothing.max_nll(alpha, 12)
             for y in np.linspace(max(low, high - 0.999 / rate), high, 12):

@@ -148,16 +148,6 @@ def test_certificates_lie_above_the_evaluation_of_all_windows(windows):
     assert max(misses.values()) <= binom.ppf(0.9999, n_runs, 0.2), misses
 
 
-def test_the_papers_mode_takes_one_token_per_pair(windows):
-    coded, _, nll, entropies = windows
-    pairs = sampling.draw_pairs(400, 16, 500, 0.01, np.random.default_rng(0))
-    tokens, h = pairs.take(nll[pairs.windows]), pairs.take(entropies[1, pairs.windows])
-    bound = paper_bound(coded, tokens, h, tokens.mean(), pairs)
-    width = float(smoothing.loss_range(bound.alpha, V)) * math.sqrt(math.log(100) / 1000)
-    np.testing.assert_allclose(bound.sampling, width, rtol=1e-12)
-    assert bound.n_tokens_evaluated == 500
-
-
 def test_each_gain_tightens(windows):
     coded, alphas, nll, entropies = windows
     coded = replace(coded, n_train_tokens=nll.size)

@@ -1,4 +1,4 @@
-"""The mathematics: concentration, smoothing, samples, and the bounds with their terms. numpy and scipy only; no torch, no files."""
+"""The mathematics: concentration, smoothing, samples, and the bounds with their terms. numpy only; no torch, no files."""
 
 import lazy_loader
 

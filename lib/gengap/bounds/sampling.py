@@ -55,6 +55,11 @@ def split_failure_prob(total: float = 0.01, martingale_share: float = 0.1) -> Fa
     return FailureBudget(total * martingale_share, total * (1 - martingale_share))
 
 
+def _check_tokens(n_windows: int, seq_len: int, n_train_tokens: int) -> None:
+    if n_windows * seq_len != n_train_tokens:
+        raise ValueError(f"{n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training")
+
+
 @dataclass(frozen=True, eq=False)
 class WindowSample:
     """Windows drawn uniformly without replacement from the training windows: first the pilot, then the certificate."""
@@ -83,9 +88,7 @@ class WindowSample:
         """ValueError unless arrays of this shape belong to `windows` of a run of n_train_tokens."""
         if shape[0] != len(self.pilot) + len(self.certificate):
             raise ValueError(f"{shape[0]} rows for {len(self.pilot)} + {len(self.certificate)} drawn windows")
-        seq_len = math.prod(shape[1:])
-        if self.n_windows * seq_len != n_train_tokens:
-            raise ValueError(f"{self.n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training")
+        _check_tokens(self.n_windows, math.prod(shape[1:]), n_train_tokens)
 
     def upper_mean(self, values: ArrayLike, lower: float, upper: float) -> float:
         """Upper bound, with probability 1 - failure_prob, on the mean over all training windows.
@@ -160,10 +163,7 @@ class PairSample:
         """ValueError unless arrays of this shape hold one token per pair of a run of n_train_tokens."""
         if shape != self.windows.shape:
             raise ValueError(f"expected one token per pair, shape {self.windows.shape} (see `take`), got {shape}")
-        if self.n_windows * self.seq_len != n_train_tokens:
-            raise ValueError(
-                f"{self.n_windows} windows of {self.seq_len} tokens are not the {n_train_tokens} of training"
-            )
+        _check_tokens(self.n_windows, self.seq_len, n_train_tokens)
 
     def upper_mean(self, values: ArrayLike, lower: float, upper: float) -> float:
         """Hoeffding's upper bound on the mean over all training tokens, with probability 1 - failure_prob.

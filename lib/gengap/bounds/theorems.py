@@ -112,8 +112,7 @@ def azuma_bound(
     >>> round(bound.value, 2), round(float(np.log(256)), 2)  # the second is that of guessing
     (4.55, 5.55)
     """
-    alphas = _azuma_alphas(alphas)
-    c, costs, deviations = _azuma_curve(coded, alphas)
+    alphas, c, costs, deviations = _azuma_curve(coded, alphas)
     best = int(np.argmin(costs + deviations))
     alpha, vocab_size = float(alphas[best]), coded.vocab_size
     nll = _checked_losses(coded, nll, sample)
@@ -133,19 +132,16 @@ def azuma_bound(
 
 def closed_form_azuma_gap(coded: CodedModel, alphas: ArrayLike | None = None) -> float:
     """min over alpha of log(1/(1-alpha)) + Delta sqrt(C'/2), nats: Azuma's gap but for quantization."""
-    _, costs, deviations = _azuma_curve(coded, _azuma_alphas(alphas))
+    *_, costs, deviations = _azuma_curve(coded, alphas)
     return float(np.min(costs + deviations))
 
 
-def _azuma_alphas(alphas: ArrayLike | None) -> Floats:
-    return default_s_grid(1000) if alphas is None else np.asarray(alphas, dtype=np.float64)
-
-
-def _azuma_curve(coded: CodedModel, alphas: Floats) -> tuple[float, Floats, Floats]:
-    """C', the smoothing costs and the deviations along the grid of alphas."""
+def _azuma_curve(coded: CodedModel, alphas: ArrayLike | None) -> tuple[Floats, float, Floats, Floats]:
+    """The grid of alphas, C', and along the grid the smoothing costs and the deviations."""
+    alphas = default_s_grid(1000) if alphas is None else np.asarray(alphas, dtype=np.float64)
     c = coded.complexity(len(alphas))
     deviations = smoothing.loss_range(alphas, coded.vocab_size) * math.sqrt(c / 2)
-    return c, smoothing.smoothing_cost(alphas), deviations
+    return alphas, c, smoothing.smoothing_cost(alphas), deviations
 
 
 def tight_bound(
