@@ -85,21 +85,13 @@ def compare(model_size: str, bits: int) -> dict:
             "encode_time_over_archive": seconds / encode_s,
             "decode_time_over_archive": back_s / decode_s,
         }
-    return {
-        "model_size": model_size,
-        "weights": weights,
-        "bits": bits,
-        "megabytes": megabytes,
-        "found": found,
-    }
+    return {"model_size": model_size, "weights": weights, "bits": bits, "megabytes": megabytes, "found": found}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--sizes",
-        nargs="+",
-        default=["ladder-50k", "ladder-400k", "ladder-800k", "ladder-1.5m", "ladder-4.5m"],
+        "--sizes", nargs="+", default=["ladder-50k", "ladder-400k", "ladder-800k", "ladder-1.5m", "ladder-4.5m"]
     )
     parser.add_argument("--bits", type=int, default=3)
     arguments = parser.parse_args()

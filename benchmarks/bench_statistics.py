@@ -153,9 +153,7 @@ def save_model(folder, n_rows):
 
 def compare(folder, lm_eval_python, n_rows, n_rounds, n_threads):
     """The table: (contender, grid) -> tokens per second, peak memory; checked to agree on what they compute."""
-    cases = [
-        (c, g) for g in GRIDS for c in CONTENDERS if c != "lm-eval" or (g == "losses" and lm_eval_python)
-    ]
+    cases = [(c, g) for g in GRIDS for c in CONTENDERS if c != "lm-eval" or (g == "losses" and lm_eval_python)]
     found = {case: [] for case in cases}
     for _ in range(n_rounds):
         for contender, grid in cases:
@@ -193,11 +191,7 @@ def linearity(folder, n_threads):
         run = measure(sys.executable, folder, CONTENDERS[0], "1 alpha", n_rows, n_threads=n_threads)
         peak = run["peak_bytes_above_weights"] / 1e6
         lines.append(
-            {
-                "rows": n_rows,
-                "cpu_seconds_per_row": run["cpu_seconds"] / n_rows,
-                "peak_MB_above_weights": peak,
-            }
+            {"rows": n_rows, "cpu_seconds_per_row": run["cpu_seconds"] / n_rows, "peak_MB_above_weights": peak}
         )
         print(lines[-1], file=sys.stderr, flush=True)
     return lines
@@ -231,9 +225,7 @@ if __name__ == "__main__":
         save_model(folder, max(arguments.rows, 4))
         results = {
             "machine": machine() | {"threads": arguments.threads},
-            "comparison": compare(
-                folder, arguments.lm_eval, arguments.rows, arguments.rounds, arguments.threads
-            ),
+            "comparison": compare(folder, arguments.lm_eval, arguments.rows, arguments.rounds, arguments.threads),
             "linearity": linearity(folder, arguments.threads),
         }
     Path(__file__).with_name("statistics.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -110,9 +110,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["ladder-50k", "ladder-200k", "ladder-800k"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument(
-        "--one", choices=LOOPS, help="measure one loop here and print it (used by this script)"
-    )
+    parser.add_argument("--one", choices=LOOPS, help="measure one loop here and print it (used by this script)")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one, options.sizes[0], options.seconds)))

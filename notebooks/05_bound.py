@@ -55,7 +55,7 @@ from gengap.book.glue import glue_all
 from gengap.bounds import PAPER_S_GRID_SIZE, azuma_bound, paper_bound, split_failure_prob, tightening_steps
 from gengap.bounds.grids import Choice
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
-from gengap.bounds.theorems import window_means
+from gengap.bounds.summands import window_means
 from gengap.compression import Hypothesis
 from gengap.records import BoundRecord, identify
 from gengap.statistics import tilted_statistics, token_statistics
@@ -253,8 +253,8 @@ plt.show()
 # %%
 if spec.n_train_tokens <= exact_below_tokens:
     everything = evaluate(model, rows[:], [mixed.alpha], desc="all windows")
-    choice = Choice(mixed.alpha, mixed.baseline_floor, mixed.s, mixed.grid_size)
-    means = window_means(everything.nll, everything.entropy[0], choice, spec.vocab_size)
+    choice = Choice(mixed.alpha, mixed.baseline_floor, mixed.s, mixed.grid_size, spec.vocab_size)
+    means = window_means(everything.nll, everything.entropy[0], choice)
     exact = mixed.complexity / mixed.rate + means.summand.mean()
     print(
         f"uniform mixing, nominal: certified {mixed.value:.3f}, evaluated on all windows {exact:.3f} nats/token"
@@ -277,7 +277,7 @@ def certificate_error(n_certificate):
     """Sampling error of the tight bound if only the first `n_certificate` windows had been drawn, nats."""
     part = replace(sample, certificate=sample.certificate[:n_certificate])
     values = nominal_summand[: n_pilot_windows + n_certificate]
-    return part.upper_mean(values, *nominal_tilt.summand_range(spec.vocab_size)) - values.mean()
+    return part.upper_mean(values, *nominal_tilt.summand_range) - values.mean()
 
 
 def pairs_error(n_drawn):

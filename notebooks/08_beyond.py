@@ -58,7 +58,6 @@ from gengap.bounds import (
     CodedModel,
     azuma_bound,
     grids,
-    maximum_entropy_bound,
     paper_bound,
     smoothing,
     sources,
@@ -349,7 +348,7 @@ def all_bounds(name):
         "Azuma": azuma_bound(c, nll, train_risk),
         "paper": paper_bound(c, nll, entropy_at[c.paper_alpha], train_risk),
         "uniform mixing": tight_bound(c, nll, entropy_at[choice.alpha], choice, train_risk),
-        "maximum entropy": maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk),
+        "maximum entropy": tight_bound(c, nll, tilted.entropy, tilt, train_risk, loss=tilted.loss),
     }
     smoothers = {kind: mixed_losses(bound.alpha) for kind, bound in found.items()}
 

@@ -8,7 +8,7 @@ from gengap.bounds import grids, sampling
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.records.base import Estimate, identify, provenance
-from gengap.records.bound import BoundRecord, Bounds, Evidence, Quantization, Risks, Settings
+from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.tokens import corpus
 
 
@@ -61,15 +61,12 @@ def record(empty_project):
     return BoundRecord(
         identity=identify(SMALL, "0" * 64),
         evidence=Evidence(
-            checkpoint_sha256="1" * 64,
-            quantized_sha256="2" * 64,
-            windows_sha256="3" * 64,
-            heldout_sha256="4" * 64,
+            checkpoint_sha256="1" * 64, quantized_sha256="2" * 64, windows_sha256="3" * 64, heldout_sha256="4" * 64
         ),
         quantization=Quantization(
             method="gptq", bits=4, group_size=0, code_length_bits={"nominal": 4.0 * SMALL.n_params}
         ),
-        settings=Settings(
+        settings=BoundSettings(
             failure_prob=0.01, s_grid_size=1000, n_pilot_windows=20, n_windows=100, n_pairs=500, seed=0
         ),
         risks=Risks(train=mean, quantized=mean, heldout=mean, heldout_quantized=mean),

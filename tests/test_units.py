@@ -14,8 +14,7 @@ def test_a_bit_is_log_two_nats():
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
-    [(12_000, "12k"), (3_400_000, "3.4m"), (22e9, "22b"), (0.25, "0.25"), (52_944, "52.9k")],
+    ("value", "said"), [(12_000, "12k"), (3_400_000, "3.4m"), (22e9, "22b"), (0.25, "0.25"), (52_944, "52.9k")]
 )
 def test_large_numbers_in_plain_words(value, said):
     assert plain(value, 3) == said

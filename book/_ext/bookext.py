@@ -1,6 +1,5 @@
 """Local Sphinx extension of the book: numbers from records, launch links of per-size pages, fields in the reference."""
 
-import dataclasses
 import hashlib
 import inspect
 import re
@@ -18,9 +17,7 @@ def _records():
     from gengap.records import load_records
 
     preferred = "main-gptq-4bit.json"
-    return {
-        r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)
-    }
+    return {r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)}
 
 
 def _digest() -> str:
@@ -46,9 +43,7 @@ class RecordRole(SphinxRole):
         try:
             text = format(_follow(_records()[size], path), spec)
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = self.inliner.reporter.error(
-                f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno
-            )
+            message = self.inliner.reporter.error(f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.inline(self.rawtext, text.replace("-", "−"), classes=["record"])], []
 
@@ -81,31 +76,37 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
-    context["script_files"] = [
-        script for script in files if "thebe" not in (str(script) + repr(script)).lower()
-    ]
+    context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
 
 
-def _plain_bars(app, what, name, obj, options, lines):
-    """A bar in a docstring is a size or an absolute value, |K|, not a substitution."""
-    literal = False
-    for k, line in enumerate(lines):
-        literal = line.startswith(" ") if literal and line.strip() else literal
-        if not literal:
-            lines[k] = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
-        literal = literal or line.rstrip().endswith("::")
+def _displays(app, what, name, obj, options, lines):
+    """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement a link."""
+    shown = []
+    for before, line in zip(["", *lines], list(lines), strict=False):
+        if line.startswith("    ") and not before and not "".join(shown).endswith("::"):
+            shown += ["::", ""]
+        if not line.startswith(("    ", ">>> ", "... ")):
+            line = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
+            line = re.sub(r"\bstatement T(\d+)", r":ref:`statement T\1 <statement-t\1>`", line)
+        shown.append(line)
+    lines[:] = shown
 
 
 def _field_comments(app, what, name, obj, options, lines):
-    """The trailing comment of a dataclass field (symbol, meaning, unit) is its description."""
-    if what != "class" or not dataclasses.is_dataclass(obj):
+    """The trailing comment of a field of a record (symbol, meaning, unit) is its description."""
+    if what != "class":
         return
-    known = {field.name for field in dataclasses.fields(obj)}
+    fields = inspect.get_annotations(obj)
     lines.append("")
     for field, comment in _FIELD.findall(inspect.getsource(obj)):
-        if field in known:
+        if field in fields:
             lines.append(f":param {field}: " + re.sub(r"([*|`_\\])", r"\\\1", comment))
     lines.append("")
+
+
+def _without_aliases(app, what, name, obj, skip, options):
+    """Fields of a named tuple are described once, by `_field_comments`."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
 
 
 def setup(app):
@@ -116,14 +117,9 @@ def setup(app):
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
     app.connect("html-page-context", _without_thebe, priority=950)
-    app.connect("autodoc-process-docstring", _plain_bars)
+    app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)
-    own_version = int(
-        hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16
-    )  # all is read again if it changes
-    return {
-        "version": "1",
-        "env_version": own_version,
-        "parallel_read_safe": False,
-        "parallel_write_safe": True,
-    }
+    app.connect("autodoc-skip-member", _without_aliases)
+    # All is read again if this file changes.
+    own_version = int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8], 16)
+    return {"version": "1", "env_version": own_version, "parallel_read_safe": False, "parallel_write_safe": True}

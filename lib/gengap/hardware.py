@@ -33,8 +33,8 @@ def memory_bytes() -> int:
     """Main memory that a new process can have, within the limit of a container if there is one."""
     free = psutil.virtual_memory().available
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return free
     return free if limit == "max" else min(free, max(0, int(limit) - used))
@@ -67,9 +67,8 @@ def _state() -> "PartialState | None":
     import torch
     from accelerate import PartialState
 
-    state = PartialState(
-        cpu=not torch.cuda.is_available()
-    )  # else it takes each of several CPU processes for the only one
+    # Else it takes each of several processes on the CPU for the only one.
+    state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes == 1:
         raise UserError(
             "started as one of several processes, but accelerate sees one: unset WORLD_SIZE, or start again"

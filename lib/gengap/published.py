@@ -36,10 +36,7 @@ class PublishedBound:
 
 
 def facts(section: str) -> dict[str, Any]:
-    """One section of published.json, with its "source";
-
-    KeyError naming the sections if there is none such.
-    """
+    """One section of published.json, with its "source"; KeyError naming the sections if there is none such."""
     everything = json.loads(files("gengap").joinpath("published.json").read_text(encoding="utf-8"))
     if section not in everything:
         raise KeyError(f"published.json has no section {section!r}; it has {', '.join(everything)}")

@@ -36,15 +36,7 @@ def test_numbers_are_glued_under_their_names_with_ranges_and_intervals(glued):
     glue.glue_all(n=3, word="none")
     glue.glue_range("a", pd.Series([3.0, 1.0, 2.0]))
     glue.glue_interval("b", 0.5, *(0.25, 0.75))
-    assert glued == {
-        "n": 3,
-        "word": "none",
-        "a_least": 1,
-        "a_most": 3,
-        "b": 0.5,
-        "b_low": 0.25,
-        "b_high": 0.75,
-    }
+    assert glued == {"n": 3, "word": "none", "a_least": 1, "a_most": 3, "b": 0.5, "b_low": 0.25, "b_high": 0.75}
 
 
 def labels_of(axis):

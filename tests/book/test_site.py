@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import yaml
 from browser import chromium, open_browser, serve
+from bs4 import BeautifulSoup
 
 from gengap.book import check, pages, site
 from gengap.errors import UserError
@@ -38,12 +39,29 @@ def test_every_name_that_a_prose_page_imports_exists():
 
 
 def test_every_citation_has_an_entry():
-    entries = set(
-        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
-    )
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE))
     for page in [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]:
         for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page.read_text()):
             assert {key.strip() for key in keys.split(",")} <= entries, page.name
+
+
+def test_every_module_is_in_the_reference():
+    files = (ROOT / "lib" / "gengap").rglob("*.py")
+    modules = {
+        ".".join(path.relative_to(ROOT / "lib").with_suffix("").parts).removesuffix(".__init__") for path in files
+    }
+    modules = {name for name in modules - {"gengap"} if not name.startswith("gengap.cli")}
+    assert set(site.reference_pages()) == {f"book/library/{name}.md" for name in modules}
+    listed = re.findall(r"^   (gengap\.\w+)$", (ROOT / "book" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(name for name in modules if name.count(".") == 1)
+
+
+def test_every_statement_that_the_library_cites_is_stated():
+    stated = set(re.findall(r"^\(statement-(t\d+)\)=$", (ROOT / "book" / "statements.md").read_text(), re.MULTILINE))
+    assert stated == {f"t{k}" for k in range(1, 12)}
+    for path in (ROOT / "lib").rglob("*.py"):
+        for before, name in re.findall(r"(\w+ |\()(T\d+)\b", path.read_text(encoding="utf-8")):
+            assert (before, name.lower() in stated) == ("statement ", True), f"{path.name}: {before}{name}"
 
 
 # --- staging ------------------------------------------------------------------------------------------------------
@@ -175,9 +193,7 @@ def unexecuted(page):
 
 
 def raised(page):
-    page.cells[2].outputs = [
-        nbformat.v4.new_output("error", ename="ValueError", evalue="too small", traceback=[])
-    ]
+    page.cells[2].outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="too small", traceback=[])]
 
 
 def edited(page):
@@ -261,12 +277,10 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     text = other.cells[0].source
     assert "{eq}`eq-one-ladder-50k`" in text
     assert (
-        "{doc}`../../book/index`, {doc}`it <../02_other>`, [this](../02_other.md), [that](https://arxiv.org/)"
-        in text
+        "{doc}`../../book/index`, {doc}`it <../02_other>`, [this](../02_other.md), [that](https://arxiv.org/)" in text
     )
     labels = [
-        set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE))
-        for page in (main, other)
+        set(re.findall(r"^\$\$ \((.*)\)|^:label: (.*)", page.cells[0].source, re.MULTILINE)) for page in (main, other)
     ]
     assert len(labels[0]) == len(labels[1]) == 3
     assert not labels[0] & labels[1]
@@ -334,28 +348,44 @@ def test_launch_buttons_and_links_appear_with_the_address_alone(project):
     )
     write(project / "notebooks" / "01_page.ipynb", notebook(codes, cell_tags=tags))
     for size in ("ladder-100k", "ladder-50k"):
-        write(
-            project / "build" / "notebooks" / "01_page" / f"{size}.ipynb",
-            notebook(codes, ran=True, cell_tags=tags),
-        )
+        write(project / "build" / "notebooks" / "01_page" / f"{size}.ipynb", notebook(codes, ran=True, cell_tags=tags))
     site.build(site.stage(config=config))
     for name in names:
         text = (html / f"{name}.html").read_text()
-        assert (
-            "https://colab.research.google.com/github/someone/something/blob/v1/notebooks/01_page.ipynb"
-            in text
-        )
-        assert (
-            "https://mybinder.org/v2/gh/someone/something/v1?urlpath=lab/tree/notebooks/01_page.ipynb" in text
-        )
+        assert "https://colab.research.google.com/github/someone/something/blob/v1/notebooks/01_page.ipynb" in text
+        assert "https://mybinder.org/v2/gh/someone/something/v1?urlpath=lab/tree/notebooks/01_page.ipynb" in text
         assert f'href="{ADDRESS}' in text
+
+
+def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
+    """Two packages of it are really built, with the book's own configuration."""
+    for name in ("book/_ext", "book/_static", "book/references.bib"):
+        source, target = ROOT / name, project / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    write(project / "book" / "api.md", "# The library\n\n{py:mod}`gengap.laws`\n")
+    write(project / "book" / "statements.md", "# Statements\n\n(statement-t10)=\n## T10\n\nInformation.\n")
+    with (project / "_toc.yml").open("a") as toc:
+        toc.write("  - file: book/api\n  - file: book/statements\n")
+    shown = {name: text for name, text in site.reference_pages().items() if "gengap.laws" in name or "units" in name}
+    monkeypatch.setattr(site, "reference_pages", lambda: shown)
+    html = site.build(site.stage(config=site.read_config(ROOT))).parent / "book" / "library"
+    assert check.check() == 4 + len(shown)
+    assert "fits.html" in (html / "gengap.laws.html").read_text(encoding="utf-8")
+    page = BeautifulSoup((html / "gengap.laws.fits.html").read_text(encoding="utf-8"), "html.parser")
+    text = page.find("article").get_text()
+    assert "bend – above zero the law falls ever more steeply" in text  # the comment of a field
+    assert "Raises ValueError" in text
+    assert "Alias for field" not in text
+    assert page.find(id="gengap.laws.fits.fit_power_law")
+    assert not page.find(id="gengap.laws.fits._descend")
+    text = (html / "gengap.laws.information.html").read_text(encoding="utf-8")
+    assert "K(h) = sum_k NLL_k(online) - D * Rhat_h." in text
+    assert "statements.html#statement-t10" in text
 
 
 def test_a_warning_fails_the_build_twice(project):
     """An incremental build that does not read the page again must not forget the warning."""
-    write(
-        project / "_config.yml", yaml.safe_dump({"title": "A book", "execute": {"execute_notebooks": "off"}})
-    )
+    write(project / "_config.yml", yaml.safe_dump({"title": "A book", "execute": {"execute_notebooks": "off"}}))
     write(project / "notebooks" / "01_page.ipynb", notebook(text="# A page\n"))
     write(project / "book" / "index.md", "# A book\n\n{doc}`nowhere`\n")
     for _ in range(2):
@@ -413,8 +443,8 @@ def test_missing_extra_and_empty_pages_are_named(tmp_path):
         f"{tmp_path}/index.html does not exist: the book was not built"
     ]
     found = html_problems(tmp_path, name="other", make_notebook=False)
-    assert any("page.html is in the table of contents, but was not built" in line for line in found)
-    assert any("other.html was built, but is in no table of contents" in line for line in found)
+    assert any("page.html was staged, but not built" in line for line in found)
+    assert any("other.html was built, but not staged" in line for line in found)
     html_problems(tmp_path)
     write(tmp_path / "page.html", "<article><h1 id='top'>Page</h1></article>")
     assert any("without outputs" in line for line in check.problems(tmp_path, ["page"], {"page"}))
@@ -424,7 +454,9 @@ def test_missing_extra_and_empty_pages_are_named(tmp_path):
 
 
 def built_pages() -> list[str]:
-    return site.toc_pages(site.read_toc(ROOT / "build" / "site"))
+    """All of the table of contents, and of the library two that stand for the rest."""
+    library = ["book/library/gengap.bounds", "book/library/gengap.records.base"]
+    return [*site.toc_pages(site.read_toc(ROOT / "build" / "site")), *library]
 
 
 needs_book = pytest.mark.skipif(

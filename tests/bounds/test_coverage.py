@@ -30,15 +30,13 @@ def simulate(name):
 def betting_upper(values, top, failure_prob, population_size=None):
     """In blocks of paths that fit the cache."""
     parts = np.split(values, len(values) // 250)
-    return np.concatenate(
-        [classical.betting_upper(x, 0.0, top, failure_prob, population_size) for x in parts]
-    )
+    return np.concatenate([classical.betting_upper(x, 0.0, top, failure_prob, population_size) for x in parts])
 
 
 @pytest.mark.parametrize("failure_prob", FAILURE_PROBS)
 @pytest.mark.parametrize("name", coverage.PROCESSES)
 def test_freedman_and_tight_bound_hold(name, failure_prob):
-    """T1 and T6 (and the mixture over s), at the last step and at all steps at once."""
+    """The paper's Thm 3.1, its direct form (chapter 05, eq-tight) and the mixture over s, at the last step and at all at once."""
     counts = coverage.violations(simulate(name), failure_prob)
     assert max(counts.values()) <= allowed(failure_prob), counts
 
@@ -95,9 +93,7 @@ def test_the_worst_source_uses_up_the_failure_probability():
     """A bad token of probability just above C that never came: one s near 1, no union, fails in nearly delta."""
     sim = simulate("rare token, certain otherwise")
     c = concentration.complexity(N_STEPS, 0.05)
-    bound = concentration.freedman_direct(
-        sim.observations, sim.baseline, sim.loss_range, c, 0.999 / sim.loss_range
-    )
+    bound = concentration.freedman_direct(sim.observations, sim.baseline, sim.loss_range, c, 0.999 / sim.loss_range)
     assert 0.8 * 0.05 * N_PATHS <= np.sum(sim.mean_risks > bound) <= allowed(0.05)
 
 

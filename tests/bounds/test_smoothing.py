@@ -1,8 +1,6 @@
 """Prediction smoothing against mpmath, scipy and direct enumeration."""
 
 import math
-import subprocess
-import sys
 
 import mpmath as mp
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.special import lambertw
+from scipy.special import wrightomega
 
 from gengap.bounds import smoothing
 
@@ -95,9 +93,7 @@ def test_the_papers_inequality_on_a_grid(vocab_size):
     complexity = np.concatenate(
         [np.geomspace(1e-12, 1e-3, 20_000), np.linspace(1e-3, 1, 100_000), np.geomspace(1, 1e6)]
     )
-    slack = smoothing.closed_form_cost(complexity, vocab_size) - smoothing.worst_case_cost(
-        complexity, vocab_size
-    )
+    slack = smoothing.closed_form_cost(complexity, vocab_size) - smoothing.worst_case_cost(complexity, vocab_size)
     assert slack.min() > 0
 
 
@@ -112,13 +108,9 @@ def test_the_papers_alpha_is_nearly_the_minimizer():
     np.testing.assert_allclose(grid[objective.argmin()], complexity, rtol=1e-3)
 
 
-def test_lambert_w_equals_scipy_and_solves_its_equation():
-    z = np.linspace(-30, 20, 1001)
-    np.testing.assert_allclose(smoothing.lambert_w_of_exp(z), lambertw(np.exp(z)).real, rtol=1e-13)
-    z = np.linspace(-690, 5000, 100_001)
-    w = smoothing.lambert_w_of_exp(z)
-    np.testing.assert_allclose(w + np.log(w), z, rtol=1e-12, atol=1e-12)
-    assert smoothing.lambert_w_of_exp(-np.inf) == 0
+def test_lambert_w_equals_scipy():
+    z = np.concatenate([[-np.inf], np.linspace(-690, 5000, 100_001), np.linspace(-30, 20, 1001)])
+    np.testing.assert_allclose(smoothing.lambert_w_of_exp(z), wrightomega(z), rtol=1e-13)
 
 
 def dual_objective(log_q, log_p, rate):
@@ -134,9 +126,7 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
     q = np.exp(log_q)
     np.testing.assert_allclose(q.sum(axis=-1), 1, rtol=1e-12)
     np.testing.assert_allclose(baseline, -(q * log_q).sum(axis=-1), rtol=1e-9)  # Y is the entropy of q
-    np.testing.assert_allclose(
-        q * (1 + rate * (baseline[:, None] + log_q)), np.exp(log_p), rtol=1e-6, atol=1e-12
-    )
+    np.testing.assert_allclose(q * (1 + rate * (baseline[:, None] + log_q)), np.exp(log_p), rtol=1e-6, atol=1e-12)
     for i in range(len(log_p)):
         best = dual_objective(log_q[i], log_p[i], rate)
         numeric = minimize(
@@ -144,9 +134,7 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
         )
         assert -numeric.fun <= best + 1e-9
         assert best <= -numeric.fun + 0.01
-        for alpha in np.linspace(
-            0.01, 0.6, 30
-        ):  # no uniform mixture does better in the tight bound's summand
+        for alpha in np.linspace(0.01, 0.6, 30):  # no uniform mixture does better in the tight bound's summand
             x = smoothing.smoothed_nll(-log_p[i], alpha, 12)
             low, high = np.sum(np.exp(-x) * x), smoothing.max_nll(alpha, 12)
             for y in np.linspace(max(low, high - 0.999 / rate), high, 12):
@@ -188,16 +176,4 @@ def test_bad_input_is_refused(call, message):
 def test_the_papers_alpha_turns_cost_and_range_into_the_closed_form(complexity, vocab_size):
     alpha = smoothing.optimal_alpha(complexity)
     np.testing.assert_allclose(smoothing.smoothing_cost(alpha), math.log1p(complexity), rtol=1e-9)
-    np.testing.assert_allclose(
-        smoothing.loss_range(alpha, vocab_size), math.log1p(vocab_size / complexity), rtol=1e-9
-    )
-
-
-def test_numpy_rooms_import_neither_torch_nor_much_time():
-    code = (
-        "import sys, time; start = time.process_time(); "
-        "import gengap.smoothing, gengap.bounds.sampling, gengap.bounds.theorems; seconds = time.process_time() - start; "
-        "bad = {'torch', 'transformers', 'scipy', 'pydantic'} & set(sys.modules); assert not bad, bad; "
-        "assert seconds < 0.5, seconds"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_allclose(smoothing.loss_range(alpha, vocab_size), math.log1p(vocab_size / complexity), rtol=1e-9)

@@ -63,9 +63,7 @@ def test_predictors_by_state_and_by_position_agree(source):
     by_position = source.conditional_risk(paths.states, log_q[paths.states])
     np.testing.assert_allclose(by_position, source.state_risk(log_q)[paths.states], rtol=1e-13)
     losses = sources.token_loss(paths.tokens, paths.states, log_q)
-    np.testing.assert_array_equal(
-        losses, -np.take_along_axis(log_q[paths.states], paths.tokens[..., None], -1)[..., 0]
-    )
+    np.testing.assert_array_equal(losses, -np.take_along_axis(log_q[paths.states], paths.tokens[..., None], -1)[..., 0])
 
 
 def test_no_predictor_beats_the_truth(source):

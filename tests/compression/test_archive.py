@@ -139,9 +139,7 @@ def test_archive_is_at_most_one_percent_above_the_entropy(bits, group_size):
     quantized = quantize(model, "rtn", bits, group_size, token_rows(2, 2048))
     length = 8 * len(archive.encode(quantized, Architecture.of(config)))
     codes = sum(entropy_bits(t.codes) for t in quantized.tensors.values())
-    rest = 16 * (
-        sum(t.scales.size for t in quantized.tensors.values()) + sum(k.size for k in quantized.kept.values())
-    )
+    rest = 16 * (sum(t.scales.size for t in quantized.tensors.values()) + sum(k.size for k in quantized.kept.values()))
     assert length < 1.01 * (codes + rest)
     assert length < archive.honest_bits(quantized)
     if group_size == 0 and bits > 2:

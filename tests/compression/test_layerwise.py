@@ -205,9 +205,7 @@ def test_dequantization_is_the_displayed_formula():
     for i in range(6):
         for j in range(10):
             scale, zero = np.float32(tensor.scales[i, j // 5]), int(tensor.zero_points[i, j // 5])
-            expected = (
-                np.float32(int(tensor.codes[i, j]) - zero) * scale * np.float32(tensor.column_scales[j])
-            )
+            expected = np.float32(int(tensor.codes[i, j]) - zero) * scale * np.float32(tensor.column_scales[j])
             assert weight[i, j] == expected
 
 
@@ -258,9 +256,7 @@ def test_build_refuses_another_architecture(model, rows):
         quantize(model, "rtn", 4, 0, rows).build(tiny_config(hidden_size=16))
 
 
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::ResourceWarning"
-)  # of the engine's own pipeline
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of the engine's own pipeline
 def test_agrees_with_the_engine_driven_end_to_end(model, rows, tmp_path):
     """llm-compressor's `oneshot` (its own tracing, calibration and wrappers) finds the same codes."""
     import loguru

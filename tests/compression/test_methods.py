@@ -109,9 +109,7 @@ def test_rotated_matrices_are_not_retrained(rung):
 def test_diverging_retraining_is_one_message(rung, compressor):
     _, rows = rung
     with pytest.raises(UserError, match="retraining diverged at step"):
-        retrain(
-            compressor.quantize("entropy", 3), SPEC.config(), rows, 0.2, settings=Retraining(vector_rate=1e30)
-        )
+        retrain(compressor.quantize("entropy", 3), SPEC.config(), rows, 0.2, settings=Retraining(vector_rate=1e30))
 
 
 @pytest.mark.parametrize(("method", "bits", "said"), [("gptp", 4, "unknown"), ("qat", 9, "choose 2 to 8")])
@@ -168,9 +166,7 @@ def test_a_survey_stopped_anywhere_goes_on_with_the_next_cell(whole, monkeypatch
     resumed = survey(SPEC, FEW)
     assert measured + rest == wanted(FEW)
     untimed = {"seconds": 0.0}
-    assert [c.model_copy(update=untimed) for c in resumed.cells] == [
-        c.model_copy(update=untimed) for c in whole.cells
-    ]
+    assert [c.model_copy(update=untimed) for c in resumed.cells] == [c.model_copy(update=untimed) for c in whole.cells]
 
 
 def test_a_survey_says_what_quantization_does(whole):

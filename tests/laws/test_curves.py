@@ -24,8 +24,7 @@ def test_vertex_of_a_parabola_is_found_exactly():
 def test_stated_error_is_the_spread_over_seeds():
     rng = np.random.default_rng(0)
     found = [
-        curves.best_rate(RATES, losses(RATES) + rng.normal(0, SEED_ERROR, len(RATES)), SEED_ERROR)
-        for _ in range(2000)
+        curves.best_rate(RATES, losses(RATES) + rng.normal(0, SEED_ERROR, len(RATES)), SEED_ERROR) for _ in range(2000)
     ]
     stated = curves.best_rate(RATES, losses(RATES), SEED_ERROR).relative_error
     quartiles = np.quantile([np.log(best.rate / BEST) for best in found], [0.25, 0.75])
@@ -41,10 +40,7 @@ def test_losses_without_a_minimum_are_refused():
 
 def test_rule_over_widths_recovers_its_exponent():
     widths = np.array([12, 20, 36])
-    optima = [
-        curves.BestRate(0.1 * w**-0.7, error, 4.0, 0.1)
-        for w, error in zip(widths, (0.1, 0.2, 0.1), strict=True)
-    ]
+    optima = [curves.BestRate(0.1 * w**-0.7, error, 4.0, 0.1) for w, error in zip(widths, (0.1, 0.2, 0.1), strict=True)]
     rule = curves.transfer_rule(widths, optima)
     np.testing.assert_allclose([rule.coefficient, rule.exponent], [0.1, 0.7])
     assert rule(64) == pytest.approx(0.1 * 64**-0.7)

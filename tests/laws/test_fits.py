@@ -60,9 +60,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name):
     again = fit if len(places) == 1 else partial(fit, start=law)
     for seed in range(16):
         noise = 0.004 * np.random.default_rng([seed, 7]).standard_normal(places[0].size)
-        ensemble = resample_noise(
-            again, *places, law(*places) * np.exp(noise), refit=again, n_replicates=40, seed=seed
-        )
+        ensemble = resample_noise(again, *places, law(*places) * np.exp(noise), refit=again, n_replicates=40, seed=seed)
         for level in hits:
             hits[level] += ensemble.interval(quantity, level).covers(truth)
     for level, hit in hits.items():
@@ -92,9 +90,7 @@ def test_a_line_has_students_interval():
 
     new, s = 1e8, math.sqrt(np.sum((np.log(y) - line.intercept - line.slope * np.log(x)) ** 2) / 3)
     z = math.log(new) - np.log(x).mean()
-    half = (
-        stats.t.ppf(0.975, 3) * s * math.sqrt(1 + 1 / 5 + z**2 / np.sum((np.log(x) - np.log(x).mean()) ** 2))
-    )
+    half = stats.t.ppf(0.975, 3) * s * math.sqrt(1 + 1 / 5 + z**2 / np.sum((np.log(x) - np.log(x).mean()) ** 2))
     centre = line.intercept + line.slope * math.log(new)
     logs = np.log(ensemble.prediction(new))
     assert logs == pytest.approx((centre - half, centre + half), abs=0.1 * half)
@@ -135,9 +131,7 @@ def test_the_optimum_is_the_least_loss_at_its_compute(facts):
     n_params, n_tokens = law.optimum(flops)
     assert fits.FLOPS_PER_PARAM_TOKEN * n_params * n_tokens == pytest.approx(flops)
     found = minimize_scalar(
-        lambda log_n: float(law(math.exp(log_n), flops / (6 * math.exp(log_n)))),
-        bounds=(15, 30),
-        method="bounded",
+        lambda log_n: float(law(math.exp(log_n), flops / (6 * math.exp(log_n)))), bounds=(15, 30), method="bounded"
     )
     assert math.exp(found.x) == pytest.approx(float(n_params), rel=1e-3)
     ten_times, _ = law.optimum(10 * flops)
@@ -167,8 +161,6 @@ def test_too_few_runs_are_refused():
     with pytest.raises(ValueError, match="no error to see"):
         resample_noise(fits.fit_power_law, [1, 2], [2, 1])
     with pytest.raises(ValueError, match="resample_noise"):
-        resample_runs(
-            fits.fit_chinchilla, N[:6], D[::-1][:6] * SIZES[0] / N[:6], N[:6] ** -0.1, n_replicates=5
-        )
+        resample_runs(fits.fit_chinchilla, N[:6], D[::-1][:6] * SIZES[0] / N[:6], N[:6] ** -0.1, n_replicates=5)
     with pytest.raises(ValueError, match="level"):
         percentiles([1, 2], 1.0)

@@ -71,9 +71,7 @@ def test_the_frontier_without_embeddings_is_the_least_loss():
     omega, n = 3e4, 2e5
     n_tokens, flops = frontier.nonembedding_frontier(LAW, omega, n)
     found = minimize_scalar(
-        lambda log_n: float(
-            LAW(math.exp(log_n) + omega * math.exp(log_n / 3), flops / (6 * math.exp(log_n)))
-        ),
+        lambda log_n: float(LAW(math.exp(log_n) + omega * math.exp(log_n / 3), flops / (6 * math.exp(log_n)))),
         bounds=(5, 20),
         method="bounded",
         options={"xatol": 1e-10},

@@ -59,9 +59,7 @@ def test_parameter_counts_and_checkpoints_are_the_published_ones():
     assert {spec.size: spec.n_params for spec in PYTHIA} == published.pythia_n_params()
     for row in published.bound_table():
         assert models.get(f"pythia-{row.size}").n_train_tokens == row.n_train_tokens
-    steps = {
-        spec.size: spec.step // 1000 for spec in PYTHIA
-    }  # theory T5: 20 N / 2,097,152, up to a multiple of 1000
+    steps = {spec.size: spec.step // 1000 for spec in PYTHIA}  # statement T5: 20 N / 2,097,152, rounded up
     assert steps == {
         "14m": 1, "31m": 1, "70m": 1, "160m": 2, "410m": 4, "1b": 10, "1.4b": 14, "2.8b": 27, "6.9b": 66, "12b": 113
     }  # fmt: skip
@@ -73,9 +71,7 @@ def test_configuration_has_that_many_parameters(spec):
         assert sum(p.numel() for p in GPTNeoXForCausalLM(spec.config()).parameters()) == spec.n_params
 
 
-@pytest.mark.parametrize(
-    ("revision", "step"), [("", 4000), ("step143000", 143000), ("step512", 512), ("step0", 0)]
-)
+@pytest.mark.parametrize(("revision", "step"), [("", 4000), ("step143000", 143000), ("step512", 512), ("step0", 0)])
 def test_any_released_revision_can_be_asked_for(revision, step):
     spec = models.get("pythia-410m", revision)
     assert (spec.step, spec.n_train_tokens) == (step, 2_097_152 * step)
@@ -135,17 +131,12 @@ def other_width(folder):
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 640}))
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*:ResourceWarning"
-)  # safetensors leaves a truncated file to the collector
+@pytest.mark.filterwarnings("ignore:.*:ResourceWarning")  # safetensors leaves a truncated file to the collector
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (truncate, "cannot load pythia-9k step40"),
-        (
-            drop_a_weight,
-            "1 weights are missing or misshapen, such as gpt_neox.layers.0.mlp.dense_h_to_4h.weight",
-        ),
+        (drop_a_weight, "1 weights are missing or misshapen, such as gpt_neox.layers.0.mlp.dense_h_to_4h.weight"),
         (pickled_only, "a checkpoint without safetensors files has to be converted first"),
         (other_width, "is not pythia-9k: it has vocab_size 640 and not 512"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load pythia-9k step40"),
@@ -164,9 +155,7 @@ def test_memory_is_estimated_before_anything_is_read(folder, monkeypatch):
     assert pythia.choose_dtype(spec, int(12.2e9), "memory") == "float32"
     assert pythia.choose_dtype(spec, int(12.1e9), "memory") == "bfloat16"
     monkeypatch.setattr(hardware, "memory_bytes", lambda: int(6e9))
-    with pytest.raises(
-        UserError, match=r"pythia-2.8b needs 6.6 GB of memory in bfloat16, and 6.0 GB are free"
-    ):
+    with pytest.raises(UserError, match=r"pythia-2.8b needs 6.6 GB of memory in bfloat16, and 6.0 GB are free"):
         spec.load()
 
 
@@ -195,9 +184,7 @@ def bound_of(spec):
 def test_folder_server_and_cache_give_the_same_record(folder, tmp_path, monkeypatch, empty_project):
     rows = make_rows(400, SPEC.seq_len + 1, SPEC.vocab_size)
     shards = write_shards(tmp_path / "shards", rows, 9001)
-    with pytest.raises(
-        UserError, match="run `gengap quantize pythia-9k --revision step40 --method gptq --bits 4`"
-    ):
+    with pytest.raises(UserError, match="run `gengap quantize pythia-9k --revision step40 --method gptq --bits 4`"):
         SPEC.find_archive("gptq", 4)
     found = []
     with serving(shards) as server:
@@ -209,9 +196,7 @@ def test_folder_server_and_cache_give_the_same_record(folder, tmp_path, monkeypa
     assert found[0] == found[1] == found[2]
     identity, paper, unseen = found[0]
     assert (identity.revision, identity.n_train_tokens) == ("step40", 40 * 8 * 64)
-    assert (
-        paper.value > math.log(SPEC.vocab_size) - 0.1
-    )  # random tokens: nothing below a guess can be certified
+    assert paper.value > math.log(SPEC.vocab_size) - 0.1  # random tokens: nothing below a guess is certified
     assert unseen == pytest.approx(math.log(SPEC.vocab_size), abs=0.1)
 
 

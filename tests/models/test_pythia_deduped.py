@@ -15,16 +15,7 @@ SPEC = DedupedPythiaSpec("pythia-deduped", "9k", 8, 1, 2, step=40, vocab_size=51
 
 
 def test_shapes_are_those_of_pythia():
-    assert [spec.size for spec in pythia_deduped.MODELS] == [
-        "70m",
-        "160m",
-        "410m",
-        "1b",
-        "1.4b",
-        "2.8b",
-        "6.9b",
-        "12b",
-    ]
+    assert [spec.size for spec in pythia_deduped.MODELS] == ["70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"]
     for spec in pythia_deduped.MODELS:
         assert models.get(f"pythia-deduped-{spec.size}") is spec
         assert asdict(spec.architecture) == asdict(models.get(f"pythia-{spec.size}").architecture)
@@ -35,10 +26,7 @@ def test_the_compute_optimal_checkpoint_is_pythias_unless_the_first_pass_ends_be
     steps = {spec.size: (spec.step, models.get(f"pythia-{spec.size}").step) for spec in pythia_deduped.MODELS}
     assert steps.pop("12b") == (97_000, 113_000)
     assert all(own == other for own, other in steps.values())
-    assert (
-        round(models.get("pythia-deduped-12b").n_train_tokens / models.get("pythia-deduped-12b").n_params)
-        == 17
-    )
+    assert round(models.get("pythia-deduped-12b").n_train_tokens / models.get("pythia-deduped-12b").n_params) == 17
 
 
 def test_only_the_first_pass_can_be_asked_for():
@@ -47,9 +35,7 @@ def test_only_the_first_pass_can_be_asked_for():
     assert spec.n_train_tokens + 1000 * 2_097_152 < 207e9  # its held-out rows were not read before either
     assert spec.revisions()[-1] == "step97000"
     for revision in ("step98000", "step143000"):
-        with pytest.raises(
-            UserError, match=r"reads its text a second time .* choose step97000 or an earlier one"
-        ):
+        with pytest.raises(UserError, match=r"reads its text a second time .* choose step97000 or an earlier one"):
             models.get("pythia-deduped-410m", revision)
     with pytest.raises(UserError, match=r"has no checkpoint 'step1500'"):
         models.get("pythia-deduped-410m", "step1500")

@@ -17,9 +17,7 @@ def test_a_record_survives_its_file_exactly(record):
 
 
 def test_this_machines_record_replaces_the_published_one(record, empty_project):
-    published = record.model_copy(
-        update={"provenance": record.provenance.model_copy(update={"device": "cuda"})}
-    )
+    published = record.model_copy(update={"provenance": record.provenance.model_copy(update={"device": "cuda"})})
     published.write(empty_project / "results")
     assert [r.provenance.device for r in load_records()] == ["cuda"]
     record.write()
@@ -34,13 +32,7 @@ def test_records_of_a_family_are_those_of_its_final_models_and_of_a_code_only_it
     record.model_copy(update={"quantization": fewer}).write()
     asked = [(), ("test",), ("test", "gptq", 4), ("test", "gptq", 2), ("other",)]
     found = [[(r.identity.revision, r.quantization.bits) for r in load_records(*which)] for which in asked]
-    assert found == [
-        [("main", 3), ("main", 4), ("step64", 4)],
-        [("main", 3), ("main", 4)],
-        [("main", 4)],
-        [],
-        [],
-    ]
+    assert found == [[("main", 3), ("main", 4), ("step64", 4)], [("main", 3), ("main", 4)], [("main", 4)], [], []]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ KNOWN = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
 def write_rung(record, model_size, heldout):
     """The record as that of another rung, with another held-out loss."""
     spec = models.get(model_size)
-    identity = record.identity.model_copy(
-        update={"family": spec.family, "size": spec.size, "n_params": spec.n_params}
-    )
+    identity = record.identity.model_copy(update={"family": spec.family, "size": spec.size, "n_params": spec.n_params})
     estimate = record.risks.heldout.model_copy(update={"mean": heldout})
     risks = record.risks.model_copy(update={"heldout": estimate})
     record.model_copy(update={"identity": identity, "risks": risks}).write()
@@ -38,9 +36,7 @@ def test_published_forecasts_follow_from_the_numbers_they_hold():
         again = predict(forecast.observed, n_params)
         for told, found in zip(forecast.predictions, again, strict=True):
             assert (found.size, found.quantity) == (told.size, told.quantity)
-            assert [found.value, found.low, found.high] == pytest.approx(
-                [told.value, told.low, told.high], rel=1e-6
-            )
+            assert [found.value, found.low, found.high] == pytest.approx([told.value, told.low, told.high], rel=1e-6)
         assert not {m.size for m in forecast.observed} & set(n_params)
 
 

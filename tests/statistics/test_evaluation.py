@@ -114,7 +114,7 @@ def test_everything_that_decides_the_numbers_names_another_run(store):
         before = len(list(store.iterdir()))
         assert_equal(token_statistics(*arguments, store=store), token_statistics(*arguments))
         assert len(list(store.iterdir())) == before + 1
-    tilt = Tilt(0.2, 1e-2, 0.0, 1)
+    tilt = Tilt(0.2, 1e-2, 0.0, 1, model.config.vocab_size)
     for _ in range(2):
         np.testing.assert_array_equal(
             tilted_statistics(model, rows, tilt, store=store), tilted_statistics(model, rows, tilt)
@@ -140,8 +140,7 @@ def test_chunks_of_another_run_are_refused(store):
     token_statistics(model, rows[::-1], ALPHAS, store=store)
     one, other = sorted(store.iterdir())
     evaluate_all = [
-        lambda order=order: token_statistics(model, order, ALPHAS, store=store)
-        for order in (rows, rows[::-1])
+        lambda order=order: token_statistics(model, order, ALPHAS, store=store) for order in (rows, rows[::-1])
     ]
     own = (one / "000003.chunk").read_bytes()
     (one / "000003.chunk").write_bytes((other / "000003.chunk").read_bytes())
@@ -172,9 +171,7 @@ def evaluate_into(store):
 def test_a_run_killed_again_and_again_ends_with_the_same_numbers(store):
     """SIGKILL at random moments; each loses at most the chunk under way, since no file changes that was there before."""
     processes = multiprocessing.get_context("forkserver")  # imports torch once, for all that will be killed
-    processes.set_forkserver_preload(
-        ["gengap.statistics.per_token", "transformers.models.gpt_neox.modeling_gpt_neox"]
-    )
+    processes.set_forkserver_preload(["gengap.statistics.per_token", "transformers.models.gpt_neox.modeling_gpt_neox"])
     rng, kept, n_kills = np.random.default_rng(0), {}, 0
     while len(kept) < N_ROWS // CHUNK_ROWS - 4:
         process = processes.Process(target=evaluate_into, args=(store,))
@@ -199,19 +196,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(store):
 def test_two_processes_share_the_rows_and_both_know_everything(store, tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(
-        WORKER.format(
-            tests=[str(SUPPORT), str(Path(__file__).parent)], store=str(store), out=str(tmp_path / "out")
-        )
+        WORKER.format(tests=[str(SUPPORT), str(Path(__file__).parent)], store=str(store), out=str(tmp_path / "out"))
     )
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(script),
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
     assert done.returncode == 0, done.stderr[-3000:]

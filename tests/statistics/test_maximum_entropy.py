@@ -11,7 +11,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from gengap.bounds import smoothing
 from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
 from gengap.bounds.terms import CodedModel
-from gengap.bounds.theorems import maximum_entropy_bound
+from gengap.bounds.theorems import tight_bound
 from gengap.statistics.per_token import tilt_tokens, tilted_statistics
 
 V = 23
@@ -33,7 +33,7 @@ def reference(log_probs, tilt):
 @pytest.mark.parametrize("rate", [0.06, 0.15, 0.4])
 @pytest.mark.parametrize("safety", [1e-3, 3e-2])
 def test_streamed_tokens_equal_the_reference_and_stay_in_the_range(rate, safety):
-    tilt = Tilt(rate, safety, 0.0, 1)
+    tilt = Tilt(rate, safety, 0.0, 1, V)
     log_probs = predictions(300, 0)
     log_q, entropy = reference(log_probs, tilt)
     f = []
@@ -42,14 +42,14 @@ def test_streamed_tokens_equal_the_reference_and_stay_in_the_range(rate, safety)
         np.testing.assert_allclose(loss.numpy(), -log_q[:, token], atol=2e-3)
         np.testing.assert_allclose(found.numpy(), entropy, atol=2e-3)
         f.append(tilt.summand(loss.numpy(), found.numpy()))
-    low, high = tilt.summand_range(V)
+    low, high = tilt.summand_range
     assert low <= np.min(f)
     assert np.max(f) <= high
-    assert entropy.min() >= tilt.least_entropy(V) - 1e-9
+    assert entropy.min() >= tilt.least_entropy - 1e-9
 
 
 def test_losses_of_all_tokens_form_a_distribution():
-    tilt = Tilt(0.15, 1e-2, 0.0, 1)
+    tilt = Tilt(0.15, 1e-2, 0.0, 1, V)
     log_probs = torch.from_numpy(predictions(50, 1)).float()
     losses = [tilt_tokens(log_probs, torch.full((50,), token), tilt)[0] for token in range(V)]
     np.testing.assert_allclose(torch.stack(losses).neg().exp().sum(0).numpy(), 1, atol=1e-5)
@@ -58,13 +58,13 @@ def test_losses_of_all_tokens_form_a_distribution():
 @pytest.mark.parametrize("floor", [0.0, 1.0, 2.5, 4.0])
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_the_range_holds_for_raised_baselines_and_is_nearly_reached(rate, floor):
-    tilt = Tilt(rate, 1e-2, floor, 1)
+    tilt = Tilt(rate, 1e-2, floor, 1, V)
     corner = np.full((1, V), -np.inf)
     corner[0, 0] = 0.0
     log_probs = np.concatenate([corner, predictions(3000, 2), predictions(3000, 3) * 0 - math.log(V)])
     log_q, entropy = reference(log_probs, tilt)
     f = tilt.summand(-log_q, np.broadcast_to(entropy[:, None], log_q.shape))
-    high = tilt.summand_range(V)[1]
+    high = tilt.summand_range[1]
     assert f.max() <= high
     if floor == 0.0:
         assert f.max() >= high - 2
@@ -82,7 +82,7 @@ def test_streaming_equals_one_pass_over_the_logits():
     )
     model = GPTNeoXForCausalLM(config).eval()
     rows = np.random.default_rng(0).integers(V, size=(11, 17)).astype(np.uint16)
-    tilt = Tilt(0.2, 1e-2, 0.0, 1)
+    tilt = Tilt(0.2, 1e-2, 0.0, 1, V)
     found = tilted_statistics(model, rows, tilt)
     tokens = torch.from_numpy(rows.astype(np.int64))
     with torch.inference_mode():
@@ -108,8 +108,7 @@ def test_bound_holds_on_an_exact_source_and_its_terms_add_up():
     grid = TiltGrid((0.1, 0.25), (1e-2,), (0.0, 1.5))
     coded, rng, misses = CodedModel(0.0, n, V, failure_prob), np.random.default_rng(5), 0
     tables = {
-        tilt: reference(model, Tilt(*tilt, 0.0, 1))
-        for tilt in ((r, s) for r in grid.rates for s in grid.safeties)
+        tilt: reference(model, Tilt(*tilt, 0.0, 1, V)) for tilt in ((r, s) for r in grid.rates for s in grid.safeties)
     }
     for _ in range(n_runs):
         context, token = draw(truth, tables, n, rng)
@@ -121,7 +120,7 @@ def test_bound_holds_on_an_exact_source_and_its_terms_add_up():
         tilt = choose_tilt(evaluate, grid, V, coded.complexity(grid.size))
         loss, entropy = evaluate(tilt)
         nll = -model[context, token]
-        bound = maximum_entropy_bound(coded, nll, loss, entropy, tilt, nll.mean())
+        bound = tight_bound(coded, nll, entropy, tilt, nll.mean(), loss=loss)
         log_q = tables[tilt.rate, tilt.safety][0]
         misses += bound.value < -(truth * log_q).sum(axis=1)[context].mean()
         np.testing.assert_allclose(
@@ -134,8 +133,12 @@ def test_bound_holds_on_an_exact_source_and_its_terms_add_up():
 def test_losses_of_another_tilt_are_refused():
     model = predictions(40, 6)
     nll, coded = -model[:, 0], CodedModel(10.0, 40, V)
-    log_q, entropy = reference(model, Tilt(0.06, 1e-6, 0.0, 1))
+    log_q, entropy = reference(model, Tilt(0.06, 1e-6, 0.0, 1, V))
     with pytest.raises(ValueError, match=r"evaluate at Tilt|rate = "):
-        maximum_entropy_bound(coded, nll, -log_q[:, 0], entropy - 1.0, Tilt(0.06, 0.3, 0.0, 1), 1.0)
+        tight_bound(coded, nll, entropy - 1.0, Tilt(0.06, 0.3, 0.0, 1, V), 1.0, loss=-log_q[:, 0])
     with pytest.raises(ValueError, match="have shape"):
-        maximum_entropy_bound(coded, nll, -log_q[:3, 0], entropy[:3], Tilt(0.06, 1e-6, 0.0, 1), 1.0)
+        tight_bound(coded, nll, entropy[:3], Tilt(0.06, 1e-6, 0.0, 1, V), 1.0, loss=-log_q[:3, 0])
+    with pytest.raises(ValueError, match="goes with a `Tilt`"):
+        tight_bound(coded, nll, entropy, Tilt(0.06, 1e-6, 0.0, 1, V), 1.0)
+    with pytest.raises(ValueError, match="vocabulary of 23"):
+        tight_bound(coded, nll, entropy, Tilt(0.06, 1e-6, 0.0, 1, V + 1), 1.0, loss=-log_q[:, 0])

@@ -60,9 +60,7 @@ def test_a_wide_vocabulary_keeps_six_digits(spread):
     found = loss_and_entropies(logits, tokens, ALPHAS)
     nll = -log_probs.gather(-1, tokens[:, None])[:, 0]
     np.testing.assert_allclose(found[0], nll, rtol=1e-6, atol=1e-5)
-    np.testing.assert_allclose(
-        found[1:], torch.stack([torch.special.entr(q).sum(-1) for q in mixed]), atol=1e-5
-    )
+    np.testing.assert_allclose(found[1:], torch.stack([torch.special.entr(q).sum(-1) for q in mixed]), atol=1e-5)
 
 
 def test_no_tensor_holds_the_logits_of_a_batch(model, rows, monkeypatch):
@@ -81,10 +79,7 @@ def test_no_tensor_holds_the_logits_of_a_batch(model, rows, monkeypatch):
 
 def test_sizes_shrink_with_memory_and_are_refused_without(model):
     many, few = forward.sizes(model, SMALL.seq_len, 10**9), forward.sizes(model, SMALL.seq_len, 600_000)
-    assert (many.rows, many.product) == (
-        forward.TOKENS_PER_BATCH // SMALL.seq_len,
-        forward.TOKENS_PER_PRODUCT,
-    )
+    assert (many.rows, many.product) == (forward.TOKENS_PER_BATCH // SMALL.seq_len, forward.TOKENS_PER_PRODUCT)
     assert 1 <= few.rows < many.rows
     assert 1 <= few.block <= few.product < many.product
     with pytest.raises(UserError, match="do not suffice for one row"):
@@ -108,9 +103,7 @@ def test_positions_pick_one_token_of_each_row(model, rows):
     whole = token_statistics(model, rows, ALPHAS)
     picked = token_statistics(model, rows, ALPHAS, positions)
     np.testing.assert_allclose(picked.nll[:, 0], whole.nll[np.arange(len(rows)), positions], rtol=1e-5)
-    np.testing.assert_allclose(
-        picked.entropy[..., 0], whole.entropy[:, np.arange(len(rows)), positions], rtol=1e-5
-    )
+    np.testing.assert_allclose(picked.entropy[..., 0], whole.entropy[:, np.arange(len(rows)), positions], rtol=1e-5)
 
 
 def test_loss_that_is_not_finite_is_refused(model, rows):

@@ -67,20 +67,14 @@ class Page:
             thrown = details["exceptionDetails"]
             self.errors.append(thrown.get("exception", {}).get("description") or thrown["text"])
         elif event == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert"):
-            self.errors.append(
-                " ".join(str(arg.get("value", arg.get("description"))) for arg in details["args"])
-            )
+            self.errors.append(" ".join(str(arg.get("value", arg.get("description"))) for arg in details["args"]))
         elif event == "Log.entryAdded" and details["entry"]["level"] == "error":
             self.errors.append(f"{details['entry']['text']} {details['entry'].get('url', '')}")
 
     def view(self, width: int, height: int) -> None:
         """Set the size of the window, in CSS pixels."""
         self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
     def open(self, url: str, seconds: float = 15) -> None:

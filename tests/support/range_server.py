@@ -112,9 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206)
         for name, value in stated.items():
             self.send_header(name, value)
-        self.send_header(
-            *(("Connection", "close") if fault == "endless" else ("Content-Length", str(len(part))))
-        )
+        self.send_header(*(("Connection", "close") if fault == "endless" else ("Content-Length", str(len(part)))))
         self.end_headers()
         if fault == "reset":
             self.wfile.write(part[: len(part) // 2])
@@ -135,9 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _hub_api(self) -> bytes:
         """What the hub's interface says of a repository that holds the folder's files."""
         if "/tree/" not in self.path:
-            return json.dumps(
-                {"id": "EleutherAI/pile", "sha": "0" * 40, "siblings": [], "private": False}
-            ).encode()
+            return json.dumps({"id": "EleutherAI/pile", "sha": "0" * 40, "siblings": [], "private": False}).encode()
         files = sorted(self.server.folder.iterdir())
         facts = [
             {"type": "file", "oid": f"{i:040}", "size": path.stat().st_size, "path": path.name}

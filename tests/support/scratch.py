@@ -78,7 +78,5 @@ def save_rows(folder: Path, spec: PythiaSpec, n_heldout: int = 300) -> Path:
 def register(root: Path, spec: PythiaSpec) -> Path:
     """Make `spec` a model size of the project at `root`, and of no other."""
     with (root / "lib" / "gengap" / "models" / "__init__.py").open("a") as registry:
-        registry.write(
-            f"\nfrom gengap.models.pythia import PythiaSpec\nREGISTRY[{spec.model_size!r}] = {spec!r}\n"
-        )
+        registry.write(f"\nfrom gengap.models.pythia import PythiaSpec\nREGISTRY[{spec.model_size!r}] = {spec!r}\n")
     return root

@@ -21,9 +21,7 @@ from gengap.tokens.wheels import Document
 
 def test_lock_pins_pure_python_wheels_by_hash():
     pins = wheels.read_lock()
-    lines = [
-        line for line in (paths.project_root() / "corpus.lock").read_text().splitlines() if line[0] != "#"
-    ]
+    lines = [line for line in (paths.project_root() / "corpus.lock").read_text().splitlines() if line[0] != "#"]
     assert len(pins) == len(lines) >= 8  # every line is understood
 
 
@@ -143,7 +141,4 @@ def test_sampled_rows_are_distinct_and_ordered():
 def test_documentation_files_and_sources_are_told_apart(tmp_path):
     path = tmp_path / "p-1-py3-none-any.whl"
     write_wheel(path, {"p/a.py": "x", "p/b.rst": "y", "p-1.dist-info/c.txt": "z", "p/d.so": "w"})
-    assert [(d.source, d.kind, d.text) for d in wheels.read_wheel(path)] == [
-        ("p", "python", "x"),
-        ("p", "prose", "y"),
-    ]
+    assert [(d.source, d.kind, d.text) for d in wheels.read_wheel(path)] == [("p", "python", "x"), ("p", "prose", "y")]

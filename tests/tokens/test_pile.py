@@ -19,9 +19,7 @@ from gengap.tokens.patience import Patience
 from gengap.tokens.rows import TokenRows, sample_rows
 from gengap.tokens.shards import open_shards
 
-SPEC = PythiaSpec(
-    "pythia", "1k", 8, 1, 2, step=10, vocab_size=512, seq_len=64, batch_rows=8
-)  # saw 80 of 100 rows
+SPEC = PythiaSpec("pythia", "1k", 8, 1, 2, step=10, vocab_size=512, seq_len=64, batch_rows=8)  # saw 80 rows
 ROWS = make_rows(100, SPEC.seq_len + 1, SPEC.vocab_size)
 HASTE = Patience(attempts=4, first_pause_s=0.005, longest_pause_s=0.02, reply_s=0.4)
 DRAWN = np.array([79, 3, 4, 5, 3, 0, 41, 78])  # neighbours, repeats, no order; several straddle two shards
@@ -94,17 +92,14 @@ def test_hub_is_the_default_source(server, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     server.fault = lambda key, n: "429" if n == 1 and (key[2] or "/tree/" in key[1]) else None
     np.testing.assert_array_equal(SPEC.train_rows(HASTE)[DRAWN], ROWS[DRAWN])
-    assert (
-        server.requests["GET", "/document-00000-of-00012.bin", "bytes=0-129"] == 2
-    )  # refused once, then served
+    # Refused once, then served.
+    assert server.requests["GET", "/document-00000-of-00012.bin", "bytes=0-129"] == 2
     assert_cache_holds_only_true_rows()
 
 
 def test_only_the_rows_asked_for_are_fetched(server):
     SPEC.train_rows(HASTE)[np.array([7, 50])]
-    asked = [
-        tuple(map(int, span.removeprefix("bytes=").split("-"))) for _, _, span in server.requests if span
-    ]
+    asked = [tuple(map(int, span.removeprefix("bytes=").split("-"))) for _, _, span in server.requests if span]
     assert sum(last + 1 - first for first, last in asked) == 2 * 130
 
 

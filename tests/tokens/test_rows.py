@@ -19,8 +19,7 @@ def test_second_time_counts_and_the_first_does_not():
     a, b, c = 5, 0, 7
     #                     ab     bc     ca     ab    bc    cb     bb     bb
     np.testing.assert_array_equal(
-        repeated_pairs([[a, b, c, a, b, c, b, b, b]]),
-        [[False, False, False, True, True, False, False, True]],
+        repeated_pairs([[a, b, c, a, b, c, b, b, b]]), [[False, False, False, True, True, False, False, True]]
     )
 
 

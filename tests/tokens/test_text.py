@@ -18,9 +18,7 @@ TEXTS = [*stdlib_sources(30, lines_each=20).values()]
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return PreTrainedTokenizerFast(
-        tokenizer_object=corpus.train_tokenizer(TEXTS, 400), eos_token=corpus.SEPARATOR
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=corpus.train_tokenizer(TEXTS, 400), eos_token=corpus.SEPARATOR)
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +34,7 @@ def write(folder, kind):
     if kind == "parquet":
         datasets.Dataset.from_dict({"number": range(len(texts)), "content": texts}).to_parquet(str(path))
     elif kind == "json":
-        path.write_text(
-            "".join(json.dumps({"content": text, "number": i}) + "\n" for i, text in enumerate(texts))
-        )
+        path.write_text("".join(json.dumps({"content": text, "number": i}) + "\n" for i, text in enumerate(texts)))
     else:
         path.write_text("\n".join(" ".join(text.split()) for text in texts))
     return TextSource(kind, "text" if kind == "text" else "content", data_files=(str(path),))
@@ -66,9 +62,7 @@ def test_the_cache_is_used_while_nothing_has_changed(tmp_path, tokenizer, monkey
     path = next(cache_dir().glob("*.bin"))
     path.write_bytes(path.read_bytes()[:-2])  # a damaged file is made again
     assert text_rows(source, tokenizer, 20, SEQ_LEN).sha256 == first.sha256
-    (tmp_path / "texts.json").write_text(
-        "".join(json.dumps({"content": text}) + "\n" for text in TEXTS[::-1])
-    )
+    (tmp_path / "texts.json").write_text("".join(json.dumps({"content": text}) + "\n" for text in TEXTS[::-1]))
     assert text_rows(source, tokenizer, 20, SEQ_LEN).sha256 != first.sha256
 
 
@@ -91,11 +85,7 @@ def test_what_cannot_be_read_is_one_message(tmp_path, tokenizer):
     source = write(tmp_path, "json")
     for asked, n_rows, message in (
         (source, 10**6, r"ask for fewer than 1,000,000 rows"),
-        (
-            TextSource("json", "body", data_files=source.data_files),
-            5,
-            r"no text in a column 'body'.*'content'",
-        ),
+        (TextSource("json", "body", data_files=source.data_files), 5, r"no text in a column 'body'.*'content'"),
         (TextSource("json", "number", data_files=source.data_files), 5, r"no text in a column 'number'"),
         (TextSource("json", data_files=(str(tmp_path / "none.json"),)), 5, r"check name, split and files"),
         (TextSource("json", split="test", data_files=source.data_files), 5, r"check name, split and files"),

@@ -40,9 +40,9 @@ train(SHORT, SHORT.train_rows(), Path({out!r}), save_every_s=0.05)
 
 
 def result(folder):
-    return load_file(folder / "checkpoint" / "model.safetensors"), (
-        folder / "loss_log.csv"
-    ).read_text().splitlines()[1:]
+    return load_file(folder / "checkpoint" / "model.safetensors"), (folder / "loss_log.csv").read_text().splitlines()[
+        1:
+    ]
 
 
 def assert_same(one, other):
@@ -167,9 +167,7 @@ def n_bytes(path, parameter):
     return sum(tensor.nbytes for name, tensor in load_file(path).items() if parameter in name)
 
 
-def test_waypoint_is_a_sixth_of_a_state_and_going_on_from_it_changes_no_digit(
-    small_rows, tmp_path, monkeypatch
-):
+def test_waypoint_is_a_sixth_of_a_state_and_going_on_from_it_changes_no_digit(small_rows, tmp_path, monkeypatch):
     monkeypatch.setattr(training_settings, "WAYPOINTS_FROM", 0)
     monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))  # a project without anything published
     run, steps = Run(SHORT, 0.97), []

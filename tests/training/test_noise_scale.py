@@ -26,9 +26,7 @@ class Quadratic(torch.nn.Module):
 def known_model(monkeypatch, n_rows, n_params, sigma, seed):
     """A model of known signal, rows that name their noise, and the true noise scale in tokens."""
     seq_len, signal = 32, torch.full((n_params,), 0.2)
-    shifts = torch.from_numpy(
-        np.random.default_rng(seed).normal(0, sigma, (n_rows, n_params)).astype(np.float32)
-    )
+    shifts = torch.from_numpy(np.random.default_rng(seed).normal(0, sigma, (n_rows, n_params)).astype(np.float32))
     rows = np.repeat(np.arange(n_rows), seq_len + 1).reshape(n_rows, seq_len + 1)
     monkeypatch.setattr(
         noise_scale, "next_token_nll", lambda model, row: (model.theta * (signal + shifts[row[0, 0]])).sum()
@@ -47,8 +45,7 @@ def test_known_noise_is_found_within_its_error(monkeypatch):
 
 def test_stated_error_is_the_spread_over_samples(monkeypatch):
     found = [
-        noise_scale.noise_scale(*known_model(monkeypatch, 64, 100, sigma=0.5, seed=seed)[:2])
-        for seed in range(60)
+        noise_scale.noise_scale(*known_model(monkeypatch, 64, 100, sigma=0.5, seed=seed)[:2]) for seed in range(60)
     ]
     spread = np.std([scale.tokens for scale in found], ddof=1)
     assert np.mean([scale.standard_error for scale in found]) == pytest.approx(spread, rel=0.3)

@@ -16,10 +16,9 @@ from gengap.training.run import Run
 
 
 def random_heads(dtype, n=3):
+    """Of (batch, heads, seq, channels)."""
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(2, 3, 16, 4, generator=generator, dtype=dtype, requires_grad=True) for _ in range(n)
-    ]  # (batch, heads, seq, channels)
+    return [torch.randn(2, 3, 16, 4, generator=generator, dtype=dtype, requires_grad=True) for _ in range(n)]
 
 
 def test_attention_and_its_gradients_are_those_of_pytorch():
@@ -74,8 +73,6 @@ def test_bfloat16_run_learns_as_the_float32_run(small_rows, tmp_path):
 
 
 def test_choice_goes_by_size():
-    kinds = {
-        spec.size: precision.precision(spec) for spec in models.REGISTRY.values() if spec.family == "ladder"
-    }
+    kinds = {spec.size: precision.precision(spec) for spec in models.REGISTRY.values() if spec.family == "ladder"}
     assert kinds["400k"] == "float32"  # published: their digits stay
     assert kinds["800k"] == kinds["4.5m"] == "bfloat16"

@@ -39,8 +39,7 @@ def test_every_file_it_names_exists():
     named = [
         name
         for name in re.findall(r"`([\w./-]+)`", TEXT)
-        if ("/" in name.strip("/") or Path(name).suffix in (".md", ".yml", ".toml"))
-        and not name.startswith(".venv/")
+        if ("/" in name.strip("/") or Path(name).suffix in (".md", ".yml", ".toml")) and not name.startswith(".venv/")
     ]
     assert len(set(named)) > 15
     assert {name for name in named if not (CHECKOUT / name).exists()} == {"notebooks/NN_name.py"}
@@ -80,10 +79,7 @@ def test_a_family_takes_a_file_and_its_name_in_the_registry(root):
     assert "gengap train ladder-50k" in said
     assert "gengap train mine-30m" not in said
     kept = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
-        cwd=root,
-        env=environment_of(root),
-        check=False,
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=root, env=environment_of(root), check=False
     )
     assert kept.returncode == 0
 
@@ -129,9 +125,7 @@ def test_a_quantizer_takes_a_file_and_a_line_in_the_table(root):
     assert used.stdout == "True True\n", used.stderr
     assert "coarse" in scratch.gengap(root, "run", "--help", COLUMNS="200").stdout
     planned = scratch.gengap(root, "sweep", "ladder-50k", "--method", "coarse", "--bits", "3", "--", *DRY)
-    assert "lib/gengap/compression/coarse.py" in inputs(
-        planned, "build/results/ladder/50k/main-coarse-3bit.ggq"
-    )
+    assert "lib/gengap/compression/coarse.py" in inputs(planned, "build/results/ladder/50k/main-coarse-3bit.ggq")
 
 
 CHAPTER = """# %% [markdown]

@@ -53,9 +53,7 @@ def test_the_door_is_small_and_every_name_is_there():
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", gengap.__all__)
 def test_each_name_has_an_example_that_runs(name):
-    thing = (
-        models if name == "REGISTRY" else getattr(gengap, name)
-    )  # a dictionary has no docstring of its own
+    thing = models if name == "REGISTRY" else getattr(gengap, name)  # a dictionary has no docstring of its own
     [example] = doctest.DocTestFinder(recurse=False).find(thing, name, globs={})
     assert any(f"gengap.{name}" in line.source for line in example.examples)
     said = io.StringIO()
@@ -89,9 +87,7 @@ def test_the_list_of_commands_loads_neither_torch_nor_numpy():
 def wheel(tmp_path_factory):
     """Built from a copy, so that the checkout stays as it is."""
     source = tmp_path_factory.mktemp("source")
-    shutil.copytree(
-        CHECKOUT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-    )
+    shutil.copytree(CHECKOUT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(CHECKOUT / name, source / name)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
@@ -115,9 +111,7 @@ def elsewhere(wheel, tmp_path_factory):
 
 def run_elsewhere(folder: Path, *command: str | Path) -> str:
     own = {name: value for name, value in os.environ.items() if name not in ("GENGAP_ROOT", "PYTHONPATH")}
-    return printed(
-        folder / "env" / "bin" / command[0], *command[1:], cwd=folder, env=own | {"OMP_NUM_THREADS": "1"}
-    )
+    return printed(folder / "env" / "bin" / command[0], *command[1:], cwd=folder, env=own | {"OMP_NUM_THREADS": "1"})
 
 
 def test_the_wheel_holds_every_file_of_the_library(wheel):

@@ -37,9 +37,7 @@ def test_the_library_imports_from_modules_and_never_through_a_face():
             if isinstance(statement, ast.ImportFrom) and statement.module in FACES:
                 folder = CHECKOUT / "lib" / Path(*statement.module.split("."))
                 names = [
-                    a.name
-                    for a in statement.names
-                    if not {f"{a.name}.py", a.name} & {p.name for p in folder.iterdir()}
+                    a.name for a in statement.names if not {f"{a.name}.py", a.name} & {p.name for p in folder.iterdir()}
                 ]
                 through_faces += [f"{path.relative_to(LIBRARY)}: {statement.module}.{name}" for name in names]
     assert not through_faces
@@ -47,9 +45,7 @@ def test_the_library_imports_from_modules_and_never_through_a_face():
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess:
     command = [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"]
-    return subprocess.run(
-        command, cwd=root, env=environment_of(root), capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=root, env=environment_of(root), capture_output=True, text=True, check=False)
 
 
 def test_the_contract_is_kept():

@@ -124,12 +124,7 @@ def test_ten_kills_change_nothing(tmp_path):
     finish = time.monotonic()
     assert start(disturbed).wait() == 0, (disturbed / "sweep.log").read_text()
     finish = time.monotonic() - finish
-    report = {
-        "undisturbed_s": seconds,
-        "first_result_s": first_s,
-        "after_last_kill_s": finish,
-        "unsaved_s": unsaved,
-    }
+    report = {"undisturbed_s": seconds, "first_result_s": first_s, "after_last_kill_s": finish, "unsaved_s": unsaved}
     (tmp_path / "kills.json").write_text(json.dumps(report))
     found, expected = results(disturbed), results(quiet)
     assert found.keys() == expected.keys()

@@ -48,9 +48,7 @@ def test_folder_server_and_cache_give_the_same_record_and_a_sweep_its_report(siz
     words = ["sweep", size, *revisions, *settings, "--threads", "1"]
     done = scratch.gengap(swept, *words, **environment, GENGAP_PILE=str(rows))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (
-        len(re.findall(rf"^{size}/step\d+-rtn-4bit: loss \d+\.\d+, bound \d", done.stdout, re.MULTILINE)) >= 2
-    )
+    assert len(re.findall(rf"^{size}/step\d+-rtn-4bit: loss \d+\.\d+, bound \d", done.stdout, re.MULTILINE)) >= 2
 
     path, expected = record_of(swept, late)
     with serving(rows) as server:

@@ -124,9 +124,7 @@ def test_record_says_what_was_trained_and_what_came_out(climbed_runs):
     assert len(log.online_nll) == record.schedule.n_steps
     assert log.run_key == record.run_key == run.key(corpus_rows().sha256)
     model = load_folder(folder(TINY_PLAN[0]) / "checkpoint")
-    everything = token_statistics(
-        model, corpus_rows("heldout").rows
-    ).nll.mean()  # few rows: all of them are evaluated
+    everything = token_statistics(model, corpus_rows("heldout").rows).nll.mean()  # few: all are evaluated
     assert record.heldout.mean == pytest.approx(everything, rel=1e-5)
     assert record.heldout.standard_error == 0
     other = token_statistics(model, king_james_rows(SMALL.seq_len + 1)).nll.mean()
@@ -273,6 +271,4 @@ def test_published_run_comes_out_again(tmp_path, monkeypatch):
     assert record.data_sha256 == published.data_sha256
     # to the digit on a processor like the one that published; another one may take its sums in another order
     assert abs(change_from_published(record)) < 0.01
-    np.testing.assert_allclose(
-        record.online_log.online_nll[:10], published.online_log.online_nll[:10], atol=1e-3
-    )
+    np.testing.assert_allclose(record.online_log.online_nll[:10], published.online_log.online_nll[:10], atol=1e-3)

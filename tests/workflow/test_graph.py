@@ -24,26 +24,14 @@ def behind(code: str, folder: Path) -> set[str]:
             "bounds/theorems.py bounds/smoothing.py",
             "bounds/coverage.py",
         ),
-        (
-            "from gengap.bounds import paper_bound",
-            "bounds/__init__.py bounds/theorems.py",
-            "bounds/coverage.py",
-        ),
+        ("from gengap.bounds import paper_bound", "bounds/__init__.py bounds/theorems.py", "bounds/coverage.py"),
         ("from gengap import bounds\nbounds.paper_bound(1)", "bounds/theorems.py", "bounds/coverage.py"),
         ("from gengap import bounds as b\nb.coverage.x", "bounds/coverage.py", "bounds/theorems.py"),
         ("from gengap.bounds import coverage", "bounds/coverage.py", "bounds/theorems.py"),
         ("def f():\n    from gengap.laws import trend", "laws/intervals.py laws/fits.py", "laws/frontier.py"),
-        (
-            "import gengap\ngengap.certify(1)",
-            "__init__.py workflow/certify.py models/spec.py",
-            "workflow/survey.py",
-        ),
+        ("import gengap\ngengap.certify(1)", "__init__.py workflow/certify.py models/spec.py", "workflow/survey.py"),
         ("import gengap.laws.fits as f", "laws/fits.py", "laws/intervals.py"),
-        (
-            "from gengap.models import get",
-            "models/__init__.py models/pythia.py tokens/pile.py",
-            "workflow/jobs.py",
-        ),
+        ("from gengap.models import get", "models/__init__.py models/pythia.py tokens/pile.py", "workflow/jobs.py"),
         ("import numpy", "", "errors.py"),
     ],
 )
@@ -61,9 +49,7 @@ def test_every_file_that_a_chapter_depends_on_exists():
 
 
 def test_what_a_method_of_quantization_is_made_of_lies_in_its_package():
-    retraining = modules_behind(
-        project_root() / LIBRARY / "compression" / "retraining.py", "gengap.compression"
-    )
+    retraining = modules_behind(project_root() / LIBRARY / "compression" / "retraining.py", "gengap.compression")
     assert {path.name for path in retraining} == {"engine.py", "quantized.py"}
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from bs4 import BeautifulSoup
 
-from gengap.book.site import read_toc, toc_pages
+from gengap.book.site import staged_pages
 from gengap.errors import UserError
 from gengap.paths import build_dir, project_root
 
@@ -52,7 +52,7 @@ def _read(path: Path) -> Page:
 def problems(html_dir: Path, pages: list[str], notebooks: set[str]) -> list[str]:
     """Everything wrong with the book in `html_dir`, one line each; empty if nothing is.
 
-    `pages` are the docnames of its table of contents, `notebooks` those that must show computed outputs.
+    `pages` are the docnames that it must consist of, `notebooks` those that must show computed outputs.
     """
     found = []
     if not (html_dir / "index.html").is_file():
@@ -60,10 +60,8 @@ def problems(html_dir: Path, pages: list[str], notebooks: set[str]) -> list[str]
     files = {path.relative_to(html_dir).as_posix() for path in html_dir.rglob("*.html")}
     files = {name for name in files if not name.startswith(("_static/", "_sources/"))}
     expected = {f"{page}.html" for page in pages}
-    found += [f"{name} is in the table of contents, but was not built" for name in sorted(expected - files)]
-    found += [
-        f"{name} was built, but is in no table of contents" for name in sorted(files - expected - _GENERATED)
-    ]
+    found += [f"{name} was staged, but not built" for name in sorted(expected - files)]
+    found += [f"{name} was built, but not staged" for name in sorted(files - expected - _GENERATED)]
     read = {name: _read(html_dir / name) for name in sorted(files)}
     for name, page in read.items():
         for address in page.assets:
@@ -106,7 +104,7 @@ def check(html_dir: Path | None = None, stage_dir: Path | None = None) -> int:
     stage_dir = stage_dir or build_dir() / "site"
     if not (stage_dir / "_toc.yml").is_file():
         raise UserError(f"{stage_dir} holds no staged book: run `make book`")
-    pages = toc_pages(read_toc(stage_dir))
+    pages = staged_pages(stage_dir)
     notebooks = {page for page in pages if (stage_dir / f"{page}.ipynb").is_file()}
     if found := problems(html_dir, pages, notebooks):
         raise UserError(f"the built book has {len(found)} problems:\n  " + "\n  ".join(found))

@@ -71,9 +71,8 @@ def pair_difference(source: Path) -> str:
     notebook = nbformat.read(pair, as_version=4)
     if any(cell.get("outputs") for cell in notebook.cells):
         return f"{pair.name} holds outputs\n"
-    as_pair = jupytext.reads(
-        jupytext.writes(jupytext.read(source), fmt="ipynb"), fmt="ipynb"
-    )  # metadata keys sorted
+    # Through the form of a pair, which sorts the keys of metadata.
+    as_pair = jupytext.reads(jupytext.writes(jupytext.read(source), fmt="ipynb"), fmt="ipynb")
     old, new = (jupytext.writes(nb, fmt="py:percent").splitlines(True) for nb in (as_pair, notebook))
     return "".join(difflib.unified_diff(old, new, source.name, pair.name))
 
@@ -157,9 +156,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
                 log_output=False,
                 start_timeout=300,
                 config=transport,
-                extra_arguments=[
-                    "--InlineBackend.figure_formats={'svg'}"
-                ],  # sharp at any size, on any ground
+                # Sharp at any size, on any ground.
+                extra_arguments=["--InlineBackend.figure_formats={'svg'}"],
             )
         except papermill.PapermillExecutionError as error:
             raise UserError(

@@ -17,7 +17,7 @@ from gengap.errors import UserError
 
 # Lines on stderr that look like warnings and are known to be harmless: pattern -> reason.
 HARMLESS_STDERR: dict[str, str] = {
-    r"_figure_formats_changed is deprecated in traitlets": "how matplotlib-inline itself sets the SVG format",
+    r"_figure_formats_changed is deprecated in traitlets": "how matplotlib-inline itself sets the SVG format"
 }
 _WARNING_LINE = re.compile(r"\b\w*Warning\b|^Traceback|\bERROR\b|\bCRITICAL\b", re.MULTILINE)
 
@@ -136,9 +136,7 @@ def _label_blocks(notebook: nbformat.NotebookNode, stem: str) -> None:
     count = itertools.count(1)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _UNLABELLED.sub(
-                lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source
-            )
+            cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
 
 
 _FACTS = re.compile(r"(?:^\| (?!.*\|[ ]*$).+\n?)+", re.MULTILINE)
@@ -251,6 +249,4 @@ def check_install_cell(pair_path: Path, config: dict[str, Any]) -> None:
     found = [cell.source.strip() for cell in cells if "install" in _tags(cell)]
     cell = install_cell(config)
     if found != ([cell.strip()] if cell else []):
-        raise UserError(
-            f"{pair_path.name}: its install cell does not fit the address in _config.yml: run `make sync`"
-        )
+        raise UserError(f"{pair_path.name}: its install cell does not fit the address in _config.yml: run `make sync`")

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import importlib.metadata
 import os
+import pkgutil
 import platform
 import re
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import nbformat
 import yaml
 
+import gengap
 from gengap.book.pages import (
     check_install_cell,
     default_size,
@@ -34,6 +36,17 @@ from gengap.paths import build_dir, project_root
 from gengap.workflow import jobs
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REFERENCE_PAGE = """---
+orphan: true
+---
+# {title}
+
+{{doc}}`The library <../api>`{up}
+
+```{{eval-rst}}
+.. automodule:: {name}
+{table}```
+"""
 FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
 
 
@@ -42,11 +55,15 @@ def toc_pages(toc: dict[str, Any]) -> list[str]:
 
     def below(node: dict[str, Any]) -> list[str]:
         children = [child for key in ("parts", "chapters", "sections") for child in node.get(key, [])]
-        return ([node["file"]] if "file" in node else []) + [
-            name for child in children for name in below(child)
-        ]
+        return ([node["file"]] if "file" in node else []) + [name for child in children for name in below(child)]
 
     return [toc["root"], *below(toc)]
+
+
+def staged_pages(stage_dir: Path) -> list[str]:
+    """Docnames of the staged tree: its table of contents, then the pages of the library, which stand in none."""
+    library = sorted(path.stem for path in (stage_dir / "book" / "library").glob("*.md"))
+    return [*toc_pages(read_toc(stage_dir)), *(f"book/library/{name}" for name in library)]
 
 
 def read_toc(folder: Path) -> dict[str, Any]:
@@ -109,9 +126,7 @@ def stage(
         pair_path = root / f"{docname}.ipynb"
         if not pair_path.is_file():
             if f"{docname}.md" not in files:
-                raise UserError(
-                    f"_toc.yml lists {docname}, but there is neither {docname}.md nor {docname}.ipynb"
-                )
+                raise UserError(f"_toc.yml lists {docname}, but there is neither {docname}.md nor {docname}.ipynb")
             continue
         check_install_cell(pair_path, config)
         name = pair_path.stem
@@ -132,6 +147,8 @@ def stage(
         if sizes:
             entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
 
+    if "book/api.md" in files:
+        files |= reference_pages()
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
     built = _built_config(config, root, hashlib.sha256(static).hexdigest())
@@ -148,6 +165,25 @@ def _runs_per_size(folder: Path) -> dict[str, Path]:
         if size in REGISTRY and path.stem == jobs.default_job(size).name:
             runs[size] = path
     return runs
+
+
+def reference_pages() -> dict[str, bytes]:
+    """A page for every module of the library but its commands, by file name; that of a package lists its modules.
+
+    Autodoc fills them when the book is built. They are in no table of contents: `book/api.md` leads to the packages.
+    """
+    names = [module.name for module in pkgutil.walk_packages(gengap.__path__, "gengap.")]
+    pages = {}
+    for name in (name for name in names if not name.startswith("gengap.cli")):
+        package, _, title = name.rpartition(".")
+        up = f" / {{py:mod}}`{package}`"
+        if package == "gengap":
+            up, title = "", name
+        inside = "".join(f"   {n.removeprefix(name + '.')}\n" for n in names if n.startswith(f"{name}."))
+        table = f"\n.. autosummary::\n\n{inside}" if inside else ""
+        page = _REFERENCE_PAGE.format(title=title, up=up, name=name, table=table)
+        pages[f"book/library/{name}.md"] = page.encode()
+    return pages
 
 
 def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dict[str, Any]:
@@ -199,7 +235,7 @@ def build(stage_dir: Path | None = None, output_dir: Path | None = None) -> Path
         # An incremental build would not repeat the warnings of pages that it does not read again.
         shutil.rmtree(doctrees, ignore_errors=True)
         raise UserError(f"the book did not build:\n{_COLOUR.sub('', done.stderr).strip()[-6000:]}")
-    pages = {f"{page}.html" for page in toc_pages(read_toc(stage_dir))}
+    pages = {f"{page}.html" for page in staged_pages(stage_dir)}
     for folder in ("book", "notebooks"):
         for path in sorted((html / folder).rglob("*.html")):
             if path.relative_to(html).as_posix() not in pages:

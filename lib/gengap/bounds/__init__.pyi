@@ -9,7 +9,6 @@ from .terms import TightBound as TightBound
 from .theorems import azuma_bound as azuma_bound
 from .theorems import closed_form_azuma_gap as closed_form_azuma_gap
 from .theorems import closed_form_gap as closed_form_gap
-from .theorems import maximum_entropy_bound as maximum_entropy_bound
 from .theorems import paper_bound as paper_bound
 from .theorems import tight_bound as tight_bound
 from .theorems import tightening_steps as tightening_steps

@@ -3,25 +3,25 @@
 Three of them bound one unknown mean from draws in [lower, upper], the last axis as the draws, in the order drawn:
 
 * `hoeffding_*`: range only (Hoeffding 1963);
-* `empirical_bernstein_*`: range and sample variance (Maurer & Pontil 2009; our own proof without
-  replacement);
+* `empirical_bernstein_*`: range and sample variance (Maurer & Pontil 2009; our own proof without replacement);
 * `betting_*`: the capital of a gambler who bets that the mean is lower (Waudby-Smith & Ramdas 2024), with our
   weights for draws without replacement.
 
-The draws are i.i.d., or uniform without replacement from a finite population; `betting` needs less: a
-constant conditional mean. `*_excess` takes the budget log(1/failure_prob) in nats, which may be far too large
-for a probability to be representable, and returns the bound less the sample mean; `*_upper` takes the failure
+The draws are i.i.d., or uniform without replacement from a finite population; `betting` needs less: a constant
+conditional mean. `*_excess` takes the budget log(1/failure_prob) in nats, which may be far too large for a
+probability to be representable, and returns the bound less the sample mean; `*_upper` takes the failure
 probability and returns the bound. One call makes one statement at a sample size fixed in advance (betting: at
 all sizes up to it).
 
-The functions that return a `Deviation` state the same under the interface of `gengap.bounds.concentration`. They ask for more
-than X_k - Y_k <= Delta: an interval [lower, lower + Delta] fixed in advance that holds every X_k. None uses the
-baseline, which is accepted so that one call compares them all. `complexity` is that of one statement: C =
-log(1/failure_prob)/n plus the code length per step. `azuma` and `freedman_known_variance` hold for any adapted
-sequence; the others need a constant conditional mean (`betting`) or independent X_k.
+The functions that return a `Deviation` state the same under the interface of `gengap.bounds.concentration`. They
+ask for more than X_k - Y_k <= Delta: an interval [lower, lower + Delta] fixed in advance that holds every X_k.
+None uses the baseline, which is accepted so that one call compares them all. `complexity` is that of one
+statement: C = log(1/failure_prob)/n plus the code length per step. `azuma` and `freedman_known_variance` hold for
+any adapted sequence; the others need a constant conditional mean (`betting`) or independent X_k.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,9 +56,7 @@ def _check_population(n: int, population_size: int | None) -> None:
 
 
 def hoeffding_excess(values: ArrayLike, lower: float, upper: float, budget_nats: float) -> Floats:
-    """(upper - lower) sqrt(budget / 2n), shape (...): with or without replacement (Hoeffding 1963, Thms 2 and
-    4).
-    """
+    """(upper - lower) sqrt(budget / 2n), shape (...): with or without replacement (Hoeffding 1963, Thms 2, 4)."""
     x = check_in_range(values, lower, upper)
     return np.full(x.shape[:-1], (upper - lower) * math.sqrt(budget_nats / (2 * x.shape[-1])))[()]
 
@@ -66,18 +64,18 @@ def hoeffding_excess(values: ArrayLike, lower: float, upper: float, budget_nats:
 def empirical_bernstein_excess(
     values: ArrayLike, lower: float, upper: float, budget_nats: float, population_size: int | None = None
 ) -> Floats:
-    r"""Variance-adaptive excess, shape (...); b = budget + log 2, R = upper - lower, V = sample variance (n -
-    1).
+    """Variance-adaptive excess, shape (...), of the sample variance V (divisor n - 1) and R = upper - lower.
 
-    Independent draws (Maurer & Pontil 2009, Thm 4): sqrt(2 V b / n) + 7 R b / (3 (n - 1)).
+    With b = budget + log 2, independent draws have sqrt(2 V b / n) + 7 R b / (3 (n - 1)) (Maurer & Pontil 2009,
+    Thm 4).
 
     Without replacement (population_size given) their proof, which needs independence, does not apply. Ours:
     with mu and sigma of the population, Q = mean (x_i - mu)^2 and d = mu - mean(x), each of the following
     fails with probability at most e^-b, because both are Chernoff bounds on a sum, and by Hoeffding (1963,
     Thm 4) the moment generating function of a sum is not larger without replacement than with it:
 
-        d <= sigma sqrt(2b/n) + R b/(3n)                         (Bernstein) sigma^2 <= Q + R sigma sqrt(2b/n)
-        (lower tail of (x_i - mu)^2, which is in [0, R^2])
+        d        <=  sigma sqrt(2b/n) + R b/(3n)       (Bernstein)
+        sigma^2  <=  Q + R sigma sqrt(2b/n)            (lower tail of (x_i - mu)^2, which lies in [0, R^2])
 
     The second gives sigma <= u + sqrt(u^2 + Q), u = R sqrt(b/2n); with Q = (n-1)V/n + d^2 both together read
     d - 4Rb/(3n) <= sqrt(2b/n) sqrt((n-1)V/n + u^2 + d^2), a quadratic inequality whose larger root is
@@ -99,22 +97,17 @@ def empirical_bernstein_excess(
 
 
 def betting_excess(
-    values: ArrayLike,
-    lower: float,
-    upper: float,
-    budget_nats: float,
-    population_size: int | None = None,
+    values: ArrayLike, lower: float, upper: float, budget_nats: float, population_size: int | None = None
 ) -> Floats:
-    r"""Bound by betting, less the sample mean, shape (...) (Waudby-Smith & Ramdas 2024, section 5,
-    one-sided).
+    """Bound by betting, less the sample mean, shape (...) (Waudby-Smith & Ramdas 2024, section 5, one-sided).
 
     In units of the range, let m be a candidate for the mean and m_i the conditional mean of draw i that it
-    implies: m itself, or (N m - sum_{j<i} x_j) / (N - i + 1) without replacement. A gambler who holds that
-    the mean is below m has the capital K_t(m) = prod_{i<=t} (1 + b_i (m_i - x_i)) with stakes 0 <= b_i < 1/(1
-    - m_i) fixed before draw i. At the true mean it is a non-negative martingale that starts at 1, so it ever
-    reaches 1/delta with probability at most delta (Ville): {m : max_t K_t(m) < 1/delta} holds the true mean.
-    Each factor grows with m, also where the stake is cut to STAKE_LIMIT / (1 - m_i) (then it is 1 + c (m_i -
-    x_i)/(1 - m_i)), hence this set is an interval and its upper end is found by bisection.
+    implies: m itself, or (N m - sum_{j<i} x_j) / (N - i + 1) without replacement. A gambler who holds that the
+    mean is below m has the capital K_t(m) = prod_{i<=t} (1 + b_i (m_i - x_i)), with stakes
+    0 <= b_i < 1/(1 - m_i) fixed before draw i. At the true mean it is a non-negative martingale that starts at
+    1, so it ever reaches 1/delta with probability at most delta (Ville): {m : max_t K_t(m) < 1/delta} holds the
+    true mean. Each factor grows with m, also where the stake is cut to STAKE_LIMIT / (1 - m_i) (then it is
+    1 + STAKE_LIMIT (m_i - x_i)/(1 - m_i)), hence this set is an interval and its upper end is found by bisection.
 
     Stakes: b_i = w_i sqrt(2 budget / (W var_{i-1})), with w_i = dm_i/dm (N/(N-i+1), or 1) and W = sum w_i^2.
     They minimize the excess e in budget = sum b_i w_i e - b_i^2 var/2, the second-order expansion of the log
@@ -162,58 +155,60 @@ def _predicted_variance(z: Floats, before: Floats) -> Floats:
     return (0.25 + np.cumsum(deviations, axis=-1) - deviations) / (draws + 1)
 
 
+def _upper(excess: Callable[..., Floats], values: ArrayLike, lower, upper, failure_prob, *population) -> Floats:
+    budget = -math.log(check_failure_prob(failure_prob))
+    return np.mean(values, axis=-1, dtype=np.float64) + excess(values, lower, upper, budget, *population)
+
+
 def hoeffding_upper(values: ArrayLike, lower: float, upper: float, failure_prob: float) -> Floats:
     """Hoeffding's upper confidence bound on the mean; shape (...), a float for one sample (n,)."""
-    budget = -math.log(check_failure_prob(failure_prob))
-    return np.mean(values, axis=-1, dtype=np.float64) + hoeffding_excess(values, lower, upper, budget)
+    return _upper(hoeffding_excess, values, lower, upper, failure_prob)
 
 
 def empirical_bernstein_upper(
     values: ArrayLike, lower: float, upper: float, failure_prob: float, population_size: int | None = None
 ) -> Floats:
-    """Empirical Bernstein's upper confidence bound on the mean, at most `upper`; see
-    `empirical_bernstein_excess`.
-    """
-    budget = -math.log(check_failure_prob(failure_prob))
-    excess = empirical_bernstein_excess(values, lower, upper, budget, population_size)
-    return np.minimum(np.mean(values, axis=-1, dtype=np.float64) + excess, upper)
+    """Empirical Bernstein's bound on the mean, at most `upper`; see `empirical_bernstein_excess`."""
+    return np.minimum(_upper(empirical_bernstein_excess, values, lower, upper, failure_prob, population_size), upper)
 
 
 def betting_upper(
-    values: ArrayLike,
-    lower: float,
-    upper: float,
-    failure_prob: float,
-    population_size: int | None = None,
+    values: ArrayLike, lower: float, upper: float, failure_prob: float, population_size: int | None = None
 ) -> Floats:
-    """Betting upper confidence bound on the mean, valid for all prefixes at once; see `betting_excess`."""
-    budget = -math.log(check_failure_prob(failure_prob))
-    excess = betting_excess(values, lower, upper, budget, population_size)
-    return np.mean(values, axis=-1, dtype=np.float64) + excess
+    """The betting bound on the mean, valid for all prefixes at once; see `betting_excess`."""
+    return _upper(betting_excess, values, lower, upper, failure_prob, population_size)
 
 
-def azuma(
-    observations: ArrayLike,
-    baseline: ArrayLike | None,
-    loss_range: float,
-    complexity: float,
-    lower: float = 0.0,
-) -> Deviation:
-    """Delta sqrt(C/2): Azuma (1967) with Hoeffding's lemma for each increment; any adapted sequence."""
-    return hoeffding(observations, baseline, loss_range, complexity, lower)
+def _inequality(name: str, excess: Callable[..., Floats], doc: str) -> Callable[..., Deviation]:
+    """An `excess` under the interface of `gengap.bounds.concentration`, as the one term of a `Deviation`."""
+
+    def bound(observations, baseline, loss_range, complexity, lower=0.0) -> Deviation:
+        value = excess(observations, lower, lower + loss_range, _budget(observations, complexity))
+        return Deviation(value, {name: value})
+
+    bound.__doc__ = doc
+    return bound
 
 
-def hoeffding(
-    observations: ArrayLike,
-    baseline: ArrayLike | None,
-    loss_range: float,
-    complexity: float,
-    lower: float = 0.0,
-) -> Deviation:
-    """Delta sqrt(C/2): Hoeffding (1963, Thm 2), for independent X_k; the same number as `azuma`."""
-    budget = _budget(observations, complexity)
-    value = hoeffding_excess(observations, lower, lower + loss_range, budget)
-    return Deviation(value, {"range": value})
+azuma = _inequality(
+    "range",
+    hoeffding_excess,
+    "Delta sqrt(C/2): Azuma (1967) with Hoeffding's lemma for each increment; any adapted sequence.",
+)
+hoeffding = _inequality(
+    "range",
+    hoeffding_excess,
+    "Delta sqrt(C/2): Hoeffding (1963, Thm 2), for independent X_k; the same number as `azuma`.",
+)
+betting = _inequality(
+    "betting",
+    betting_excess,
+    """Waudby-Smith & Ramdas (2024): X_k of constant conditional mean; holds for all sizes up to n at once.
+
+    Where conditional means vary it says nothing about their average. Empirical Freedman is what becomes of a
+    fixed stake when 1 + x <= e^x pays for that freedom.
+    """,
+)
 
 
 def freedman_known_variance(
@@ -227,15 +222,16 @@ def freedman_known_variance(
     """Freedman (1975, Thm 1.6) when mean Var[X_k|F_{k-1}] <= `variance`, a constant known before the data.
 
     The deviation d solves (v/Delta^2) h(Delta d/v) = C with h(u) = (1+u) log(1+u) - u. An oracle: no data set
-    tells the variance, and reading it off the sample is what empirical Freedman and empirical Bernstein pay
-    for.
+    tells the variance, and reading it off the sample is what empirical Freedman and empirical Bernstein pay for.
     """
     x = check_in_range(observations, lower, lower + loss_range)
     _budget(x, complexity)
     if not 0 < variance <= loss_range**2 / 4 * (1 + 1e-9):
         raise ValueError(f"variance must lie in (0, Delta^2/4], got {variance} for Delta = {loss_range}")
     target = complexity * loss_range**2 / variance
-    u = math.sqrt(2 * target) + target  # h(u) > target: Newton's method falls to the root of the convex h
+    # Newton's method falls to the root of the convex h. The closed form u = exp(1 + W((target - 1)/e)) - 1 with
+    # Lambert's function is less exact: near its branch point, target = 0, half of the digits are lost.
+    u = math.sqrt(2 * target) + target
     for _ in range(60):
         u -= ((1 + u) * math.log1p(u) - u - target) / math.log1p(u)
     value = u * variance / loss_range
@@ -247,11 +243,7 @@ def freedman_known_variance(
 
 
 def empirical_bernstein(
-    observations: ArrayLike,
-    baseline: ArrayLike | None,
-    loss_range: float,
-    complexity: float,
-    lower: float = 0.0,
+    observations: ArrayLike, baseline: ArrayLike | None, loss_range: float, complexity: float, lower: float = 0.0
 ) -> Deviation:
     """Maurer & Pontil (2009, Thm 4): independent X_k of one mean, at a sample size fixed in advance."""
     budget = _budget(observations, complexity)
@@ -259,23 +251,6 @@ def empirical_bernstein(
     n = np.shape(observations)[-1]
     scale = 7 * loss_range * (budget + math.log(2)) / (3 * (n - 1))
     return Deviation(value, {"variance": value - scale, "range": scale + 0 * value})
-
-
-def betting(
-    observations: ArrayLike,
-    baseline: ArrayLike | None,
-    loss_range: float,
-    complexity: float,
-    lower: float = 0.0,
-) -> Deviation:
-    """Waudby-Smith & Ramdas (2024): X_k of constant conditional mean; holds for all sizes up to n at once.
-
-    Where conditional means vary it says nothing about their average. Empirical Freedman is what becomes of a
-    fixed stake when 1 + x <= e^x pays for that freedom.
-    """
-    budget = _budget(observations, complexity)
-    value = betting_excess(observations, lower, lower + loss_range, budget)
-    return Deviation(value, {"betting": value})
 
 
 def _budget(observations: ArrayLike, complexity: float) -> float:

@@ -10,10 +10,8 @@ observations are:
 * observations (..., n): X_k, the last axis is time, leading axes are independent sequences;
 * baseline (..., n) or a number: Y_k, known before X_k (**predictable**: a function of the past and of the
   step, never of X_k); None where an inequality does not use it;
-* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta; the others an interval of that length for
-  X_k;
-* complexity: C = `complexity(...)`; the failure probability is e^(-nC) times the size of the grid paid for in
-  C.
+* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta; the others an interval of that length for X_k;
+* complexity: C = `complexity(...)`; the failure probability is e^(-nC) times the size of the grid paid for in C.
 
 float32 input is accumulated in float64. Every function raises ValueError for empty input, NaN, shapes that do
 not match, C that is not positive, and observations outside their stated range: such data prove an assumption
@@ -95,16 +93,14 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
     """A = (Y - X)/Delta, (..., n) float64, checked to be finite and at least -1.
 
     A may fall below -1 by RANGE_SLACK, for rounding in X, Y or Delta. No claim is weakened by it: the bounds
-    depend on s and Delta through s/Delta alone, and are those of the range Delta (1 + slack) with s (1 +
-    slack) in place of s, still inside (0, 1).
+    depend on s and Delta through s/Delta alone, and are those of the range Delta (1 + slack) with s (1 + slack)
+    in place of s, still inside (0, 1).
     """
     x, y = np.asarray(observations), np.asarray(baseline)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"observations need a time axis with at least one step, got shape {x.shape}")
     if y.ndim and y.shape != x.shape:
-        raise ValueError(
-            f"baseline must be a number or have the observations' shape {x.shape}, got {y.shape}"
-        )
+        raise ValueError(f"baseline must be a number or have the observations' shape {x.shape}, got {y.shape}")
     if not 0 < loss_range < math.inf:
         raise ValueError(f"loss_range must be positive and finite, got {loss_range}")
     gaps = np.subtract(y, x, dtype=np.float64)
@@ -138,8 +134,7 @@ def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
 
 
 def mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floats, Floats]:
-    """mean log(1 + sA) and mean sA/(1+sA) (its derivative times s; 0 unless asked for) over the last axis, in
-    chunks.
+    """mean log(1 + sA) and mean sA/(1+sA) (its derivative times s; 0 unless asked for), (...), in chunks.
 
     `gaps` (..., n); s a number or (...), one per sequence.
     """
@@ -160,18 +155,14 @@ def _sigma(mean_log: ArrayLike, mean_gap: ArrayLike, s: ArrayLike, loss_range: f
 
 
 def loss_variation(
-    observations: ArrayLike,
-    baseline: ArrayLike,
-    loss_range: float,
-    complexity: float,
-    s_grid: ArrayLike | None = None,
+    observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> LossVariation:
-    r"""Sigma = min_{s in K} Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) (1/n) sum_k v(s A_k)/s (paper, Thm 3.1).
+    """Sigma = min_{s in K} Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) (1/n) sum_k v(s A_k)/s (paper, Thm 3.1).
 
-    K (`s_grid`) defaults to the paper's 1000 points. Sigma is an affine function of phi(s)/s with phi(s) = C
-    - mean log(1+sA). phi is convex, so s phi' - phi grows with s, from -C at 0: phi/s falls until s phi' =
-    phi and rises from there. The first grid point of non-negative slope, or the one before it, is therefore
-    the minimizer, and bisection finds it in about log2|K| + 1 passes over the data.
+    K (`s_grid`) defaults to the paper's 1000 points. Sigma is an affine function of phi(s)/s, where
+    phi(s) = C - mean log(1+sA). phi is convex, so s phi' - phi grows with s, from -C at 0: phi/s falls until
+    s phi' = phi and rises from there. The first grid point of non-negative slope, or the one before it, is
+    therefore the minimizer, and bisection finds it in about log2|K| + 1 passes over the data.
     """
     c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
@@ -192,11 +183,7 @@ def loss_variation(
 
 
 def freedman(
-    observations: ArrayLike,
-    baseline: ArrayLike,
-    loss_range: float,
-    complexity: float,
-    s_grid: ArrayLike | None = None,
+    observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> Deviation:
     """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta).
 
@@ -217,17 +204,14 @@ def shifted_log(observations: ArrayLike, baseline: ArrayLike, rate: float) -> Fl
     y = np.asarray(baseline, dtype=np.float64)
     steps = rate * (y - np.asarray(observations))
     if steps.size == 0 or not steps.min() > -1:  # NaN fails here too
-        raise ValueError(
-            f"rate = {rate:.9g} is too large for these values, or they hold NaN: 1/rate must exceed X - Y"
-        )
+        raise ValueError(f"rate = {rate:.9g} is too large for these values, or they hold NaN: 1/rate must exceed X - Y")
     return y - np.log1p(steps) / rate
 
 
 def freedman_direct(
     observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, rate: float
 ) -> float:
-    """Ours: the mean risk itself is at most C/lambda + mean f_k, with f = `shifted_log` (theory of chapter
-    05).
+    """Ours: the mean risk itself is at most C/lambda + mean f_k, with f = `shifted_log` (chapter 05, eq-tight).
 
     `loss_range` is M - y0, with M >= X_k and y0 <= Y_k, or any other bound on X_k - Y_k; lambda (`rate`) must
     lie in (0, 1/loss_range). It equals mean X + `freedman` at the one point s = lambda loss_range. A rate
@@ -250,13 +234,11 @@ def running_freedman(
     s_grid: ArrayLike,
     code_length_bits: float = 0.0,
 ) -> Floats:
-    """Empirical Freedman after every step: (..., n) bounds on the mean deviation of the first 1, 2, ..., n
-    steps.
+    """Empirical Freedman after every step: (..., n) bounds on the mean deviation of the first 1, 2, ..., n steps.
 
     With probability at least 1 - failure_prob **all** of them hold: each s has one supermartingale, which
     exceeds |K|/failure_prob at any time with probability at most failure_prob/|K| (Ville), so bound t has
-    complexity `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of
-    times.
+    complexity `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of times.
     """
     grid, gaps = _check_s_grid(s_grid), scaled_gaps(observations, baseline, loss_range)
     budget = complexity(1, failure_prob, grid.size, code_length_bits)  # nats, for the whole sequence
@@ -273,9 +255,9 @@ def freedman_mixture(
 
     The mean (1/|K|) sum_s M_n(s) is a non-negative supermartingale that starts at 1, so it stays below e^(nC)
     with C = `complexity(n, failure_prob, 1, ...)`: |K| is not paid for. M_n(s) depends on what is unknown
-    through m = mean E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where
-    the mean reaches e^(nC), found by bisection between the union's bound, which it never exceeds, and the
-    best s without any payment.
+    through m = mean E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where the
+    mean reaches e^(nC), found by bisection between the union's bound, which it never exceeds, and the best s
+    without any payment.
     """
     c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
@@ -285,9 +267,8 @@ def freedman_mixture(
     high = np.max((logs - c) / grid, axis=-1)
     for _ in range(60):
         middle = (low + high) / 2
-        mixture = np.logaddexp.reduce(n * (logs - grid * middle[..., None] - c), axis=-1) - math.log(
-            grid.size
-        )
+        capitals = n * (logs - grid * middle[..., None] - c)  # (..., |K|) log M_n(s) - nC
+        mixture = np.logaddexp.reduce(capitals, axis=-1) - math.log(grid.size)
         low, high = np.where(mixture >= 0, middle, low), np.where(mixture >= 0, high, middle)
     value = _plain(loss_range * (mean_gap - low))
     return Deviation(value, {"mixture": value})

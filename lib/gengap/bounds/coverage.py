@@ -1,9 +1,9 @@
 """Do the bounds hold as often as they say? Simulated paths of sources whose conditional risks are known.
 
-Predictors are wrong on purpose, since a predictor that knows its source seldom tests anything. X_k is the
-loss of the predictor, Y_k the entropy of its distribution (so Y_k sees only the state), Delta the largest X -
-Y over all states and tokens, which is known before any data. Processes are made for a sequence length,
-because the worst sources have bad tokens of probability near C.
+Predictors are wrong on purpose, since a predictor that knows its source seldom tests anything. X_k is the loss
+of the predictor, Y_k the entropy of its distribution (so Y_k sees only the state), Delta the largest X - Y over
+all states and tokens, which is known before any data. Processes are made for a sequence length, because the
+worst sources have bad tokens of probability near C.
 """
 
 import math
@@ -133,8 +133,8 @@ def simulate(name: str, n_paths: int, n: int, seed: int) -> Simulation:
 def violations(simulation: Simulation, failure_prob: float) -> dict[str, int]:
     """On how many paths each bound fails, at the last step or at any step ("running").
 
-    "paper": empirical Freedman, |K| = 1000 (8 for all steps); "tight": the direct form, baseline floor and
-    rate chosen on the data from 18 pairs (24 for all steps); "mixture" over 8 s.
+    "paper": empirical Freedman, |K| = 1000 (8 for all steps); "tight": the direct form, baseline floor and rate
+    chosen on the data from 18 pairs (24 for all steps); "mixture" over 8 s.
     """
     counts = dict.fromkeys(("paper", "mixture", "tight", "paper, running", "tight, running"), 0)
     n = simulation.observations.shape[1]

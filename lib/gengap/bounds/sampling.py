@@ -29,15 +29,11 @@ from gengap.bounds.classical import (
 )
 from gengap.bounds.concentration import check_failure_prob
 
-Floats = NDArray[np.float64]
 Method = Literal["betting", "empirical-bernstein", "hoeffding"]
 
 
 class FailureBudget(NamedTuple):
-    """How the failure probability of a certificate is spent;
-
-    The two statements fail together at most `total`.
-    """
+    """How the failure probability of a certificate is spent: one of the two statements fails with at most `total`."""
 
     martingale: float  # that the concentration inequality fails over the training sequence
     sampling: float  # that the sample misleads about the training sequence
@@ -61,10 +57,7 @@ def split_failure_prob(total: float = 0.01, martingale_share: float = 0.1) -> Fa
 
 @dataclass(frozen=True, eq=False)
 class WindowSample:
-    """Windows drawn uniformly without replacement from the training windows:
-
-    First the pilot, then the certificate.
-    """
+    """Windows drawn uniformly without replacement from the training windows: first the pilot, then the certificate."""
 
     pilot: NDArray[np.int64]  # (n_pilot,) window numbers; they choose constants and are known exactly
     certificate: NDArray[np.int64]  # (n_certificate,) window numbers, disjoint from the pilot
@@ -92,9 +85,7 @@ class WindowSample:
             raise ValueError(f"{shape[0]} rows for {len(self.pilot)} + {len(self.certificate)} drawn windows")
         seq_len = math.prod(shape[1:])
         if self.n_windows * seq_len != n_train_tokens:
-            raise ValueError(
-                f"{self.n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training"
-            )
+            raise ValueError(f"{self.n_windows} windows of {seq_len} tokens are not the {n_train_tokens} of training")
 
     def upper_mean(self, values: ArrayLike, lower: float, upper: float) -> float:
         """Upper bound, with probability 1 - failure_prob, on the mean over all training windows.
@@ -102,8 +93,8 @@ class WindowSample:
         `values` (n_pilot + n_certificate,) are per-window averages known to lie in [lower, upper] for every
         training window. Assumes that the certificate is a uniform draw without replacement from the windows
         outside the pilot, that [lower, upper] and the function averaged depend on the pilot alone, and that
-        one such statement is made per sample; several need a union bound. The pilot enters exactly: (n_pilot
-        mean(pilot) + (n_windows - n_pilot) U) / n_windows, with U the bound for the rest.
+        one such statement is made per sample; several need a union bound. The pilot enters exactly:
+        (n_pilot mean(pilot) + (n_windows - n_pilot) U) / n_windows, with U the bound for the rest.
         """
         values = check_in_range(values, lower, upper)
         if values.shape != self.windows.shape:
@@ -130,10 +121,7 @@ def draw_windows(
     rng: np.random.Generator,
     method: Method = "betting",
 ) -> WindowSample:
-    """Draw a pilot and a certificate, disjoint, uniformly without replacement from `n_windows`;
-
-    Random order.
-    """
+    """Draw a pilot and a certificate, disjoint, uniformly without replacement from `n_windows`, in random order."""
     check_failure_prob(failure_prob)
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
@@ -171,9 +159,7 @@ class PairSample:
     def check(self, shape: tuple[int, ...], n_train_tokens: int) -> None:
         """ValueError unless arrays of this shape hold one token per pair of a run of n_train_tokens."""
         if shape != self.windows.shape:
-            raise ValueError(
-                f"expected one token per pair, shape {self.windows.shape} (see `take`), got {shape}"
-            )
+            raise ValueError(f"expected one token per pair, shape {self.windows.shape} (see `take`), got {shape}")
         if self.n_windows * self.seq_len != n_train_tokens:
             raise ValueError(
                 f"{self.n_windows} windows of {self.seq_len} tokens are not the {n_train_tokens} of training"
@@ -191,9 +177,7 @@ class PairSample:
         return float(hoeffding_upper(values, lower, upper, self.failure_prob))
 
 
-def draw_pairs(
-    n_windows: int, seq_len: int, n_pairs: int, failure_prob: float, rng: np.random.Generator
-) -> PairSample:
+def draw_pairs(n_windows: int, seq_len: int, n_pairs: int, failure_prob: float, rng: np.random.Generator) -> PairSample:
     """Draw `n_pairs` IID (window, position) pairs uniformly from n_windows x seq_len tokens."""
     check_failure_prob(failure_prob)
     if min(n_windows, seq_len, n_pairs) < 1:

@@ -1,4 +1,4 @@
-r"""Prediction smoothing: a language model whose loss is bounded by construction (chapter 02).
+"""Prediction smoothing: a language model whose loss is bounded by construction (chapter 02).
 
 The smoothed predictor mixes the model's next-token distribution with the uniform one,
 
@@ -16,9 +16,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from gengap.bounds.concentration import Floats
 
 NLL_ROUNDING = 1e-4  # nats below zero that rounding in a float32 log-softmax explains
 
@@ -53,16 +53,12 @@ def smoothed_nll(nll: ArrayLike, alpha: float, vocab_size: int) -> Floats:
     values = checked_nll(nll)
     alpha, vocab_size = float(_alpha(alpha)), _vocab_size(vocab_size)
     x = -np.logaddexp(math.log1p(-alpha) - values, math.log(alpha / vocab_size))
-    return np.clip(
-        x, min_nll(alpha, vocab_size), max_nll(alpha, vocab_size)
-    )  # rounding alone leaves the range
+    low, high = min_nll(alpha, vocab_size), max_nll(alpha, vocab_size)
+    return np.clip(x, low, high)  # rounding alone leaves the range
 
 
 def checked_nll(nll: ArrayLike) -> Floats:
-    """`nll` as float64, with rounding below zero removed;
-
-    ValueError for NaN and for truly negative losses.
-    """
+    """`nll` as float64, with rounding below zero removed; ValueError for NaN and for truly negative losses."""
     values = np.asarray(nll, dtype=np.float64)
     if np.isnan(values).any():
         raise ValueError(f"nll holds {int(np.isnan(values).sum())} NaN; look for padded rows or an overflow")
@@ -72,10 +68,7 @@ def checked_nll(nll: ArrayLike) -> Floats:
 
 
 def min_nll(alpha: ArrayLike, vocab_size: int) -> Floats:
-    """Least loss of a smoothed predictor, nats:
-
-    -log(1 - alpha + alpha/V), reached where the model is certain.
-    """
+    """Least loss of a smoothed predictor, nats: -log(1 - alpha + alpha/V), reached where the model is certain."""
     alpha = _alpha(alpha)
     return -np.log1p(-alpha * (1 - 1 / _vocab_size(vocab_size)))
 
@@ -95,10 +88,7 @@ def loss_range(alpha: ArrayLike, vocab_size: int) -> Floats:
 
 
 def smoothing_cost(alpha: ArrayLike) -> Floats:
-    """The most that smoothing can add to any loss, nats:
-
-    Log(1/(1-alpha)). Measured costs are smaller (chapter 02).
-    """
+    """The most that smoothing can add to any loss, nats: log(1/(1-alpha)). Measured costs are smaller (chapter 02)."""
     return -np.log1p(-_alpha(alpha))
 
 
@@ -106,8 +96,8 @@ def optimal_alpha(complexity: ArrayLike) -> Floats:
     """The paper's alpha = C/(1+C): it turns cost and range into log(1+C) and log(1+V/C).
 
     For V -> infinity the minimizer of `smoothing_cost(alpha) + C loss_range(alpha, V)` is alpha = C;
-    C/(1+C) costs about C^3/2 more and has the simpler range. alpha depends on the code length alone, not on
-    the data, so it needs no payment.
+    C/(1+C) costs about C^3/2 more and has the simpler range. alpha depends on the code length alone, not on the
+    data, so it needs no payment.
     """
     complexity = _complexity(complexity)
     return complexity / (1 + complexity)
@@ -120,10 +110,7 @@ def worst_case_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
 
 
 def closed_form_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
-    """The paper's upper bound on `worst_case_cost`, nats:
-
-    C log V + sqrt(2C). Proof in chapter 02, for all C > 0.
-    """
+    """The paper's upper bound on `worst_case_cost`, nats: C log V + sqrt(2C). Proof in chapter 02, for all C > 0."""
     complexity = _complexity(complexity)
     return complexity * math.log(_vocab_size(vocab_size)) + np.sqrt(2 * complexity)
 
@@ -132,8 +119,7 @@ def entropy_floor(alpha: ArrayLike, vocab_size: int) -> Floats:
     """Least entropy of a smoothed distribution, nats: that of a smoothed one-hot distribution.
 
     H_min = -(1-alpha+alpha/V) log(1-alpha+alpha/V) - (V-1)(alpha/V) log(alpha/V). Entropy is concave and the
-    smoothed distributions form a simplex whose corners are the smoothed one-hot ones, so its minimum is at a
-    corner.
+    smoothed distributions form a simplex whose corners are the smoothed one-hot ones, so its minimum is at a corner.
     """
     alpha, vocab_size = _alpha(alpha), _vocab_size(vocab_size)
     top, rest = np.exp(-min_nll(alpha, vocab_size)), alpha / vocab_size
@@ -144,8 +130,8 @@ def smoothed_entropy(log_probs: ArrayLike, alpha: float) -> Floats:
     """Entropy of the smoothed predictor, nats: the paper's baseline Y_k, known before the token is drawn.
 
     `log_probs` (..., V) are normalized log-probabilities; the result is (...), float64. This is the plain
-    reference; `gengap.statistics.per_token` computes the same in chunks on the model's device. ValueError if the rows
-    do not sum to one.
+    reference; `gengap.statistics.per_token` computes the same in chunks on the model's device. ValueError if the
+    rows do not sum to one.
     """
     log_probs = _normalized(log_probs)
     x = smoothed_nll(-log_probs, alpha, log_probs.shape[-1])  # (..., V) nats
@@ -170,7 +156,7 @@ class MaximumEntropySmoothing(NamedTuple):
 
 
 def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntropySmoothing:
-    r"""The smoothing q and baseline Y that minimize the tight bound when the model is calibrated.
+    """The smoothing q and baseline Y that minimize the tight bound when the model is calibrated.
 
     For a rate lambda (`rate`, 1/nats), q maximizes H(q) - KL(p || q) / lambda over all distributions: the
     most uncertain truth that the code length still allows. Its stationarity condition is
@@ -198,7 +184,10 @@ def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntro
 
 
 def lambert_w_of_exp(z: ArrayLike) -> Floats:
-    """Lambert's W(e^z), the solution of w + log w = z, elementwise; 0 for z = -inf. e^z is never formed."""
+    """Lambert's W(e^z), the solution of w + log w = z, elementwise; 0 for z = -inf. e^z is never formed.
+
+    It is scipy's `wrightomega` but for the last digit, which the ranges in published records depend on.
+    """
     z = np.asarray(z, dtype=np.float64)
     safe = np.maximum(z, -700.0)  # below, w = e^z is under 1e-304
     w = np.where(safe > 1, safe - np.log(np.maximum(safe, 1.0)), np.exp(np.minimum(safe, 1.0)) * 0.6)

@@ -1,4 +1,4 @@
-"""Token sources whose conditional distributions are known exactly (theory T11).
+"""Token sources whose conditional distributions are known exactly (chapters 01 and 08).
 
 A source is a finite-state machine: in state i it emits token x with probability `probs[i, x]` and moves to
 state `next_state[i, x]`. The state is a function of the tokens so far, so E[X_k | F_{k-1}] is a sum over one
@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from gengap.bounds.concentration import Floats
+
 Ints = NDArray[np.int64]
 
 
@@ -40,9 +41,7 @@ class Source:
         if not (np.all(self.probs >= 0) and np.allclose(self.probs.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise ValueError("each row of probs must be a probability distribution")
         if not (
-            self.next_state.min() >= 0
-            and self.next_state.max() < self.n_states
-            and 0 <= self.start < self.n_states
+            self.next_state.min() >= 0 and self.next_state.max() < self.n_states and 0 <= self.start < self.n_states
         ):
             raise ValueError("next_state and start must be rows of probs")
 
@@ -64,10 +63,8 @@ class Source:
         for k in range(n):
             row = state * self.vocab_size
             token = np.searchsorted(levels, state + rng.random(n_paths), side="right") - row
-            tokens[k], states[k] = (
-                np.clip(token, 0, self.vocab_size - 1),
-                state,
-            )  # state + u may round up to state + 1
+            states[k] = state
+            tokens[k] = np.clip(token, 0, self.vocab_size - 1)  # state + u may round up to state + 1
             state = self.next_state[state, tokens[k]]
         return Paths(np.ascontiguousarray(tokens.T), np.ascontiguousarray(states.T))
 
@@ -138,9 +135,7 @@ def markov(order: int, vocab_size: int, concentration: float, rng: np.random.Gen
     """
     n_states = vocab_size**order
     shifted = np.arange(n_states)[:, None] * vocab_size % n_states
-    return Source(
-        rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size)
-    )
+    return Source(rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size))
 
 
 def near_deterministic(vocab_size: int, slip_prob: float) -> Source:
@@ -158,14 +153,10 @@ def rare_token(vocab_size: int, rare_prob: float) -> Source:
 
 
 def change_point(before: ArrayLike, after: ArrayLike, time: int) -> Source:
-    """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to
-    time.
-    """
+    """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to `time`."""
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     following = np.minimum(np.arange(time + 1) + 1, time)
-    return Source(
-        np.vstack([np.tile(before, (time, 1)), after]), np.tile(following[:, None], (1, len(before)))
-    )
+    return Source(np.vstack([np.tile(before, (time, 1)), after]), np.tile(following[:, None], (1, len(before))))
 
 
 def adversarial_drift(rare_probs: ArrayLike, vocab_size: int) -> Source:

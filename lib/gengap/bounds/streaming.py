@@ -1,8 +1,8 @@
 """Sigma over a stream of any length, in one pass and constant memory (chapter 01).
 
-The bisection of `concentration.loss_variation` reads the data a dozen times; a stream can be read once. A
-fixed, small set K of s is therefore followed, one sum each. Sixteen points spaced by odds are enough (chapter
-01), and the small |K| makes C smaller too.
+The bisection of `concentration.loss_variation` reads the data a dozen times; a stream can be read once. A fixed,
+small set K of s is therefore followed, one sum each. Sixteen points spaced by odds are enough (chapter 01), and
+the small |K| makes C smaller too.
 """
 
 import math
@@ -51,9 +51,7 @@ class LossVariationStream:
         return self._observations / self._seen()
 
     def loss_variation(self, complexity: float) -> LossVariation:
-        """Sigma of what was seen, as `concentration.loss_variation` with this grid (a minimum over all its
-        points).
-        """
+        """Sigma of what was seen, as `concentration.loss_variation` with this grid (least over all its points)."""
         n, root = self._seen(), math.sqrt(complexity)
         mean_v = (self._gaps / n - self._logs / (n * self.s_grid)) / root
         sigma = self.loss_range * (root * (1 - self.s_grid) / self.s_grid + mean_v)

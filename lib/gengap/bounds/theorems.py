@@ -4,8 +4,8 @@ What is bounded is R(h) = (1/D) sum_k E[X_k | F_{k-1}], nats/token: each trainin
 drawn afresh. It is neither the risk on fresh documents nor that of whole sequences. The functions see arrays
 and a code length alone: `nll`, the losses of the quantized model without smoothing, and `entropy`, the
 entropies of its smoothed predictor, of one shape (n_windows, seq_len) or (n,). Either they hold all D
-training tokens (`sample=None`), or those of a `gengap.bounds.sampling` sample, whose error is then bounded too; a
-part of the data that is not declared as a sample is an error.
+training tokens (`sample=None`), or those of a `gengap.bounds.sampling` sample, whose error is then bounded too;
+a part of the data that is not declared as a sample is an error.
 
 Assumptions common to all bounds:
 
@@ -15,8 +15,9 @@ Assumptions common to all bounds:
 * every baseline is a function of h and of earlier tokens alone;
 * `failure_prob` is the martingale statement's; the sample carries its own; each bound is one such pair.
 
-What is averaged over tokens is the summand f_k of the empirical Freedman inequality. For a baseline Y known before the token and a
-rate lambda with lambda (Y - X) > -1, chapter 01 proves that sum_k E[X_k | F_{k-1}] <= D C / lambda + sum_k f_k with
+What is averaged over tokens is the summand f_k of the empirical Freedman inequality. For a baseline Y known
+before the token and a rate lambda with lambda (Y - X) > -1, chapter 01 proves that
+sum_k E[X_k | F_{k-1}] <= D C / lambda + sum_k f_k with
 
     f(X, Y) = Y - log(1 + lambda (Y - X)) / lambda  >=  X.
 
@@ -25,18 +26,17 @@ Here X is the loss of the smoothed predictor and Y = max(entropy of the smoothed
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gengap.bounds import smoothing
-from gengap.bounds.concentration import Floats, default_s_grid, shifted_log
+from gengap.bounds.concentration import Floats, default_s_grid
 from gengap.bounds.grids import Choice, Grid, Tilt, choose, tight_grid
 from gengap.bounds.sampling import PairSample, Sample, WindowSample
+from gengap.bounds.summands import window_means
 from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
 
-TOKENS_PER_CHUNK = 2**20  # reduced at a time, so that memory does not grow with D
 ENTROPY_ROUNDING = 1e-3  # nats of float32 rounding allowed in an entropy
 
 
@@ -63,19 +63,18 @@ def paper_bound(
     {'train_risk': 1.82, 'parameters': 1.54, 'loss_variation': 0.15, 'smoothing': 0.75}
     """
     c, alpha, vocab_size = coded.complexity(coded.s_grid_size), coded.paper_alpha, coded.vocab_size
-    nll, entropy = _checked_tokens(coded, nll, entropy, alpha, sample)
+    nll = _checked_losses(coded, nll, sample)
+    entropy = _checked_entropy(entropy, nll.shape, alpha, vocab_size)
     low, high = float(smoothing.min_nll(alpha, vocab_size)), float(smoothing.max_nll(alpha, vocab_size))
     grid = Grid((alpha,), np.array([[low]]), default_s_grid(coded.s_grid_size))
     choice = choose(*_pilot(sample, nll, entropy[None]), grid, vocab_size, c, _range_cost(sample))
-    means = window_means(nll, entropy, choice, vocab_size)
-    freedman = c / choice.rate(vocab_size) + np.mean(
-        means.summand - means.smoothed
-    )  # Delta C + Sigma sqrt(C)
-    variation = freedman - choice.loss_range(vocab_size) * c
+    means = window_means(nll, entropy, choice)
+    freedman = means.deviation(c / choice.rate)  # Delta C + Sigma sqrt(C)
+    variation = freedman - choice.loss_range * c
     if isinstance(sample, PairSample):
         error = sample.upper_mean(means.smoothed, low, high) - means.smoothed.mean()
     else:
-        error = _sampling_error(sample, means.summand, *summand_range(choice, vocab_size))
+        error = _sampling_error(sample, means.summand, *choice.summand_range)
     return PaperBound(
         train_risk=float(train_risk),
         parameters=c * math.log(vocab_size),
@@ -98,11 +97,7 @@ def closed_form_gap(coded: CodedModel, loss_variation: float) -> float:
 
 
 def azuma_bound(
-    coded: CodedModel,
-    nll: ArrayLike,
-    train_risk: float,
-    sample: Sample | None = None,
-    alphas: ArrayLike | None = None,
+    coded: CodedModel, nll: ArrayLike, train_risk: float, sample: Sample | None = None, alphas: ArrayLike | None = None
 ) -> AzumaBound:
     """The bound that Azuma's inequality gives for the smoothed model (Lotfi et al. 2024b), nats/token.
 
@@ -157,15 +152,18 @@ def tight_bound(
     coded: CodedModel,
     nll: ArrayLike,
     entropy: ArrayLike,
-    choice: Choice,
+    choice: Choice | Tilt,
     train_risk: float,
     sample: Sample | None = None,
+    loss: ArrayLike | None = None,
 ) -> TightBound:
-    """Our bound (chapter 05): R_s <= C/lambda + mean f, f_k = Y_k - log(1 + lambda (Y_k - X_k))/lambda.
+    """Our bound: R_s <= C/lambda + mean f, f_k = Y_k - log(1 + lambda (Y_k - X_k))/lambda (chapter 05, eq-tight).
 
-    `entropy` is evaluated at `choice.alpha`; `choice` comes from `choose`, applied to the pilot of the sample
-    or, without a sample, to everything (its grid is paid for in C). With a sample, the mean of f is
-    certified. Assumes and raises as `paper_bound` does.
+    `entropy` H is that of the model smoothed by `choice`: by uniform mixing (`Choice`), or so that no smoothing of
+    a calibrated model does better (`Tilt`; chapter 02, thm-maximum-entropy). A `Tilt` needs the `loss` X of that
+    smoothed model too (`gengap.statistics.per_token`); with mixing it follows from `nll`. `choice` comes from
+    `choose` or `choose_tilt`, applied to the pilot of the sample or, without a sample, to everything (its grid is
+    paid for in C). With a sample, the mean of f is certified. Assumes and raises as `paper_bound` does.
 
     >>> import gengap, numpy as np
     >>> coded = gengap.CodedModel(code_length_bits=4_000, n_train_tokens=10_000, vocab_size=256)
@@ -178,65 +176,28 @@ def tight_bound(
     >>> round(bound.value, 2)
     3.61
     """
-    nll, entropy = _checked_tokens(coded, nll, entropy, choice.alpha, sample)
-    c, rate = coded.complexity(choice.grid_size), choice.rate(coded.vocab_size)
-    means = window_means(nll, entropy, choice, coded.vocab_size)
+    nll = _checked_losses(coded, nll, sample)
+    if choice.vocab_size != coded.vocab_size:
+        raise ValueError(f"{choice} is not of a vocabulary of {coded.vocab_size} tokens")
+    if isinstance(choice, Tilt) != (loss is not None):
+        raise ValueError("the smoothed model's `loss` goes with a `Tilt`, and with a `Tilt` alone")
+    if loss is not None:
+        loss, entropy = np.asarray(loss, dtype=np.float64), np.asarray(entropy)
+        if not loss.shape == entropy.shape == nll.shape:
+            raise ValueError(f"loss and entropy have shape {loss.shape} and {entropy.shape}, nll {nll.shape}")
+    else:
+        entropy = _checked_entropy(entropy, nll.shape, choice.alpha, choice.vocab_size)
+    c, constants = coded.complexity(choice.grid_size), choice.constants()
+    means = window_means(nll, entropy, choice, loss)
     return TightBound(
         train_risk=float(train_risk),
-        deviation=float(c / rate + np.mean(means.summand - means.smoothed)),
+        deviation=means.deviation(c / constants["rate"]),
         smoothing=float(np.mean(means.smoothed - means.nll)),
         quantization_gap=float(means.nll.mean() - train_risk),
-        sampling=_sampling_error(sample, means.summand, *summand_range(choice, coded.vocab_size)),
+        sampling=_sampling_error(sample, means.summand, *choice.summand_range),
         complexity=c,
-        rate=rate,
-        alpha=choice.alpha,
-        baseline_floor=choice.baseline_floor,
-        s=choice.s,
-        grid_size=choice.grid_size,
+        **constants,
         **_settings(coded, nll, sample),
-    )
-
-
-def maximum_entropy_bound(
-    coded: CodedModel,
-    nll: ArrayLike,
-    loss: ArrayLike,
-    entropy: ArrayLike,
-    tilt: Tilt,
-    train_risk: float,
-    sample: Sample | None = None,
-) -> TightBound:
-    """Our bound with maximum-entropy smoothing (chapter 02) in place of uniform mixing, nats/token.
-
-    `nll` as everywhere, of the model without smoothing; `loss` X and `entropy` H of the model smoothed by `tilt`
-    (`gengap.statistics.per_token`), all of one shape. `tilt` comes from a fixed grid, chosen on the pilot. In the
-    record, `alpha` is the safety and s = lambda max(X - Y). Assumes and raises as `paper_bound` does.
-    """
-    nll, loss = _checked_losses(coded, nll, sample), np.asarray(loss, dtype=np.float64)
-    f, (low, high) = tilt.summand(loss, entropy), tilt.summand_range(coded.vocab_size)
-    if f.shape != nll.shape:
-        raise ValueError(f"loss and entropy have shape {f.shape}, nll {nll.shape}")
-    if not (f.min() >= low and f.max() <= high):
-        raise ValueError(
-            f"f in [{f.min():.4g}, {f.max():.4g}] leaves [{low:.4g}, {high:.4g}]: evaluate at {tilt}"
-        )
-    means = f.reshape(len(f), -1).mean(axis=1)  # (n_windows,)
-    c, mean_nll = coded.complexity(tilt.grid_size), float(smoothing.checked_nll(nll).mean())
-    floor = max(tilt.baseline_floor, tilt.least_entropy(coded.vocab_size))
-    return TightBound(
-        train_risk=float(train_risk),
-        deviation=float(c / tilt.rate + means.mean() - loss.mean()),
-        smoothing=float(loss.mean() - mean_nll),
-        quantization_gap=float(mean_nll - train_risk),
-        sampling=_sampling_error(sample, means, low, high),
-        complexity=c,
-        rate=tilt.rate,
-        alpha=tilt.safety,
-        baseline_floor=floor,
-        s=-math.expm1(tilt.rate * (floor - high)),
-        grid_size=tilt.grid_size,
-        **_settings(coded, nll, sample),
-        smoother="maximum entropy",
     )
 
 
@@ -265,9 +226,7 @@ def tightening_steps(
         "raised baseline": Grid(own, whole.floors[[at]], whole.s_grid),
         "chosen": whole,
     }
-    steps: dict[str, PaperBound | TightBound] = {
-        "paper": paper_bound(coded, nll, entropies[at], train_risk, sample)
-    }
+    steps: dict[str, PaperBound | TightBound] = {"paper": paper_bound(coded, nll, entropies[at], train_risk, sample)}
     for name, grid in grids.items():
         rows = [alphas.index(alpha) for alpha in grid.alphas]
         pilot, c = _pilot(sample, nll, entropies[rows]), coded.complexity(grid.size)
@@ -288,11 +247,18 @@ def _checked_losses(coded: CodedModel, nll: ArrayLike, sample: Sample | None) ->
     return nll
 
 
-def _checked_tokens(
-    coded: CodedModel, nll: ArrayLike, entropy: ArrayLike, alpha: float, sample: Sample | None
-) -> tuple[NDArray, NDArray]:
-    nll = _checked_losses(coded, nll, sample)
-    return nll, checked_entropy(entropy, nll.shape, alpha, coded.vocab_size)
+def _checked_entropy(entropy: ArrayLike, shape: tuple[int, ...], alpha: float, vocab_size: int) -> NDArray:
+    """`entropy` as an array; ValueError unless it can be the alpha-smoothed predictor's on this many tokens."""
+    entropy = np.asarray(entropy)
+    if entropy.shape != shape:
+        raise ValueError(f"entropy has shape {entropy.shape}, the losses {shape}")
+    low, high = float(smoothing.entropy_floor(alpha, vocab_size)), math.log(vocab_size)
+    if not (entropy.min() >= low - ENTROPY_ROUNDING and entropy.max() <= high + ENTROPY_ROUNDING):  # or NaN
+        raise ValueError(
+            f"entropies in [{entropy.min():.4g}, {entropy.max():.4g}] are not of a predictor smoothed with "
+            f"alpha = {alpha:.4g}, which lie in [{low:.4g}, {high:.4g}] nats: evaluate them at this alpha"
+        )
+    return entropy
 
 
 def _pilot(sample: Sample | None, nll: ArrayLike, entropies: ArrayLike) -> tuple[NDArray, NDArray]:
@@ -317,57 +283,3 @@ def _settings(coded: CodedModel, nll: NDArray, sample: Sample | None) -> dict[st
         "sampling_failure_prob": 0.0 if sample is None else float(sample.failure_prob),
         "n_tokens_evaluated": int(nll.size),
     }
-
-
-class WindowMeans(NamedTuple):
-    """Per-window averages, (n_windows,), nats."""
-
-    nll: Floats  # of the model without smoothing
-    smoothed: Floats  # X
-    summand: Floats  # f
-
-
-def window_means(nll: NDArray, entropy: NDArray, choice: Choice, vocab_size: int) -> WindowMeans:
-    """Averages over each window of arrays (n_windows, seq_len), or of (n,), each token its own window;
-
-    Float64.
-    """
-    rate, n_windows = choice.rate(vocab_size), len(nll)
-    result = WindowMeans(*(np.empty(n_windows) for _ in WindowMeans._fields))
-    rows = max(1, TOKENS_PER_CHUNK * n_windows // nll.size)
-    for start in range(0, n_windows, rows):
-        part = slice(start, start + rows)
-        x = smoothing.smoothed_nll(nll[part], choice.alpha, vocab_size)
-        y = np.maximum(entropy[part].astype(np.float64), choice.baseline_floor)
-        tokens = nll[part].astype(np.float64), x, shifted_log(x, y, rate)
-        for means, values in zip(result, tokens, strict=True):
-            means[part] = values.reshape(len(values), -1).mean(axis=1)
-    return result
-
-
-def summand_range(choice: Choice, vocab_size: int) -> tuple[float, float]:
-    """Least and greatest value of f over all possible tokens, nats: min X, and y0 - log(1-s)/lambda.
-
-    f >= X because log(1+u) <= u. f increases in X, and at X = log(V/alpha) it decreases in Y (its derivative
-    there is 1 - 1/(1 + lambda (Y - X)) <= 0), so it is greatest at X = log(V/alpha), Y = y0, where 1 + lambda
-    (Y - X) = 1 - s.
-    """
-    upper = choice.baseline_floor - math.log1p(-choice.s) / choice.rate(vocab_size)
-    return float(smoothing.min_nll(choice.alpha, vocab_size)), upper
-
-
-def checked_entropy(entropy: ArrayLike, shape: tuple[int, ...], alpha: float, vocab_size: int) -> NDArray:
-    """`entropy` as an array;
-
-    ValueError unless it can be that of the alpha-smoothed predictor on this many tokens.
-    """
-    entropy = np.asarray(entropy)
-    if entropy.shape != shape:
-        raise ValueError(f"entropy has shape {entropy.shape}, the losses {shape}")
-    low, high = float(smoothing.entropy_floor(alpha, vocab_size)), math.log(vocab_size)
-    if not (entropy.min() >= low - ENTROPY_ROUNDING and entropy.max() <= high + ENTROPY_ROUNDING):  # or NaN
-        raise ValueError(
-            f"entropies in [{entropy.min():.4g}, {entropy.max():.4g}] are not of a predictor smoothed with "
-            f"alpha = {alpha:.4g}, which lie in [{low:.4g}, {high:.4g}] nats: evaluate them at this alpha"
-        )
-    return entropy

@@ -43,11 +43,8 @@ def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
     """Released revisions of the sizes named so far that begin with `incomplete`, for the shell."""
     from gengap import models
 
-    named = [
-        ctx.params.get("model_size"),
-        *(ctx.params.get("model_sizes") or []),
-        *ctx.args,
-    ]  # parsed, or not yet
+    # Sizes that were parsed, or not yet.
+    named = [ctx.params.get("model_size"), *(ctx.params.get("model_sizes") or []), *ctx.args]
     specs = [models.REGISTRY[size] for size in named if size in models.REGISTRY]
     found = dict.fromkeys(revision for spec in specs for revision in spec.revisions())
     return [revision for revision in found if revision.startswith(incomplete)]
@@ -56,8 +53,7 @@ def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
 ModelSize = Annotated[
     str,
     typer.Argument(
-        help="A key of gengap.models.REGISTRY, such as ladder-100k (`gengap sizes`).",
-        autocompletion=complete_size,
+        help="A key of gengap.models.REGISTRY, such as ladder-100k (`gengap sizes`).", autocompletion=complete_size
     ),
 ]
 Revision = Annotated[

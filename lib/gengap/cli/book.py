@@ -25,9 +25,7 @@ def book(
 
 @app.command()
 def notebook(
-    source: Annotated[
-        Path, typer.Argument(help="A notebook of notebooks/, such as notebooks/05_bound.ipynb.")
-    ],
+    source: Annotated[Path, typer.Argument(help="A notebook of notebooks/, such as notebooks/05_bound.ipynb.")],
     output: Path,
     parameter: Annotated[list[str], typer.Option("-p", help="name=value, checked by name and type.")] = [],
 ) -> None:
@@ -59,9 +57,7 @@ def sync(
 
 
 @app.command()
-def site(
-    step: Annotated[str, typer.Argument(help="stage, build or check: in this order they make the book.")],
-) -> None:
+def site(step: Annotated[str, typer.Argument(help="stage, build or check: in this order they make the book.")]) -> None:
     """Stage the book from executed notebooks, build it, check it."""
     from gengap.book import check, site
 

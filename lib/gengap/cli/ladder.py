@@ -11,12 +11,10 @@ from gengap.cli.app import app, complete_size
 @app.command()
 def ladder(
     group: Annotated[
-        list[str] | None,
-        typer.Option(help="Only runs of this group of gengap.workflow.plan (may be repeated)."),
+        list[str] | None, typer.Option(help="Only runs of this group of gengap.workflow.plan (may be repeated).")
     ] = None,
     size: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this model size (may be repeated).", autocompletion=complete_size),
+        list[str] | None, typer.Option(help="Only this model size (may be repeated).", autocompletion=complete_size)
     ] = None,
     max_flops: Annotated[
         float, typer.Option(help="Only runs of at most so many: 1e13 takes a core some minutes.")
@@ -25,9 +23,7 @@ def ladder(
     show: Annotated[bool, typer.Option("--show", help="Only say what there is to do.")] = False,
     publish: Annotated[
         bool,
-        typer.Option(
-            "--publish", help="Only copy this machine's records, and how far large rungs are, into results/."
-        ),
+        typer.Option("--publish", help="Only copy this machine's records, and how far large rungs are, into results/."),
     ] = False,
 ) -> None:
     """Train the runs of the plan, cheapest first, each with its record.
@@ -35,13 +31,7 @@ def ladder(
     Resumes where it was stopped.
     """
     from gengap.records.training_run import publish_runs
-    from gengap.workflow.campaign import (
-        carry_out,
-        change_from_published,
-        is_done,
-        publish_waypoints,
-        selected,
-    )
+    from gengap.workflow.campaign import carry_out, change_from_published, is_done, publish_waypoints, selected
 
     if publish:
         for path in [*publish_runs(), *publish_waypoints()]:

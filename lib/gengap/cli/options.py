@@ -27,9 +27,7 @@ def takes_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     def option(name: str, default: Any) -> inspect.Parameter:
         kind, meaning = hints[name].__origin__, hints[name].__metadata__[0]
-        info = typer.Option(
-            help=f"{meaning} (default: {default})", rich_help_panel="Settings of the certificate"
-        )
+        info = typer.Option(help=f"{meaning} (default: {default})", rich_help_panel="Settings of the certificate")
         kinds = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(name, kinds, default=None, annotation=Annotated[kind | None, info])
 

@@ -100,8 +100,7 @@ def sweep(
     revision: Annotated[
         list[str],
         typer.Option(
-            help="Of Pythia; repeat for several (default: the compute-optimal one).",
-            autocompletion=complete_revision,
+            help="Of Pythia; repeat for several (default: the compute-optimal one).", autocompletion=complete_revision
         ),
     ] = [],
     method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],
@@ -109,14 +108,9 @@ def sweep(
     cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
     threads: Annotated[int, typer.Option(help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
     gpus: Annotated[
-        int,
-        typer.Option(
-            help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none."
-        ),
+        int, typer.Option(help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none.")
     ] = -1,
-    retries: Annotated[
-        int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")
-    ] = -1,
+    retries: Annotated[int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")] = -1,
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
@@ -194,8 +188,9 @@ def headline(record: "BoundRecord") -> str:
     nominal, archive = record.bounds["nominal"], record.bounds["archive"]
     name = quantized_name(record.identity.revision, record.quantization.method, record.quantization.bits)
     return (
-        f"{record.identity.model_size}/{name}: loss {record.risks.train.mean:.3f}, bound {nominal.paper.value:.3f} (paper), "
-        f"{nominal.tight.value:.3f} (ours), {archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
+        f"{record.identity.model_size}/{name}: loss {record.risks.train.mean:.3f}, "
+        f"bound {nominal.paper.value:.3f} (paper), {nominal.tight.value:.3f} (ours), "
+        f"{archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
     )
 
 

@@ -11,9 +11,7 @@ def corpus() -> None:
     from gengap.tokens import corpus, wheels
 
     rows = corpus.build()["n_rows"]
-    print(
-        f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {wheels.corpus_dir()}"
-    )
+    print(f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {wheels.corpus_dir()}")
 
 
 @app.command()
@@ -28,9 +26,7 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
 
     log = train(spec, spec.train_rows(), spec.results_dir(), seed)
     n = max(1, len(log.online_nll) // 20)
-    print(
-        f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens"
-    )
+    print(f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens")
 
 
 @app.command()
@@ -59,9 +55,7 @@ def quantize(
     compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
     length_bits = archive.write(quantized, spec.config(), path)
-    print(
-        f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}"
-    )
+    print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 
 @app.command()

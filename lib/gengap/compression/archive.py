@@ -1,4 +1,4 @@
-"""Code lengths of a quantized model, and the file that proves one of them (T8).
+"""Code lengths of a quantized model, and the file that proves one of them (statement T8).
 
 Three accountings of L(h), in bits: `nominal_bits` (the paper's b N), `honest_bits` (every parameter counted)
 and the length of a real file, which holds the whole model: its architecture, every code, scale and zero
@@ -42,9 +42,7 @@ def nominal_bits(n_params: int, bits: int) -> int:
 
 
 def honest_bits(model: QuantizedModel) -> int:
-    """Codes at b bits, a float16 scale (and b bits of zero point unless symmetric) per block, 16 bits for the
-    rest.
-    """
+    """Codes at b bits, a float16 scale (and b bits of zero point unless symmetric) per block, 16 bits for the rest."""
     total = _KEPT_BITS * sum(values.size for values in model.kept.values())
     for tensor in model.tensors.values():
         zero_point_bits = 0 if tensor.symmetric else tensor.bits
@@ -54,9 +52,7 @@ def honest_bits(model: QuantizedModel) -> int:
 
 
 def prefix_free_bits(n_bytes: int) -> int:
-    """Bits of a file of `n_bytes`, preceded by its length in an Elias-style code: 2 ceil(log2 bits) + 1 more
-    (T8).
-    """
+    """Bits of a file of `n_bytes`, preceded by its length in an Elias-style code: 2 ceil(log2 bits) + 1 more."""
     bits = 8 * n_bytes
     return bits + 2 * math.ceil(math.log2(bits)) + 1
 
@@ -76,9 +72,7 @@ class Hypothesis:
         return cls(read(path, config), method, bits, path.stat().st_size)
 
     @classmethod
-    def of(
-        cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture
-    ) -> "Hypothesis":
+    def of(cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture) -> "Hypothesis":
         """With the length of the archive that `encode` makes."""
         return cls(quantized, method, bits, len(encode(quantized, architecture)))
 
@@ -110,11 +104,9 @@ def write(model: QuantizedModel, config: "GPTNeoXConfig", path: Path | str) -> i
 
 
 def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedModel:
-    """Read an archive back: codes, scales, zero points, norms and biases are bit for bit those that were
-    written.
+    """Read an archive back: codes, scales, zero points, norms and biases are bit for bit those that were written.
 
-    Raises `UserError` for a missing, damaged or foreign file, and for one of another architecture than
-    `config`.
+    Raises `UserError` for a missing, damaged or foreign file, and for one of another architecture than `config`.
     """
     try:
         content = Path(path).read_bytes()
@@ -140,9 +132,7 @@ def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
     _code_model(writer, model, architecture, table)
     body += writer.finish()
     if architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
-        raise UserError(
-            "these weights are almost all equal: no archive is made of less than half a bit a weight"
-        )
+        raise UserError("these weights are almost all equal: no archive is made of less than half a bit a weight")
     return MAGIC + bytes([VERSION]) + _checksum(body) + body
 
 
@@ -151,9 +141,7 @@ def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
     if content[: len(MAGIC)] != MAGIC or len(content) <= _HEADER_BYTES:
         raise UserError("this is not an archive of a quantized model, or it is cut short")
     if content[len(MAGIC)] != VERSION:
-        raise UserError(
-            f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it"
-        )
+        raise UserError(f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it")
     body = content[_HEADER_BYTES:]
     if content[len(MAGIC) + 1 : _HEADER_BYTES] != _checksum(body):
         raise UserError("the archive is damaged (its checksum does not match): make or fetch it again")
@@ -183,13 +171,8 @@ class _Settings:
     @classmethod
     def of(cls, tensor: QuantizedTensor) -> "_Settings":
         rotation = 0 if tensor.rotation_seed is None else 1 + tensor.rotation_seed
-        return cls(
-            tensor.bits,
-            tensor.group_size,
-            int(tensor.symmetric),
-            rotation,
-            int(tensor.column_scales is not None),
-        )
+        scaled = tensor.column_scales is not None
+        return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation, int(scaled))
 
     def check(self) -> None:
         if not 1 <= self.bits <= 8 or self.symmetric > 1 or self.column_scaled > 1:
@@ -239,8 +222,7 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
 
 
 def _scale_guide(name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
-    """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are
-    small.
+    """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are small.
 
     Tokens come in the order of the tokenizer's merges, roughly by frequency, so the place of a block in the
     matrix is a guide; for the output head the scales of the same tokens' embeddings are a better one.

@@ -1,13 +1,16 @@
-"""Curvature of the loss: products with the Hessian, its spectrum by stochastic Lanczos quadrature (T9).
+"""Curvature of the loss: products with the Hessian, its spectrum by stochastic Lanczos quadrature (statement T9).
 
 The Hessian H of the mean loss over some rows of tokens is never formed: a product H v costs about two
 gradients (torch.func), and a random probe with `n_steps` products gives a Gauss quadrature of the spectral
-density. The paper's argument: a layer made incoherent by random rotations and rounded by LDLQ or GPTQ with a
-step Delta pays
+density. The paper's argument: with a step Delta, rounding to the nearest value costs, in nats,
 
-    (Delta^2 / 24) tr(H^(1/2))^2 / N nats instead of rounding's (Delta^2 / 24) tr(H),
+    (Delta^2 / 24) tr(H)
 
-so a spectrum that decays fast makes large models cheap to quantize. The Gauss-Newton matrix G is the positive
+and LDLQ or GPTQ, on layers made incoherent by random rotations,
+
+    (Delta^2 / 24) tr(H^(1/2))^2 / N
+
+instead, so that a spectrum that decays fast makes large models cheap to quantize. The Gauss-Newton matrix G is the positive
 part of H that remains at a minimum; it equals the Fisher information.
 
 CoLA supplies linear operators and Lanczos with reorthogonalization, nothing else: its iterative
@@ -36,9 +39,7 @@ ROUNDING_LOSS = 1 / 24  # half the curvature times the variance of uniform round
 
 @dataclass(frozen=True)
 class Curvature:
-    """Products with a symmetric matrix of size N, the second derivative of the mean loss, one chunk of rows
-    at a time.
-    """
+    """Products with a symmetric matrix of size N, the second derivative of the mean loss, a chunk of rows at a time."""
 
     size: int  # N
     matmul: Callable[[torch.Tensor], torch.Tensor]  # (N, k) -> (N, k), float32
@@ -47,9 +48,7 @@ class Curvature:
         """The matrix as a CoLA operator."""
         import cola
 
-        return cola.SelfAdjoint(
-            cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul)
-        )
+        return cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul))
 
 
 def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
@@ -131,8 +130,7 @@ class SpectralEstimate:
     def trace_of(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
         """tr f(H) and its error: the standard error over probes plus what the last half of the steps changed.
 
-        The second part matters for functions like the square root, which are rough where most eigenvalues
-        are.
+        The second part matters for functions like the square root, rough where most eigenvalues are.
         """
         values = self.size * np.sum(self.weights * function(self.nodes), axis=1)
         half = self.size * np.sum(self.half_weights * function(self.half_nodes), axis=1)
@@ -148,8 +146,7 @@ class SpectralEstimate:
 def lanczos_quadrature(curvature: Curvature, n_probes: int, n_steps: int, seed: int = 0) -> SpectralEstimate:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017) with Rademacher probes.
 
-    Memory is n_steps vectors of length N. Raises ValueError for fewer than two probes, which have no error
-    bar.
+    Memory is n_steps vectors of length N. Raises ValueError for fewer than two probes, which have no error bar.
     """
     from cola.linalg.decompositions.lanczos import lanczos
 
@@ -187,7 +184,5 @@ def predicted_gap_rounding(squared_step: float, trace: float) -> float:
 
 
 def predicted_gap_incoherent(squared_step: float, trace_of_root: float, n_params: int) -> float:
-    """Loss increase in nats of LDLQ on incoherent layers: (Delta^2 / 24) tr(H^(1/2))^2 / N (paper; QuIP, Thm
-    1).
-    """
+    """Loss increase in nats of LDLQ on incoherent layers: (Delta^2 / 24) tr(H^(1/2))^2 / N (paper; QuIP, Thm 1)."""
     return ROUNDING_LOSS * squared_step * trace_of_root**2 / n_params

@@ -1,4 +1,4 @@
-"""Quantizers of one weight matrix: round-to-nearest and GPTQ by llm-compressor (T8).
+"""Quantizers of one weight matrix: round-to-nearest and GPTQ by llm-compressor (statement T8).
 
 A quantized matrix is w[i, j] = (code[i, j] - zero) * scale, with one scale and one zero point for each block
 of rows x columns. The engine is llm-compressor, kept by the vLLM project; auto-gptq, which the paper used,
@@ -15,9 +15,8 @@ import torch
 
 # The engine else reports every layer to stdout.
 os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")
-with (
-    warnings.catch_warnings()
-):  # tqdm warns once, on import, in a notebook without widgets; nothing here shows a bar
+# tqdm warns once, on import, in a notebook without widgets; nothing here shows a bar.
+with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     import tqdm.auto  # noqa: F401
 
@@ -37,8 +36,7 @@ class Grid:
 
 
 def block_shape(rows: int, cols: int, group_size: int) -> tuple[int, int]:
-    """Rows and columns of the block in which about `group_size` weights share a scale; 0 means the whole
-    matrix.
+    """Rows and columns of the block in which about `group_size` weights share a scale; 0 means the whole matrix.
 
     Long rows are cut into equal parts of at most `group_size`, short rows are joined: with 12 columns and a
     group size of 128, eleven rows share one scale, since a float16 scale for every row would cost 1.3 bits a
@@ -66,9 +64,7 @@ def _engine_arguments(bits: int, block: tuple[int, int], symmetric: bool):
 
 
 def fit_grid(weight: torch.Tensor, bits: int, block: tuple[int, int], symmetric: bool = True) -> Grid:
-    """Scales (and zero points) that minimize the squared rounding error of each block, scales rounded to
-    float16.
-    """
+    """Scales (and zero points) that minimize the squared rounding error of each block, scales rounded to float16."""
     from llmcompressor.observers import Observer
 
     arguments = _engine_arguments(bits, block, symmetric)
@@ -125,10 +121,9 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
 
 
 def conditional_steps(hessian: torch.Tensor) -> torch.Tensor:
-    """(cols,) float64: 1/sqrt(d_j), with d_j the curvature of column j once the columns after it follow by
-    GPTQ.
+    """(cols,) float64: 1/sqrt(d_j), with d_j the curvature of column j once the columns after it follow by GPTQ.
 
-    d_j are the pivots of the damped Hessian, eliminated in GPTQ's order; uncorrelated inputs have d_j = H_jj.
+    The d_j are the pivots of the damped Hessian, eliminated in GPTQ's order; uncorrelated inputs have d_j = H_jj.
     """
     damped = hessian.double().clone()
     damped.diagonal().add_(DAMPING * damped.diagonal().mean())

@@ -1,4 +1,4 @@
-"""Quantization of a whole model, layer by layer, with the integer codes in hand (T8).
+"""Quantization of a whole model, layer by layer, with the integer codes in hand (statement T8).
 
 Embeddings and the output head are quantized too: they are most of a small model. What is not a matrix (norms
 and biases) is kept in float16. The model that is passed in is never changed, and nothing of the engine stays
@@ -32,21 +32,18 @@ def quantize(
 ) -> QuantizedModel:
     """Quantize every matrix of `model` to `bits` bits; the model itself is left as it is.
 
-    method "rtn" rounds to the nearest grid value, "gptq" feeds each column's error back into the next ones,
+    Method "rtn" rounds to the nearest grid value, "gptq" feeds each column's error back into the next ones,
     "quip" does so after a random rotation of the columns (seeded by `seed`, the only randomness). About
     `group_size` weights share a float16 scale (0: the whole matrix). `calibration_rows` (m, seq) are token
     ids of training windows; each layer is calibrated on the outputs of the quantized layers before it, as in
-    GPTQ. Runs on the GPU if there is one, one layer at a time. Raises `UserError` for settings that cannot
-    be.
+    GPTQ. Runs on the GPU if there is one, one layer at a time. Raises `UserError` for settings that cannot be.
     """
     if method not in ("gptq", "quip", "rtn"):
         raise UserError(f"unknown quantization method {method!r} of a fixed width: choose gptq, quip or rtn")
     if not 2 <= bits <= 8:
         raise UserError(f"{bits} bits per weight: choose 2 to 8")
     if group_size < 0:
-        raise UserError(
-            f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix"
-        )
+        raise UserError(f"a group size of {group_size}: choose a number of weights, or 0 for one scale per matrix")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = torch.as_tensor(np.asarray(calibration_rows).astype(np.int64))
     tensors, kept = {}, {}
@@ -68,9 +65,7 @@ def _matrices(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
 
 
 def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric) -> QuantizedTensor:
-    """Codes of one matrix (rows, cols); `hessian` (cols, cols), or None for an embedding, whose input is
-    one-hot.
-    """
+    """Codes of one matrix (rows, cols); `hessian` (cols, cols), or None for an embedding, whose input is one-hot."""
     matrix = weight.detach().float()
     turn = None
     if method == "quip":
@@ -95,8 +90,7 @@ def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric)
 def _calibrated_parts(
     model: "GPTNeoXForCausalLM", rows: torch.Tensor, device: str, batch_rows: int = 16
 ) -> Iterator[tuple[str, torch.nn.Module, dict[str, torch.Tensor]]]:
-    """Yield (name, private copy, Hessians by parameter path) for embedding, each layer, final norm and head,
-    in turn.
+    """Yield (name, private copy, Hessians by parameter path) for embedding, each layer, final norm and head in turn.
 
     The caller overwrites the weights of the copy before it asks for the next part, which is then calibrated
     on the outputs of what came before. Norms and biases of a copy are already rounded to float16.
@@ -132,9 +126,7 @@ def _private_copy(module: torch.nn.Module, device: str) -> torch.nn.Module:
 
 
 def _input_hessians(part, run, batches) -> dict[str, torch.Tensor]:
-    """Mean of x x' over the inputs x of every linear map inside `part`: {path of its weight: (cols, cols)
-    float32}.
-    """
+    """Mean of x x' over the inputs x of every linear map inside `part`: {path of its weight: (cols, cols) float32}."""
     hessians = {}
 
     def watch(path, linear):

@@ -100,9 +100,7 @@ METHODS: dict[str, Method] = {
     "gptq": Method("GPTQ", _of_width("gptq")),
     "quip": Method("QuIP", _of_width("quip")),
     "rtn": Method("round to nearest", _of_width("rtn"), looks_at_data=False),
-    "entropy": Method(
-        "entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)
-    ),
+    "entropy": Method("entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)),
     "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(2,)),
 }
 

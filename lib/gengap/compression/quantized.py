@@ -33,9 +33,7 @@ class QuantizedTensor:
         return block_shape(*self.codes.shape, self.group_size)
 
     def dequantize(self) -> np.ndarray:
-        """The weights (rows, cols) float32 that the codes stand for; float32 arithmetic, so the same
-        everywhere.
-        """
+        """The weights (rows, cols) float32 that the codes stand for; float32 arithmetic, so the same everywhere."""
         shape = self.codes.shape
         scales = expand_blocks(self.scales.astype(np.float32), self.block, shape)
         zeros = expand_blocks(self.zero_points.astype(np.float32), self.block, shape)
@@ -71,15 +69,12 @@ class QuantizedModel:
         """
         from transformers import GPTNeoXForCausalLM
 
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the initial values are overwritten: leave the caller's stream alone
+        # The initial values are overwritten, and the caller's stream of random numbers left alone.
+        with torch.random.fork_rng(devices=[]):
             model = GPTNeoXForCausalLM(copy.deepcopy(config))
         own, new = model.state_dict(), self.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in new.items()}:
-            raise UserError(
-                "these quantized weights belong to another architecture than the given configuration"
-            )
+            raise UserError("these quantized weights belong to another architecture than the given configuration")
         model.load_state_dict(new)
         return model.eval()
 
@@ -95,7 +90,5 @@ def rotation(size: int, seed: int) -> np.ndarray:
     try:
         matrix = random_hadamard_matrix(size, dtype=torch.float64, gen=generator)
     except ValueError as error:
-        raise UserError(
-            f"no Hadamard matrix of size {size} is known: use method gptq for this model"
-        ) from error
+        raise UserError(f"no Hadamard matrix of size {size} is known: use method gptq for this model") from error
     return matrix.numpy() / np.sqrt(size)

@@ -1,18 +1,19 @@
-"""The shortest honest file: GPTQ with steps chosen for entropy coding, not for a fixed number of bits (T8,
-ours).
+"""The shortest honest file: GPTQ with steps chosen for entropy coding, not for a fixed number of bits (statement T8).
 
 An entropy coder charges for what codes say, not for how many values they could take, so the grid may be wide
-and the only choice left is its step. To second order an error e_i of row i of a matrix costs
+and the only choice left is its step. To second order an error e_i in row i of a matrix costs, in nats per token,
 
-    (1/2) sum_i g_i e_i' A e_i  nats per token,      A = mean of x x' over inputs, g_i = mean squared gradient
-    of output i
+    (1/2) sum_i g_i e_i' A e_i
+    A    mean of x x' over the inputs x
+    g_i  mean squared gradient of output i
 
 (the Fisher information with inputs and outputs taken as independent). GPTQ turns e_i' A e_i into a sum over
-columns of d_j e_ij^2, with d_j the pivots of A's Cholesky factorization. Uniform rounding with step s_ij
-costs s_ij^2 / 12 on average and -log2 s_ij bits, so at the least rate for a given cost every weight costs the
-same: with
+columns of d_j e_ij^2, with d_j the pivots of A's Cholesky factorization. Uniform rounding with step s_ij has an
+error of s_ij^2 / 12 on average and costs -log2 s_ij bits, so at the least rate for a given cost every weight
+costs the same:
 
-    s_ij = Delta / sqrt(g_i d_j),      the predicted gap is  N Delta^2 / 24  nats per token.
+    s_ij = Delta / sqrt(g_i d_j)
+    predicted gap = N Delta^2 / 24 nats per token
 
 One number, the gap that is asked for, thus fixes the step of every row and column of every matrix: bits go
 where the loss needs them, to frequent tokens first. Row steps are rounded to powers of two and column steps
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 
     from gengap.models.spec import Architecture
 
-_LEAST_SHARE = (
-    0.05  # of the mean curvature, added to every row: tokens the sample hardly saw must not get any step
-)
+_LEAST_SHARE = 0.05  # of the mean curvature, added to every row: hardly seen tokens must not get any step
 _FIRST_GAP = 0.1  # nats, of a file of about 2.6 bits a parameter
 _TRIALS = 8
 _CLOSE = 0.02  # bits a parameter by which a file may be shorter than asked for
@@ -127,8 +126,7 @@ def fisher_factors(
 def quantize_for_entropy(
     model: "GPTNeoXForCausalLM", factors: dict[str, FisherFactors], gap_nats: float
 ) -> QuantizedModel:
-    """Quantize `model` with the steps that predict a loss increase of `gap_nats`, at the least entropy of the
-    codes.
+    """Quantize `model` with the steps that predict a loss increase of `gap_nats`, at the least entropy of the codes.
 
     The codes have eight bits; their entropy is what the archive pays. Raises `UserError` for a gap that is
     not positive.
@@ -175,12 +173,9 @@ def _quantize_matrix(weight: torch.Tensor, factors: FisherFactors, step: float) 
     typical = importance.log().mean().exp()
     row_scales = _power((importance / typical).rsqrt(), per_octave=1)
     one_hot = factors.inputs.ndim == 1
-    conditional = (
-        factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
-    )
-    least = (weight.double().abs() / row_scales.double()[:, None]).amax(
-        0
-    ) / _LARGEST_CODE  # no weight is clipped
+    conditional = factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
+    largest = (weight.double().abs() / row_scales.double()[:, None]).amax(0)  # (cols,)
+    least = largest / _LARGEST_CODE  # no weight is clipped
     column_scales = _power(torch.maximum(step * typical.rsqrt() * conditional, least), per_octave=2)
     grid = Grid(
         bits=_BITS,

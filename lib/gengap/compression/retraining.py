@@ -1,10 +1,10 @@
-"""Quantization-aware training: a quantized model learns to live with its grid, and to be short (T8, ours).
+"""Quantization-aware training: a quantized model learns to live with its grid, and to be short (statement T8).
 
 Steps, scales and file format stay as they are; only codes (and norms and biases) move. Each weight is kept as a real
 number z of grid steps and used as round(z); the gradient passes through the rounding as if it were not there
 (straight-through estimator, Bengio et al. 2013). What is minimized is what the bound charges for,
 
-    NLL of the quantized model + price * (estimated bits of the codes) / N ,
+    NLL of the quantized model + price * (estimated bits of the codes) / N
 
 where `price` is the rise of the bound in nats for one more bit a parameter. Codes of a column with mean magnitude m
 follow roughly a two-sided geometric distribution, under which one unit more of |z| costs log2(1 + 1/m) bits.
@@ -65,8 +65,9 @@ def retrain(
 ) -> QuantizedModel:
     """`quantized` with codes, norms and biases retrained on windows drawn from `rows`, the training rows (n, seq + 1).
 
-    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds for all of
-    them at once; `Retraining.steps_on` x batch_rows windows are read again, and part of what is gained is more training. Raises `UserError` if a loss is not finite; ValueError for rotated matrices.
+    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds
+    for all of them at once; `Retraining.steps_on` x batch_rows windows are read again, and part of what is gained
+    is more training. Raises `UserError` if a loss is not finite; ValueError for rotated matrices.
     """
     settings = settings or Retraining()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,10 +86,7 @@ def retrain(
         lr=settings.code_rate,
         betas=(0.9, 0.99),
     )
-    with (
-        torch.enable_grad(),
-        tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar,
-    ):
+    with torch.enable_grad(), tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar:
         for step in range(n_steps):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * min(1.0, 2 * (n_steps - step) / n_steps)
@@ -100,9 +98,7 @@ def retrain(
             bits = sum(grids[name].bits(z) for name, z in positions.items())
             loss = nll + price * bits / quantized.n_params
             if not math.isfinite(nll.item()):
-                raise UserError(
-                    f"retraining diverged at step {step}: choose more bits or a smaller code_rate"
-                )
+                raise UserError(f"retraining diverged at step {step}: choose more bits or a smaller code_rate")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

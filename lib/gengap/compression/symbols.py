@@ -1,4 +1,4 @@
-"""Entropy coding of integer arrays under models that the decoder learns as it decodes (T8).
+"""Entropy coding of integer arrays under models that the decoder learns as it decodes (statement T8).
 
 `SymbolWriter` and `SymbolReader` have the same method `code`, so every model below is written once and runs
 in both directions: the writer is given the values, the reader returns them. Probabilities are ratios of
@@ -147,10 +147,7 @@ class MatrixModel:
         use_rows = code_adaptive(coder, use_rows, 1, self._flags)[0]
         column_level = code_adaptive(coder, found, cols, self._columns, first_chunk=2)  # (cols,)
         mean = self.LEVELS[column_level]  # (cols,)
-        if use_rows:
-            width = max(1, min(cols, max(self._MIN_BLOCK // rows, cols // self._MAX_BLOCKS)))
-        else:
-            width = cols
+        width = max(1, min(cols, max(self._MIN_BLOCK // rows, cols // self._MAX_BLOCKS))) if use_rows else cols
         expected = int(np.sort(mean)[cols // 2]) * self._ROW_PRIOR  # of a row, before anything is known of it
         seen = np.full(rows, expected, np.int64)
         for start in range(0, cols, width):

@@ -1,6 +1,5 @@
 """Curves of trainings: the online loss in bins of equal width in log tokens, forecasts of its end, the best learning rate.
 
-from gengap.errors import UserError
 Near its minimum a loss is a parabola in the logarithm of the learning rate. Fitted to a few rates around the present one, its
 vertex is the optimum; how sure, follows from what another seed would have given. Optima of several widths give a
 transfer rule, rate ~ width^-a.
@@ -46,24 +45,18 @@ def binned(online_nll: ArrayLike, tokens_per_step: int, bins_per_decade: int = 2
     _, place, count = np.unique(bins, return_inverse=True, return_counts=True)
     scatter = np.std(np.diff(online[online.size // 2 :])) / np.sqrt(2)  # of one batch, trend removed
     return BinnedCurve(
-        10 ** (np.bincount(place, log_tokens) / count),
-        np.bincount(place, online) / count,
-        scatter / np.sqrt(count),
+        10 ** (np.bincount(place, log_tokens) / count), np.bincount(place, online) / count, scatter / np.sqrt(count)
     )
 
 
-def forecast(
-    curve: BinnedCurve, seen_from: float, seen_to: float, n_replicates: int = 400, seed: int = 0
-) -> Ensemble:
+def forecast(curve: BinnedCurve, seen_from: float, seen_to: float, n_replicates: int = 400, seed: int = 0) -> Ensemble:
     """The law a + c D^-k of the part of a curve between two numbers of tokens, with its uncertainty.
 
     Its `prediction(D)` is for one more bin. What it cannot know is a change of the learning rate: extrapolate within the
     schedule's stable phase only.
     """
     seen = curve.between(seen_from, seen_to)
-    return resample_noise(
-        fit_offset_power_law, seen.n_tokens, seen.losses, n_replicates=n_replicates, seed=seed
-    )
+    return resample_noise(fit_offset_power_law, seen.n_tokens, seen.losses, n_replicates=n_replicates, seed=seed)
 
 
 class BestRate(NamedTuple):

@@ -128,9 +128,7 @@ def fit_bent_power_law(x: ArrayLike, values: ArrayLike) -> BentPowerLaw:
     return BentPowerLaw(math.exp(constant), -float(slope), -float(bend))
 
 
-def fit_offset_power_law(
-    x: ArrayLike, values: ArrayLike, exponents: tuple[float, float] = EXPONENTS
-) -> OffsetPowerLaw:
+def fit_offset_power_law(x: ArrayLike, values: ArrayLike, exponents: tuple[float, float] = EXPONENTS) -> OffsetPowerLaw:
     """Least squares in the values themselves, (n,) each, n >= 3; the offset may come out negative.
 
     For a given exponent the law is a straight line in x^-exponent, so that a search over one number is all there is
@@ -196,9 +194,9 @@ def fit_chinchilla(
 ) -> ChinchillaLaw:
     """Huber loss on log L, over runs, (n,) each (Hoffmann et al. 2022, appendix D.3).
 
-    They fit log E; E itself can reach zero, which is where it goes when no floor is in sight. From a grid of starts, or downhill from `start` alone. `irreducible=False` sets E to zero. The errors are summed,
-    not averaged: an average made the original fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer
-    runs than constants.
+    They fit log E; E itself can reach zero, which is where it goes when no floor is in sight. From a grid of starts,
+    or downhill from `start` alone. `irreducible=False` sets E to zero. The errors are summed, not averaged: an average
+    made the original fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer runs than constants.
     """
     n, d, losses = _checked(5 if irreducible else 4, n_params, n_tokens, losses)
     log_n, log_d, log_loss = np.log(n), np.log(d), np.log(losses)
@@ -231,13 +229,9 @@ def fit_chinchilla(
         starts = [(start.E, a, b, start.alpha, start.beta)]
     low, high = math.log(least) - 12, math.log(least) + 5  # of a summand at the centre
     box = [0, low, low, *[EXPONENTS[0]] * 2], [least, high, high, *[EXPONENTS[1]] * 2]
-    found = _descend(
-        residuals, [s[free:] for s in starts], tuple(side[free:] for side in box), jacobian, delta
-    )
+    found = _descend(residuals, [s[free:] for s in starts], tuple(side[free:] for side in box), jacobian, delta)
     *E, a, b, alpha, beta = found
-    return ChinchillaLaw(
-        E[0] if E else 0.0, math.exp(a + alpha * n_mid), math.exp(b + beta * d_mid), alpha, beta
-    )
+    return ChinchillaLaw(E[0] if E else 0.0, math.exp(a + alpha * n_mid), math.exp(b + beta * d_mid), alpha, beta)
 
 
 def _descend(
@@ -266,7 +260,5 @@ def _checked(n_constants: int, *columns: ArrayLike) -> list[Floats]:
         raise ValueError("sizes, tokens and losses must be positive and finite")
     places = np.unique(np.stack(arrays[:-1]), axis=1)
     if places.shape[1] < n_constants or any(np.ptp(row) == 0 for row in places):
-        raise ValueError(
-            f"runs at {places.shape[1]} places do not fix {n_constants} constants: vary every scale"
-        )
+        raise ValueError(f"runs at {places.shape[1]} places do not fix {n_constants} constants: vary every scale")
     return arrays

@@ -33,9 +33,7 @@ class Curve(NamedTuple):
 
     def loss_at(self, flops: ArrayLike) -> Floats:
         """Straight lines in log L against log C between the points; NaN outside them."""
-        log_loss = np.interp(
-            np.log(flops), np.log(self.flops), np.log(self.losses), left=math.nan, right=math.nan
-        )
+        log_loss = np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=math.nan, right=math.nan)
         return np.exp(log_loss)
 
 
@@ -112,9 +110,7 @@ def allocation_interval(
     rng, exponents = np.random.default_rng(seed), []
     for _ in range(n_replicates):
         drawn = [
-            curve._replace(
-                losses=curve.losses * np.exp(relative_error * rng.standard_normal(len(curve.losses)))
-            )
+            curve._replace(losses=curve.losses * np.exp(relative_error * rng.standard_normal(len(curve.losses))))
             for curve in curves
         ]
         if len(optima := approach(drawn, flops)) >= 2:
@@ -137,9 +133,7 @@ def embedding_constant(n_nonembedding: ArrayLike, n_params: ArrayLike) -> float:
     return math.exp(float(np.mean(np.log(total - n) - np.log(n) / 3)))
 
 
-def nonembedding_frontier(
-    law: ChinchillaLaw, omega: float, n_nonembedding: ArrayLike
-) -> tuple[Floats, Floats]:
+def nonembedding_frontier(law: ChinchillaLaw, omega: float, n_nonembedding: ArrayLike) -> tuple[Floats, Floats]:
     """(D, c) for which n is the best size without embeddings at c = 6 n D, given a law in all parameters.
 
     Setting the derivative of E + A N(n)^-alpha + B (6n/c)^beta to zero, with N(n) = n + omega n^(1/3), leaves
@@ -147,9 +141,7 @@ def nonembedding_frontier(
     """
     n = np.asarray(n_nonembedding, float)
     total = n + omega * np.cbrt(n)
-    elasticity = (
-        n + omega * np.cbrt(n) / 3
-    ) / total  # d log N / d log n: 1/3 among embeddings, 1 far above them
+    elasticity = (n + omega * np.cbrt(n) / 3) / total  # d log N / d log n: from 1/3, all embeddings, to 1
     pull = law.alpha * law.A * total**-law.alpha * elasticity
     n_tokens = (law.beta * law.B / pull) ** (1 / law.beta)
     return n_tokens, FLOPS_PER_PARAM_TOKEN * n * n_tokens

@@ -1,4 +1,4 @@
-"""How much a model has learned, from its own training curve (paper, section 5; theory T10).
+"""How much a model has learned, from its own training curve (paper, section 5; statement T10).
 
 One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and whoever
 repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model that the
@@ -51,11 +51,7 @@ class InformationContent:
 
 
 def from_log(
-    online_nll: ArrayLike,
-    tokens_per_step: int,
-    final_loss: float,
-    n_params: int,
-    final_loss_error: float = 0.0,
+    online_nll: ArrayLike, tokens_per_step: int, final_loss: float, n_params: int, final_loss_error: float = 0.0
 ) -> InformationContent:
     """K(h) from a loss log.
 
@@ -99,8 +95,8 @@ def from_checkpoints(
     """K(h) of a released model without a log: the online curve through the losses of its checkpoints.
 
     `losses` (m,) nats/token of the checkpoint after `steps` (m,) on the data that *follows* it, `loss_errors` (m,) or one
-    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or odd ones, what changes
-    more); for a smooth curve the rule's own error is a third of that.
+    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or
+    odd ones, what changes more); for a smooth curve the rule's own error is a third of that.
     """
     steps, losses = np.asarray(steps), _losses(losses)
     errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)
@@ -113,11 +109,7 @@ def from_checkpoints(
     n_tokens = n_steps * tokens_per_step
     sampled = tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error)
     return InformationContent(
-        tokens_per_step * (length - n_steps * final_loss),
-        sampled,
-        n_params,
-        n_tokens,
-        tokens_per_step * max(changes),
+        tokens_per_step * (length - n_steps * final_loss), sampled, n_params, n_tokens, tokens_per_step * max(changes)
     )
 
 

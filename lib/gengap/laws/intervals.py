@@ -1,6 +1,5 @@
 """How sure a fit is: the same fit to many data sets that might as well have been observed; and how a quantity goes with size.
 
-from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
 Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
 where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
 where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,
@@ -106,9 +105,7 @@ def resample_noise(
     noise = _noise(law, places, values) * np.sqrt(freedom / rng.chisquare(freedom, n_replicates))
     fitted = np.asarray(law(*places))
     with np.errstate(over="ignore"):
-        drawn = fitted * np.exp(
-            np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300)
-        )
+        drawn = fitted * np.exp(np.clip(noise[:, None] * rng.standard_normal((n_replicates, len(values))), -300, 300))
     return Ensemble(law, tuple(refit(*places, row) for row in drawn), noise)
 
 
@@ -163,9 +160,7 @@ def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: in
         return Trend(line.law, parabola, overall, first, last, bent=False)
     curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
     first, last = (
-        Exponent(
-            -parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level)
-        )
+        Exponent(-parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level))
         for end in ends
     )
     bent = not curved.interval("bend", level).covers(0)

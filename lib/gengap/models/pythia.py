@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "GENGAP_PYTHIA"  # a folder holding <model size>/<revision>/{config.json,model.safetensors}
 HELDOUT_STEPS = 1000  # the steps after the checkpoint from which its held-out rows are drawn
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
-AUTOMATIC = (
-    "float32",
-    "bfloat16",
-)  # in order of preference; the released weights are float16 and fit in float32
+AUTOMATIC = "float32", "bfloat16"  # in order of preference; the released float16 fits in float32
 WORKSPACE_BYTES = 2**30  # activations, logits of a chunk, the interpreter
 
 
@@ -43,12 +40,8 @@ class PythiaSpec(ModelSpec):
 
     uses_gpu = True
     rows_hub: ClassVar[str] = "hf://datasets/EleutherAI/pile-standard-pythia-preshuffled"
-    rows_variable: ClassVar[str] = (
-        "GENGAP_PILE"  # a folder, an http(s) address, any address that fsspec knows
-    )
-    last_step: ClassVar[int] = published.facts("pythia")[
-        "last_step"
-    ]  # of the checkpoints that can be bounded
+    rows_variable: ClassVar[str] = "GENGAP_PILE"  # a folder, an http(s) address, any that fsspec knows
+    last_step: ClassVar[int] = published.facts("pythia")["last_step"]  # of those that can be bounded
 
     @property
     def revision(self) -> str:
@@ -119,9 +112,7 @@ class PythiaSpec(ModelSpec):
             remedy = f"make that folder, or unset {FOLDER_VARIABLE}"
             yield Finding("checkpoints", Path(folder).is_dir(), f"local: {folder}", remedy)
         if url := os.environ.get(cls.rows_variable):
-            yield Finding(
-                "rows", "://" in url or Path(url).is_dir(), url, f"mend or unset {cls.rows_variable}"
-            )
+            yield Finding("rows", "://" in url or Path(url).is_dir(), url, f"mend or unset {cls.rows_variable}")
 
 
 def compute_optimal(spec: PythiaSpec) -> PythiaSpec:
@@ -136,8 +127,10 @@ def load_bytes(spec: "PythiaSpec", dtype: str) -> int:
 
 
 def run_bytes(spec: "PythiaSpec", dtype: str) -> int:
-    """Main memory for chapter 05 at its peak: beside the checkpoint, the quantized model as codes (one byte a weight), as
-    dequantized float32 matrices and as the model that they are copied into.
+    """Main memory for a certificate at its peak.
+
+    Beside the checkpoint there is the quantized model: as codes (one byte a weight), as dequantized float32 matrices,
+    and as the model that they are copied into.
     """
     return load_bytes(spec, dtype) + 9 * spec.n_params
 
@@ -223,14 +216,10 @@ def check_architecture(spec: "PythiaSpec", config) -> None:
     found, expected = asdict(Architecture.of(config)), asdict(spec.architecture)
     if differing := [name for name in found if found[name] != expected[name]]:
         facts = ", ".join(f"{name} {found[name]} and not {expected[name]}" for name in differing)
-        raise UserError(
-            f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision"
-        )
+        raise UserError(f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision")
 
 
-def open_rows(
-    spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patience | None" = None
-) -> "PileRows":
+def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patience | None" = None) -> "PileRows":
     """`n_rows` rows of the family's shards from `first_row` on, or those of them that are there.
 
     Raises `UserError` if the shards are no rows of this model, or do not hold all that it was trained on.
@@ -244,9 +233,7 @@ def open_rows(
     if rest and file.complete:
         raise UserError(f"{url}: {file.size:,} bytes are no whole number of rows of {row_tokens} tokens")
     if first_row == 0 and there < n_rows:
-        raise UserError(
-            f"{url} holds {there:,} rows, but {spec.model_size} {spec.revision} was trained on {n_rows:,}"
-        )
+        raise UserError(f"{url} holds {there:,} rows, but {spec.model_size} {spec.revision} was trained on {n_rows:,}")
     if there <= first_row:
         raise UserError(
             f"{url} holds no rows after {spec.revision}, so none are held out: choose an earlier revision, or add shards"

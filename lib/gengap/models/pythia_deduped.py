@@ -37,6 +37,4 @@ class DedupedPythiaSpec(PythiaSpec):
         return super().at(revision)
 
 
-MODELS = tuple(
-    spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in NOT_IN_THE_SUITE
-)
+MODELS = tuple(spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in NOT_IN_THE_SUITE)

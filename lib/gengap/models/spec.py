@@ -5,7 +5,7 @@ All of them are of one architecture so far, GPT-NeoX with untied embeddings; `Ar
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, as rounded by the paper
 _LAYER_NORMS = ("input_layernorm", "post_attention_layernorm")
+# What transformers calls the first five fields of an architecture.
+_NAMES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,10 @@ class Architecture:
         """Raises `UserError` for settings that the file format has no field for."""
         plain = (config.hidden_act, config.layer_norm_eps, config.attention_bias, config.tie_word_embeddings)
         if plain != ("gelu", 1e-5, True, False):
-            raise UserError(
-                "archives hold GPT-NeoX models with gelu, biases, untied embeddings and epsilon 1e-5 only"
-            )
+            raise UserError("archives hold GPT-NeoX models with gelu, biases, untied embeddings and epsilon 1e-5 only")
         rope = config.rope_parameters
         return cls(
-            config.vocab_size,
-            config.hidden_size,
-            config.num_hidden_layers,
-            config.num_attention_heads,
-            config.intermediate_size,
+            *(getattr(config, name) for name in _NAMES),
             config.max_position_embeddings,
             round(1000 * rope.get("partial_rotary_factor", 1.0)),
             round(rope["rope_theta"]),
@@ -63,11 +59,7 @@ class Architecture:
         from transformers import GPTNeoXConfig
 
         return GPTNeoXConfig(
-            vocab_size=self.vocab_size,
-            hidden_size=self.hidden_size,
-            num_hidden_layers=self.n_layers,
-            num_attention_heads=self.n_heads,
-            intermediate_size=self.intermediate_size,
+            **dict(zip(_NAMES, astuple(self), strict=False)),
             max_position_embeddings=self.seq_len,
             rope_parameters={
                 "rope_type": "default",

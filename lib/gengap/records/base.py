@@ -53,9 +53,7 @@ class Stored(Part):
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "file"
-            raise UserError(
-                f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}"
-            ) from error
+            raise UserError(f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}") from error
 
     def write(self, base: Path | None = None) -> Path:
         """Write it below `base` (default: this machine's results); atomic."""

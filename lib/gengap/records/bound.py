@@ -23,14 +23,8 @@ from gengap.records.base import (
     publish,
 )
 
-PUBLISHED_FILES = (
-    "*bit.json",
-    "*-quantization.json",
-    "loss_log.csv",
-    "*bit.ggq",
-    "checkpoint/*.json",
-    "checkpoint/*.safetensors",
-)
+PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
+PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
 
 
 class Quantization(Part):
@@ -40,7 +34,7 @@ class Quantization(Part):
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
 
 
-class Settings(Part):
+class BoundSettings(Part):
     """What was asked for."""
 
     failure_prob: Annotated[float, Field(gt=0, lt=1)]  # delta
@@ -87,7 +81,7 @@ class BoundRecord(Stored):
     identity: Identity
     evidence: Evidence
     quantization: Quantization
-    settings: Settings
+    settings: BoundSettings
     risks: Risks
     bounds: dict[Accounting, Bounds]
     provenance: Provenance
@@ -137,14 +131,9 @@ def load_records(family: str = "", method: str = "", bits: int = 0) -> list[Boun
 
 def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
     """By family, parameters, training tokens, revision, method and bits."""
-    return sorted(
-        records,
-        key=lambda r: (
-            r.identity.family,
-            r.identity.n_params,
-            r.identity.n_train_tokens,
-            r.identity.revision,
-            r.quantization.method,
-            r.quantization.bits,
-        ),
-    )
+
+    def place(record: BoundRecord) -> tuple:
+        model, code = record.identity, record.quantization
+        return model.family, model.n_params, model.n_train_tokens, model.revision, code.method, code.bits
+
+    return sorted(records, key=place)

@@ -141,6 +141,4 @@ def state_forecast(model_sizes: Collection[str], method: str, bits: int) -> Path
 
 def load_forecasts(family: str) -> list[Forecast]:
     """Every stated forecast of a family, oldest first."""
-    return [
-        Forecast.read(path) for path in sorted((published_results_dir() / family).glob("forecast-*.json"))
-    ]
+    return [Forecast.read(path) for path in sorted((published_results_dir() / family).glob("forecast-*.json"))]

@@ -60,9 +60,7 @@ def evaluate(
                 bar.update((part.stop - part.start) * seq_len)
                 continue
             at = None if positions is None else positions[part]
-            found = forward.reduce_logits(
-                model, rows[part], reduction, at, lambda n: bar.update(n * seq_len)
-            ).numpy()
+            found = forward.reduce_logits(model, rows[part], reduction, at, lambda n: bar.update(n * seq_len)).numpy()
             if not np.isfinite(found).all():
                 raise UserError(
                     "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
@@ -75,9 +73,7 @@ def evaluate(
 
 def _run(model, rows: np.ndarray, settings: dict, positions: np.ndarray | None) -> dict:
     """All that decides the numbers, sizes in memory aside, which move them by rounding only."""
-    config = {
-        k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")
-    }
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")}
     return {
         "arithmetic": ARITHMETIC,
         "tokens_per_chunk": TOKENS_PER_CHUNK,
@@ -124,8 +120,8 @@ class ChunkStore:
         path = self.folder / "run.json"
         if not path.exists():
             with atomic_path(path) as part:
-                part.write_text(description)
-        elif path.read_text() != description:
+                part.write_text(description, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != description:
             raise UserError(f"{path} describes another run than its name says: delete {self.folder}")
 
     def path(self, index: int) -> Path:

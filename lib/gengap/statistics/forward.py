@@ -26,11 +26,7 @@ TOKENS_PER_BATCH = 2048  # read by the layers at once on a CPU; more is not fast
 GPU_TOKENS_PER_PRODUCT = 2048
 GPU_TOKENS_PER_BATCH = 16_384
 SHARE_OF_MEMORY = 0.25  # of what is free, for activations, and as much for logits
-UNSUPPORTED = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-)  # what some models do after the head
+UNSUPPORTED = "final_logit_softcapping", "logit_scale", "logits_scaling"  # what some models do after the head
 
 
 class Sizes(NamedTuple):
@@ -49,18 +45,14 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
     config, device = model.config, model.device
     if available_bytes is None:
         on_device = device.type == "cuda"
-        available_bytes = (
-            hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
-        )
+        available_bytes = hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
     share = SHARE_OF_MEMORY * available_bytes
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
     per_logit = 4 * 4  # bytes: logits, probabilities, work space
     on_gpu = device.type == "cuda"
     fitting_rows = int(share / (per_token * seq_len))
-    product = min(
-        GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size)
-    )
+    product = min(GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size))
     if fitting_rows < 1 or product < 1:
         raise UserError(
             f"{available_bytes / 1e6:.0f} MB of free memory do not suffice for one row of {seq_len} tokens: "
@@ -74,9 +66,7 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
 def check(model) -> None:
     """Raise `UserError` for a model whose logits are not the output head's product with the hidden states."""
     if found := [name for name in UNSUPPORTED if getattr(model.config, name, None) not in (None, 1, 1.0)]:
-        raise UserError(
-            f"this model changes its logits after the output head ({found[0]}): it is not supported"
-        )
+        raise UserError(f"this model changes its logits after the output head ({found[0]}): it is not supported")
 
 
 @torch.inference_mode()
@@ -97,11 +87,8 @@ def reduce_logits(
     parts = []
     for start in range(0, len(rows), size.rows):
         batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
-        hidden, targets = (
-            trunk(input_ids=batch[:, :-1]).last_hidden_state,
-            batch[:, 1:],
-        )  # (batch, seq, hidden)
-        targets = targets.to(hidden.device)
+        hidden = trunk(input_ids=batch[:, :-1]).last_hidden_state  # (batch, seq, hidden)
+        targets = batch[:, 1:].to(hidden.device)
         if positions is not None:
             at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(hidden.device)
             hidden = hidden.take_along_dim(at[:, None, None], 1)  # (batch, 1, hidden)
@@ -110,9 +97,7 @@ def reduce_logits(
         for states, wanted in _split(size.product, hidden.flatten(0, 1), targets.flatten()):
             for logits, tokens in _split(size.block, head(states).float(), wanted):
                 values = reduction(logits, tokens)
-                if (
-                    found is None
-                ):  # at once for all tokens: small arrays left between large ones break up the memory
+                if found is None:  # whole at once: small arrays between large ones break up the memory
                     found = values.new_empty(len(values), targets.numel())
                 found[:, done : done + len(tokens)] = values
                 done += len(tokens)

@@ -1,7 +1,5 @@
 """What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
 
-from typing import NamedTuple
-from gengap.bounds.grids import TOLERANCE, Tilt
 Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing. For a
 rate lambda and a prediction p, `gengap.bounds.smoothing.maximum_entropy_smoothing` is the distribution q with
 q (1 + lambda (H + log q)) = p; it is log q = w - c with w = W(p e^c/lambda), the one c for which q sums to one, and
@@ -62,17 +60,12 @@ def token_statistics(
     alphas = tuple(map(float, alphas))
     if not all(0 <= alpha < 1 for alpha in alphas):
         raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
-    found = evaluate(
-        model,
-        rows,
-        lambda logits, tokens: loss_and_entropies(logits, tokens, alphas),
-        1 + len(alphas),
-        np.float32,
-        {"statistics": "loss and entropies", "alphas": alphas},
-        positions,
-        desc,
-        store,
-    )
+
+    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return loss_and_entropies(logits, tokens, alphas)
+
+    facts = {"statistics": "loss and entropies", "alphas": alphas}
+    found = evaluate(model, rows, reduce, 1 + len(alphas), np.float32, facts, positions, desc, store)
     return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
 
 
@@ -81,7 +74,7 @@ def loss_and_entropies(logits: torch.Tensor, tokens: torch.Tensor, alphas: Seque
 
     Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha. With L = log(1 + c p),
 
-        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L,
+        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L
 
     which needs one logarithm of each probability and no tensor of q. Probabilities come from torch's fused softmax, twice
     as fast as an exponential; it adds up its normalizer in one float32 run, so that they sum to one within 1e-5 only, and
@@ -122,22 +115,15 @@ def tilted_statistics(
 
     `store` keeps what is known, as for `gengap.statistics.per_token.token_statistics`.
     """
-    found = evaluate(
-        model,
-        rows,
-        lambda logits, tokens: torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt)),
-        2,
-        np.float64,
-        {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety},
-        desc=desc,
-        store=store,
-    )
-    return TiltedStatistics(*found)
+
+    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt))
+
+    facts = {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety}
+    return TiltedStatistics(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store))
 
 
-def tilt_tokens(
-    log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt
-) -> tuple[torch.Tensor, torch.Tensor]:
+def tilt_tokens(log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> tuple[torch.Tensor, torch.Tensor]:
     """X and H, (n,) float64, of predictions (n, V) and tokens (n,).
 
     Newton's method for c from c = H(p) + 1/lambda, which is below the solution; the log-normalizer is convex and

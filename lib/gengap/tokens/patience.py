@@ -74,9 +74,7 @@ def patiently(
         ) from error
     except NETWORK_ERRORS as error:
         if not _may_pass(error):
-            raise UserError(
-                f"{what}: {_reason(error)}; check the address of the rows (and `gengap doctor`)"
-            ) from error
+            raise UserError(f"{what}: {_reason(error)}; check the address of the rows (and `gengap doctor`)") from error
         raise UserError(
             f"{what} failed {retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}; run again later: "
             "what was fetched is kept"

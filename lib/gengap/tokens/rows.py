@@ -64,8 +64,9 @@ def sample_rows(rows: "np.ndarray | Rows", n_rows: int, seed: int) -> np.ndarray
 def repeated_pairs(rows: np.ndarray) -> NDArray[np.bool_]:
     """Whether each predicted token of `rows`, (n_rows, seq_len + 1), and the one before it stood side by side earlier in its row.
 
-    (n_rows, seq_len). Where true, looking up what followed the last time, or an earlier one, gives the token: what the induction heads of Olsson
-    et al. (2022) do. It is chosen by the token itself, so it describes losses and is no task that a model could be set.
+    (n_rows, seq_len). Where true, looking up what followed the last time, or an earlier one, gives the token: what the
+    induction heads of Olsson et al. (2022) do. It is chosen by the token itself, so it describes losses and is no task
+    that a model could be set.
     """
     rows = np.asarray(rows, np.int64)
     pairs = rows[:, :-1] * (int(rows.max(initial=0)) + 1) + rows[:, 1:]  # (n_rows, seq_len) one number a pair

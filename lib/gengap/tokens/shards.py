@@ -87,18 +87,8 @@ class FlatFile:
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         if protocol in ("http", "https", "hf"):
             address = self.fs.url(shard.path) if protocol == "hf" else shard.path
-            headers = _hub_headers() if protocol == "hf" else {}
-            return sync(
-                self._http.loop,
-                _get_range,
-                self._http,
-                address,
-                headers,
-                start,
-                stop,
-                shard.size,
-                timeout=None,
-            )
+            asked = address, _hub_headers() if protocol == "hf" else {}, start, stop, shard.size
+            return sync(self._http.loop, _get_range, self._http, *asked, timeout=None)
         with self.fs.open(shard.path, "rb") as file:
             file.seek(start)
             content = file.read(stop - start)
@@ -117,9 +107,7 @@ async def _get_range(fs, url: str, headers: dict, start: int, stop: int, size: i
             raise NoRanges(url)
         stated = reply.headers.get("Content-Range", "")
         if stated.replace(" ", "") not in (f"bytes{start}-{stop - 1}/{size}", f"bytes{start}-{stop - 1}/*"):
-            raise BadReply(
-                f"the reply is {stated or 'an unnamed range'}, not bytes {start}-{stop - 1}/{size}"
-            )
+            raise BadReply(f"the reply is {stated or 'an unnamed range'}, not bytes {start}-{stop - 1}/{size}")
         if (length := reply.content_length) not in (None, stop - start):
             raise BadReply(f"the reply announces {length} bytes, not {stop - start}")
         content = bytearray()
@@ -197,9 +185,7 @@ def _check_layout(url: str, shards: list[Shard]) -> None:
     last = int(matches[0]["last"])
     for number, (shard, match) in enumerate(zip(shards, matches, strict=True)):
         if (int(match["number"]), int(match["last"])) != (number, last) or number > last:
-            raise UserError(
-                f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)"
-            )
+            raise UserError(f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)")
         if shard.size != shards[0].size and (number < last or shard.size > shards[0].size):
             raise UserError(
                 f"{shard.name} has {shard.size:,} bytes, but {shards[0].name} has {shards[0].size:,}: it is truncated or of "

@@ -75,9 +75,7 @@ def cache_dir() -> Path:
     return build_dir() / "cache" / "text"
 
 
-def text_rows(
-    source: TextSource, tokenizer: "PreTrainedTokenizerBase", n_rows: int, seq_len: int
-) -> TokenRows:
+def text_rows(source: TextSource, tokenizer: "PreTrainedTokenizerBase", n_rows: int, seq_len: int) -> TokenRows:
     """The first `n_rows` rows of `source`, (n_rows, seq_len + 1), uint16 if the vocabulary allows, else uint32.
 
     Read again from the cache if they are there; local files that have changed since are read anew. The first token of the
@@ -97,25 +95,23 @@ def text_rows(
     path = cache_dir() / f"{key[:32]}.bin"
     dtype = np.dtype("<u2" if len(tokenizer) <= 2**16 else "<u4")
     n_bytes = n_rows * (seq_len + 1) * dtype.itemsize
-    if not _kept(path, n_bytes):
+    if not (sha256 := _kept(path, n_bytes)):
         rows = _read(source, tokenizer, n_rows, seq_len + 1, dtype)
         with atomic_path(path) as part:
             part.write_bytes(rows.tobytes())
+        sha256 = file_sha256(path)
         with atomic_path(path.with_suffix(".json")) as part:  # last: it vouches for the rows
-            part.write_text(json.dumps(asked | {"sha256": file_sha256(path)}, indent=1) + "\n")
-    rows = np.memmap(path, dtype, "r").reshape(n_rows, seq_len + 1)
-    return TokenRows(rows, json.loads(path.with_suffix(".json").read_text())["sha256"])
+            part.write_text(json.dumps(asked | {"sha256": sha256}, indent=1) + "\n", encoding="utf-8")
+    return TokenRows(np.memmap(path, dtype, "r").reshape(n_rows, seq_len + 1), sha256)
 
 
-def _kept(path: Path, n_bytes: int) -> bool:
-    """Whether whole, unaltered rows lie there."""
+def _kept(path: Path, n_bytes: int) -> str:
+    """The hash of the rows that lie there; "" unless they are whole and unaltered."""
     note = path.with_suffix(".json")
-    return (
-        path.exists()
-        and note.exists()
-        and path.stat().st_size == n_bytes
-        and file_sha256(path) == json.loads(note.read_text())["sha256"]
-    )
+    if not (path.exists() and note.exists() and path.stat().st_size == n_bytes):
+        return ""
+    sha256 = json.loads(note.read_text(encoding="utf-8"))["sha256"]
+    return sha256 if file_sha256(path) == sha256 else ""
 
 
 def _read(source: TextSource, tokenizer, n_rows: int, row_tokens: int, dtype: np.dtype) -> np.ndarray:

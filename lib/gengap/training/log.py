@@ -37,18 +37,14 @@ class TrainingLog:
             steps, nll = np.loadtxt(lines, delimiter=",", ndmin=2).T
             if not np.array_equal(steps, np.arange(len(steps))):
                 raise ValueError("steps are missing")
-            return cls(
-                nll.astype(np.float32), int(facts["tokens_per_step"]), float(facts["seconds"]), facts["run"]
-            )
+            return cls(nll.astype(np.float32), int(facts["tokens_per_step"]), float(facts["seconds"]), facts["run"])
         except (OSError, EOFError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{path} is no loss log ({error}): delete its folder and train the rung again"
-            ) from error
+            raise UserError(f"{path} is no loss log ({error}): delete its folder and train the rung again") from error
 
 
 def write_heldout_log(path: Path, steps: tuple[int, ...], nll: np.ndarray) -> None:
     """Held-out losses, (n,) nats/token, after each of `steps`."""
-    with atomic_path(path) as part, part.open("w") as file:
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         file.write("step,heldout_nll_nats\n")
         file.writelines(f"{step},{loss:.9g}\n" for step, loss in zip(steps, nll, strict=True))
 

@@ -95,12 +95,7 @@ def train_run(
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
 
     with tqdm(
-        total=run.n_steps,
-        desc=run.spec.model_size,
-        unit="step",
-        initial=state.step,
-        unit_scale=True,
-        disable=None,
+        total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step, unit_scale=True, disable=None
     ) as bar:
         for step in range(state.step, run.n_steps):
             if rounded := step in run.waypoints:
@@ -110,9 +105,7 @@ def train_run(
             batch = batches[step % run.n_unique_steps]
             state.losses[step] = loss = take_step(model, state.optimizer, batch, step, run)
             if step in checks.steps:
-                state.checks[checks.steps.index(step)] = float(
-                    token_statistics(model, checks.rows).nll.mean()
-                )
+                state.checks[checks.steps.index(step)] = float(token_statistics(model, checks.rows).nll.mean())
             if time.monotonic() - state.saved >= save_every_s:
                 state.save(path, key)
             bar.update()
@@ -139,9 +132,7 @@ def prepared_model(run: Run) -> GPTNeoXForCausalLM:
     return model
 
 
-def take_step(
-    model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.ndarray, step: int, run: Run
-) -> float:
+def take_step(model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.ndarray, step: int, run: Run) -> float:
     """One step of AdamW on a batch, (batch_rows, seq_len + 1) tokens; its mean NLL before the update, nats/token.
 
     Raises `UserError` if that is not finite.

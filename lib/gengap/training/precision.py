@@ -12,7 +12,9 @@ from transformers import AttentionInterface
 
 from gengap.training.run import Precision
 
-N_THREADS = 1  # of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one
+N_THREADS = (
+    1  # of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one
+)
 CAUSAL_ATTENTION = "gengap_causal"  # the name of `CausalAttention` in a transformers configuration
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
@@ -58,9 +60,7 @@ class CausalAttention(torch.autograd.Function):
     def backward(ctx, grad_out):
         query, key, value, probs = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in (query, key, value)]
-        for q, k, v, p, g, grad_q, grad_k, grad_v in zip(
-            query, key, value, probs, grad_out, *grads, strict=True
-        ):
+        for q, k, v, p, g, grad_q, grad_k, grad_v in zip(query, key, value, probs, grad_out, *grads, strict=True):
             torch.bmm(p.mT, g, out=grad_v)
             grad_probs = torch.bmm(g, v.mT)  # (heads, seq, seq)
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, p, -1, p.dtype)

@@ -19,17 +19,14 @@ from safetensors.torch import save_file
 from gengap.errors import UserError
 from gengap.paths import atomic_path
 
-_PACKING = [  # numbers of two bytes: the upper one, sign and exponent, is told apart from the lower
-    {"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}
-]
+# Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
+_PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 
 
 def refuse_other_run(found: str, wanted: str, folder: Path) -> None:
     """`UserError` unless both keys name the same run."""
     if found != wanted:
-        raise UserError(
-            f"{folder} belongs to another run (size, data, seed or settings): delete it and run again"
-        )
+        raise UserError(f"{folder} belongs to another run (size, data, seed or settings): delete it and run again")
 
 
 class TrainingState:
@@ -107,11 +104,7 @@ class TrainingState:
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
                 prefix = f"optimizer.{name}."
-                moments = {
-                    key.removeprefix(prefix): value
-                    for key, value in tensors.items()
-                    if key.startswith(prefix)
-                }
+                moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 if "row_sums" in moments:
                     self._factors[name] = moments.pop("row_sums"), moments.pop("column_sums")
                     moments["exp_avg_sq"] = rank_one(*self._factors[name])

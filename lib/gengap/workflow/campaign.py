@@ -52,9 +52,7 @@ def selected(
 def is_done(planned: PlannedRun, anew: bool = False) -> bool:
     """Whether its record is there; `anew`: on this machine, a published one does not count."""
     name = f"runs/{planned.name}.json"
-    return record_path(planned.size, planned.name).exists() or (
-        not anew and planned.run.spec.find(name) is not None
-    )
+    return record_path(planned.size, planned.name).exists() or (not anew and planned.run.spec.find(name) is not None)
 
 
 def folder(planned: PlannedRun) -> Path:
@@ -142,9 +140,7 @@ def _noise(run: Run, rows: TokenRows, trunks: Path) -> Noise | None:
         return None
     model = new_model(run.spec, run.seed)
     model.load_state_dict(fork_weights(path))
-    found = noise_scale.noise_scale(
-        model, rows[-N_NOISE_ROWS:]
-    )  # the last rows of the corpus: no rung comes so far
+    found = noise_scale.noise_scale(model, rows[-N_NOISE_ROWS:])  # the last rows: no rung comes so far
     return Noise(step=step, **found._asdict())
 
 
@@ -159,9 +155,7 @@ def publish_waypoints() -> list[Path]:
         if planned.name != FRONTIER or not steps:
             continue
         there = sorted(published_trunks(spec).glob("*/*.safetensors.xz"))
-        here = [
-            path for path in spec.results_dir().glob("trunks/*/*.safetensors") if step_of_fork(path) in steps
-        ]
+        here = [path for path in spec.results_dir().glob("trunks/*/*.safetensors") if step_of_fork(path) in steps]
         last = None if is_done(planned) else max([*there, *here], key=step_of_fork, default=None)
         if last in here:
             changed.append(pack(last, published_trunks(spec) / last.parent.name))

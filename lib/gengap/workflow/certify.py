@@ -15,28 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
-from gengap.bounds.sampling import (
-    PairSample,
-    WindowSample,
-    draw_pairs,
-    draw_windows,
-    split_failure_prob,
-)
+from gengap.bounds.sampling import PairSample, WindowSample, draw_pairs, draw_windows, split_failure_prob
 from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
-from gengap.bounds.theorems import azuma_bound, maximum_entropy_bound, paper_bound
+from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
 from gengap.models.spec import Architecture, ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
-from gengap.records.bound import BoundRecord, Bounds, Evidence, Quantization, Risks
-from gengap.records.bound import Settings as Asked
+from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
-from gengap.statistics.per_token import (
-    TiltedStatistics,
-    TokenStatistics,
-    tilted_statistics,
-    token_statistics,
-)
+from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.workflow.settings import Settings
 
@@ -59,9 +47,7 @@ def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
         raise UserError(
             f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
         )
-    rng = np.random.default_rng(
-        [settings.seed, 5]
-    )  # a stream of its own: no model has been fitted to this draw
+    rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
     windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
     return Draw(windows, draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng))
@@ -134,7 +120,7 @@ def tight_bounds(
         if key not in everywhere:
             everywhere[key] = evaluate(model, drawn, tilt)
         tilted = everywhere[key]
-        bound = maximum_entropy_bound(c, nll, tilted.loss, tilted.entropy, tilt, train_risk, sample)
+        bound = tight_bound(c, nll, tilted.entropy, tilt, train_risk, sample, tilted.loss)
         found[name] = Tightened(bound, tilt, tilted)
     return found
 
@@ -171,10 +157,12 @@ def certify(
 ) -> BoundRecord:
     """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
 
-    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows` (n_train_rows,
-    seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking, and `heldout` rows that it was not
-    trained on. `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
-    `time.monotonic()` from which the record counts its seconds (default: now). With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds.
+    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows`
+    (n_train_rows, seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking,
+    and `heldout` rows that it was not trained on. `identity` names the model (default: an own one); `store` is a folder
+    for what is evaluated, `started` the `time.monotonic()` from which the record counts its seconds (default: now).
+    With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record
+    holds.
 
     Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
 
@@ -195,10 +183,7 @@ def certify(
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
     quantized = hypothesis.build(model)
-    evaluate, evaluate_tilted = (
-        partial(token_statistics, store=store),
-        partial(tilted_statistics, store=store),
-    )
+    evaluate, evaluate_tilted = (partial(token_statistics, store=store), partial(tilted_statistics, store=store))
     coded = coded_models(hypothesis, identity, settings)
     sample, pairs = draw(len(rows), identity.seq_len, settings)
     drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, settings.seed)
@@ -227,7 +212,7 @@ def certify(
             group_size=hypothesis.group_size,
             code_length_bits=hypothesis.code_length_bits,
         ),
-        settings=Asked(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
+        settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
         risks=risks,
         bounds={
             name: Bounds(
@@ -267,6 +252,4 @@ def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | N
     hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
     model, rows = spec.load(), spec.train_rows()
     identity = identify(spec, rows.sha256, spec.revision)
-    return certify(
-        model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits)
-    )
+    return certify(model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits))

@@ -23,9 +23,7 @@ def hub_fault(timeout_s: float) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     try:
-        httpx.get(
-            f"{constants.ENDPOINT}/{HUB_PROBE}", timeout=timeout_s, follow_redirects=True
-        ).raise_for_status()
+        httpx.get(f"{constants.ENDPOINT}/{HUB_PROBE}", timeout=timeout_s, follow_redirects=True).raise_for_status()
     except httpx.HTTPError as error:
         return f"{constants.ENDPOINT}: {str(error).partition(chr(10))[0] or type(error).__name__}"
     return ""
@@ -67,9 +65,7 @@ def examine(timeout_s: float = 3.0) -> Iterator[Finding]:
 
 def _corpus(build: Path) -> Finding:
     there = (build / "corpus" / "manifest.json").exists()
-    return Finding(
-        "corpus", there, "built" if there else "not built yet", "run `gengap corpus`, or `make book`"
-    )
+    return Finding("corpus", there, "built" if there else "not built yet", "run `gengap corpus`, or `make book`")
 
 
 def _sizes(free: int, gpus: list[int]) -> Iterator[Finding]:

@@ -19,17 +19,8 @@ if TYPE_CHECKING:
     import grimp
 
 # What makes a job run again: changed inputs, another set of them, other parameters; and what a kill left half done.
-FLAGS = [
-    "--rerun-triggers",
-    "mtime",
-    "params",
-    "input",
-    "--rerun-incomplete",
-    "--quiet",
-    "rules",
-    "host",
-    "progress",
-]
+FLAGS = ["--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete"]
+FLAGS += ["--quiet", "rules", "host", "progress"]
 
 
 def modules_behind(source: Path, within: str = "gengap") -> list[Path]:
@@ -65,9 +56,7 @@ def _face(package: str) -> dict[str, str]:
     stub = project_root() / "lib" / Path(*package.split(".")) / "__init__.pyi"
     if not stub.is_file():
         return {}
-    found = [
-        node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
-    ]
+    found = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     return {alias.name: f"{package}.{node.module}" for node in found for alias in node.names}
 
 

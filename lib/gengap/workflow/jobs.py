@@ -67,21 +67,15 @@ class Job:
 
 
 def expand(
-    model_sizes: Iterable[str],
-    revisions: Iterable[str] = (),
-    methods: Iterable[str] = (),
-    bits: Iterable[int] = (),
+    model_sizes: Iterable[str], revisions: Iterable[str] = (), methods: Iterable[str] = (), bits: Iterable[int] = ()
 ) -> list[Job]:
     """Every combination, each job once, in the order of the lists; an empty list stands for the default alone.
 
     A size with a single checkpoint takes that one whatever `revisions` says. Raises `UserError` for an unknown size, revision or
     method, and for a number of bits that there is not.
     """
-    methods, bits, revisions = (
-        list(methods) or [DEFAULT_METHOD],
-        list(bits) or [DEFAULT_BITS],
-        list(revisions),
-    )
+    methods, bits = list(methods) or [DEFAULT_METHOD], list(bits) or [DEFAULT_BITS]
+    revisions = list(revisions)
     for method, b in itertools.product(methods, bits):
         check(method, b)
     found: dict[Job, None] = {}

@@ -22,9 +22,8 @@ FRONTIER = "grid-1x"  # the run whose checkpoint and log are the rung's own
 
 _RUNGS = {spec.model_size: spec for spec in ladder.MODELS}
 _SHORT = (0.25, 0.5, 1.0, 2.0)
-_LENGTHS: dict[
-    str, tuple[float, ...]
-] = {  # D over the compute-optimal tokens, as far as one epoch of the corpus goes
+# D over the compute-optimal tokens, as far as one epoch of the corpus goes.
+_LENGTHS: dict[str, tuple[float, ...]] = {
     "ladder-50k": (*_SHORT, 8.0, 32.0),
     "ladder-100k": (*_SHORT, 8.0, 32.0),
     "ladder-200k": (*_SHORT, 4.0, 8.0),
@@ -39,12 +38,8 @@ _SEEDS = (1, 2)  # beside 0
 _SEEDED = ("ladder-50k", "ladder-100k", "ladder-200k")
 _RATES = (0.5, 0.71, 1.41, 2.0, 2.83, 4.0)  # factors of the registry's learning rate, beside 1
 _TUNED = ("ladder-50k", "ladder-100k", "ladder-200k")
-_SHAPES = (
-    (44, 1, 4),
-    (40, 2, 4),
-    (32, 5, 2),
-    (24, 13, 2),
-)  # width, layers, heads: N as ladder-200k's (36, 3, 3) within 5 %
+# Width, layers, heads: N as ladder-200k's (36, 3, 3) within 5 %.
+_SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
 _UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
 _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")

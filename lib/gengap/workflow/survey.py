@@ -49,11 +49,7 @@ def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> Quantizat
     cells = _finished(part, settings)
     places = wanted(settings)
     with tqdm(
-        total=len(places),
-        desc=f"{spec.model_size}, methods and bits",
-        unit="cell",
-        unit_scale=True,
-        disable=None,
+        total=len(places), desc=f"{spec.model_size}, methods and bits", unit="cell", unit_scale=True, disable=None
     ) as bar:
         for method, bits in places:
             if not any((cell.method, cell.bits) == (method, bits) for cell in cells):
@@ -120,9 +116,7 @@ class _Laboratory:
         for other in compressors[1:] if METHODS[method].looks_at_data else []:
             nll = token_statistics(other.quantize(method, bits).build(self.spec.config()), self.windows).nll
             gaps.append((nll - self.before).mean(dtype=np.float64))
-        sigma, paper_gap = self._paper(
-            lengths["nominal"], measured.nll[few], measured.entropy[0, few], gaps[0]
-        )
+        sigma, paper_gap = self._paper(lengths["nominal"], measured.nll[few], measured.entropy[0, few], gaps[0])
         tight, terms = self._tight(model, lengths, measured.nll[few], gaps[0])
         return Cell(
             method=method,

@@ -101,10 +101,7 @@ def one_node(folder: Path, cores: int | None = None) -> Iterator[dict[str, str]]
             with (folder / f"{command[0]}.out").open("w") as out:
                 daemons.append(
                     subprocess.Popen(
-                        [_program(command[0]), *command[1:]],
-                        env=os.environ | environment,
-                        stdout=out,
-                        stderr=out,
+                        [_program(command[0]), *command[1:]], env=os.environ | environment, stdout=out, stderr=out
                     )
                 )
             time.sleep(1)

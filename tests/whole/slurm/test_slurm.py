@@ -30,9 +30,8 @@ def published_checkpoints(root: Path) -> None:
     for size in SIZES:
         source = scratch.CHECKOUT / "results" / size.replace("-", "/")
         target = root / "build" / "results" / size.replace("-", "/")
-        shutil.copytree(
-            source / "checkpoint", target / "checkpoint", copy_function=shutil.copyfile
-        )  # newer than the corpus
+        # New files: newer than the corpus.
+        shutil.copytree(source / "checkpoint", target / "checkpoint", copy_function=shutil.copyfile)
         shutil.copy(source / "loss_log.csv", target)
 
 
@@ -77,8 +76,6 @@ def test_three_sizes_are_three_jobs_and_a_killed_one_is_tried_again(tmp_path):
     for size in SIZES:
         record = BoundRecord.read(root / "build" / "results" / size.replace("-", "/") / "main-gptq-4bit.json")
         assert record.settings.n_windows == 50
-        assert re.search(
-            rf"^{size}/main-gptq-4bit: loss {record.risks.train.mean:.3f}", done.stdout, re.MULTILINE
-        )
+        assert re.search(rf"^{size}/main-gptq-4bit: loss {record.risks.train.mean:.3f}", done.stdout, re.MULTILINE)
     here = scratch.gengap(root, "sweep", *SIZES, *FEW, "--", "--dry-run")
     assert "Nothing to be done" in here.stdout + here.stderr  # the cluster's results are this machine's
