@@ -1,5 +1,6 @@
 """What all commands share: the application, how errors are told, arguments that a shell can complete."""
 
+import gc
 import sys
 from typing import Annotated
 
@@ -10,7 +11,12 @@ from gengap.errors import UserError
 
 
 class _OneSentence(typer.core.TyperGroup):
+    def main(self, *args, **options):
+        gc.disable()  # until a command runs: help is there sooner, and leaves little behind
+        return super().main(*args, **options)
+
     def invoke(self, ctx):
+        gc.enable()
         try:
             return super().invoke(ctx)
         except UserError as error:
