@@ -82,12 +82,6 @@ def gpu_of_this_process() -> int | None:
     return state.device.index if state is not None and state.device.type == "cuda" else None
 
 
-def is_main() -> bool:
-    """Whether this is the process that speaks for all."""
-    state = _state()
-    return state is None or state.is_main_process
-
-
 def share(n: int) -> range:
     """Which of `n` pieces of work are this process's."""
     state = _state()
