@@ -78,11 +78,9 @@ def observe(records: Sequence[BoundRecord]) -> tuple[Observation, ...]:
     """What the laws see of records of one family, method and number of bits."""
     return tuple(
         Observation(
-            size=record.identity.size,
-            n_params=record.identity.n_params,
-            values={name: of(record) for name, of in QUANTITIES.items()},
+            size=r.identity.size, n_params=r.identity.n_params, values={name: of(r) for name, of in QUANTITIES.items()}
         )
-        for record in records
+        for r in records
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import published_results_dir, run_results_dir
-from gengap.records.base import Count, Estimate, Part, Positive, Provenance, Stored, publish
+from gengap.records.base import Count, Estimate, Part, Positive, Provenance, Stored
 from gengap.training.log import TrainingLog
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -98,7 +98,7 @@ class TrainingRun(Stored):
     def online_log(self) -> TrainingLog:
         """The loss of every batch before its update."""
         for base in (run_results_dir(), published_results_dir()):
-            path = runs_dir(base, self.size) / f"{self.name}.csv.gz"
+            path = (base / self.place).with_suffix(".csv.gz")
             if path.exists() and (log := TrainingLog.read(path)).run_key == self.run_key:
                 return log
         raise UserError(f"the loss log of {self.model_size}, {self.name}, is missing: run `make ladder`")
@@ -127,8 +127,6 @@ def load_runs(groups: Collection[str] = ()) -> list[TrainingRun]:
 
 
 def publish_runs() -> list[Path]:
-    """Copy this machine's run records and their logs into `results/`, to be committed; the files that changed."""
+    """Publish this machine's run records and their logs; the files that changed."""
     found = sorted(run_results_dir().glob(TrainingRun.PATTERN))
-    for path in found:
-        TrainingRun.read(path)
-    return publish(file for path in found for file in (path.with_suffix(".csv.gz"), path))
+    return TrainingRun.publish(found, (file for path in found for file in (path.with_suffix(".csv.gz"), path)))
