@@ -1,7 +1,6 @@
 """What this machine has: cores, memory, GPUs; and several processes on it that share work among them.
 
 `accelerate launch --multi_gpu` starts one process for each GPU, `python -m torch.distributed.run` as many as asked for on the CPU.
-A process that nobody started in this way is alone, and nothing here touches accelerate.
 """
 
 import os
@@ -61,7 +60,7 @@ def gpu_free_bytes() -> list[int]:
 
 @cache
 def _state() -> "PartialState | None":
-    """accelerate's view of this process; None if it is alone."""
+    """accelerate's view of this process; None if it is alone, which is told without accelerate."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     import torch

@@ -32,8 +32,7 @@ class LadderSpec(ModelSpec):
     @cached_property
     def n_train_rows(self) -> int:
         """Rows of training data: D / seq_len, rounded to whole batches."""
-        rows = TOKENS_PER_PARAMETER * self.n_params / self.seq_len
-        return self.batch_rows * round(rows / self.batch_rows)
+        return self.batch_rows * round(TOKENS_PER_PARAMETER * self.n_params / self.seq_len / self.batch_rows)
 
     @property
     def n_steps(self) -> int:

@@ -1,12 +1,8 @@
-"""Pythia (Biderman et al. 2023): released checkpoints, each `stepN` after the first N batches of the Pile in a known order.
-
-From the hub or a local folder, onto the machine at hand, checked against the registry. Safetensors files only, no remote code.
-What a model needs is estimated before its first byte is read.
-"""
+"""Pythia (Biderman et al. 2023): released checkpoints, each `stepN` after the first N batches of the Pile in a known order."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,7 +40,6 @@ class PythiaSpec(ModelSpec):
 
     @property
     def revision(self) -> str:
-        """The branch of the released checkpoint."""
         return f"step{self.step}"
 
     @property
@@ -78,8 +73,8 @@ class PythiaSpec(ModelSpec):
         """From `$GENGAP_PYTHIA/<model size>/<revision>/` or the hub, in float32 if that fits, else in bfloat16.
 
         On GPUs if there are any, spread by accelerate (or whole on the GPU that this process has for itself), else on the CPU.
-        Raises `UserError` if memory cannot suffice, if the checkpoint cannot be had as safetensors, and if it is not what the
-        registry says: another architecture, missing or misshapen weights.
+        Raises `UserError` if memory cannot suffice, before a byte is read; if the checkpoint cannot be had as safetensors; and if
+        it is not what the registry says: another architecture, missing or misshapen weights.
         """
         import torch
         from safetensors import SafetensorError
@@ -135,8 +130,7 @@ class PythiaSpec(ModelSpec):
         return open_rows(self, self.n_train_rows, HELDOUT_STEPS * self.batch_rows, patience)
 
     def memory_bytes(self, dtype: str = "float32") -> int:
-        """Of the checkpoint and of the quantized model: as codes (one byte a weight), as dequantized float32 matrices, and as
-        the model that they are copied into."""
+        """Of the checkpoint, and of the quantized model as codes (a byte a weight), as float32 matrices and as the model built."""
         return load_bytes(self, dtype) + 9 * self.n_params
 
     def fits(self, memory_bytes: int, gpu_bytes: list[int]) -> str:
@@ -183,9 +177,8 @@ def choose_dtype(spec: "PythiaSpec", available_bytes: int, where: str) -> str:
 
 def check_architecture(spec: "PythiaSpec", config) -> None:
     """Raise `UserError` naming every number in which `config` and the registry differ."""
-    found, expected = asdict(Architecture.of(config)), asdict(spec.architecture)
-    if differing := [name for name in found if found[name] != expected[name]]:
-        facts = ", ".join(f"{name} {found[name]} and not {expected[name]}" for name in differing)
+    pairs = zip(fields(Architecture), astuple(Architecture.of(config)), astuple(spec.architecture), strict=True)
+    if facts := ", ".join(f"{field.name} {has} and not {needs}" for field, has, needs in pairs if has != needs):
         raise UserError(f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision")
 
 
@@ -215,8 +208,7 @@ def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patien
 def family(name: str, spec: type[PythiaSpec]) -> tuple[PythiaSpec, ...]:
     """All sizes at their compute-optimal checkpoints; Biderman et al. 2023, Table 1 and the released config.json files.
 
-    Parameter counts are tested against the published ones. The output is padded to a multiple of 128 times the number of GPUs
-    that shared a model.
+    The output is padded to a multiple of 128 times the number of GPUs that shared a model.
     """
     shapes = [
         # size  width layers heads output

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec, family
 
-NOT_IN_THE_SUITE = ("14m", "31m")  # its sixteen models are eight sizes on each of two texts
-
 
 @dataclass(frozen=True)
 class DedupedPythiaSpec(PythiaSpec):
@@ -36,4 +34,5 @@ class DedupedPythiaSpec(PythiaSpec):
         return super().at(revision)
 
 
-MODELS = tuple(spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in NOT_IN_THE_SUITE)
+# The suite's sixteen models are eight sizes on each of two texts.
+MODELS = tuple(spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in ("14m", "31m"))

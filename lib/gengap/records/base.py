@@ -65,11 +65,9 @@ class Stored(Part):
     @classmethod
     def collect(cls, pattern: str = "") -> list[Self]:
         """Published records, overridden by this machine's, whose place matches `pattern` (default: all)."""
-        found = {}
-        for base in (published_results_dir(), run_results_dir()):
-            for path in sorted(base.glob(pattern or cls.PATTERN)):
-                found[path.relative_to(base)] = cls.read(path)
-        return list(found.values())
+        bases = published_results_dir(), run_results_dir()
+        paths = [(base, path) for base in bases for path in sorted(base.glob(pattern or cls.PATTERN))]
+        return list({path.relative_to(base): cls.read(path) for base, path in paths}.values())
 
     @classmethod
     def publish(cls, records: Iterable[Path], files: Iterable[Path]) -> list[Path]:

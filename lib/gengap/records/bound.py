@@ -76,13 +76,9 @@ class BoundRecord(Stored):
     provenance: Provenance
 
     @property
-    def name(self) -> str:
-        """File name: revision, method and bits; the folder says family and size."""
-        return f"{quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)}.json"
-
-    @property
     def place(self) -> Path:
-        return Path(self.identity.family, self.identity.size, self.name)
+        name = quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)
+        return Path(self.identity.family, self.identity.size, f"{name}.json")
 
 
 def publish_model(family: str, size: str) -> list[Path]:
