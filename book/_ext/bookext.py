@@ -17,7 +17,7 @@ def _records():
     from gengap.records import load_records
 
     preferred = "main-gptq-4bit.json"
-    return {r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.name == preferred)}
+    return {r.identity.model_size: r for r in sorted(load_records(), key=lambda record: record.place.name == preferred)}
 
 
 def _digest() -> str:

@@ -1,7 +1,6 @@
 """What this machine has: cores, memory, GPUs; and several processes on it that share work among them.
 
 `accelerate launch --multi_gpu` starts one process for each GPU, `python -m torch.distributed.run` as many as asked for on the CPU.
-A process that nobody started in this way is alone, and nothing here touches accelerate.
 """
 
 import os
@@ -61,7 +60,7 @@ def gpu_free_bytes() -> list[int]:
 
 @cache
 def _state() -> "PartialState | None":
-    """accelerate's view of this process; None if it is alone."""
+    """accelerate's view of this process; None if it is alone, which is told without accelerate."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     import torch
@@ -80,12 +79,6 @@ def gpu_of_this_process() -> int | None:
     """The GPU that this process of several has for itself; None if it is alone, or on the CPU."""
     state = _state()
     return state.device.index if state is not None and state.device.type == "cuda" else None
-
-
-def is_main() -> bool:
-    """Whether this is the process that speaks for all."""
-    state = _state()
-    return state is None or state.is_main_process
 
 
 def share(n: int) -> range:

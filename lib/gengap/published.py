@@ -1,7 +1,4 @@
-"""Published numbers: inputs and golden values that other people computed.
-
-Each entry of published.json names its source.
-"""
+"""Published numbers, inputs and golden values that other people computed; each entry of published.json names its source."""
 
 import json
 import math
@@ -12,10 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PublishedBound:
-    """One column of the paper's comparison table (Pythia on the Pile, 4 bits).
-
-    Losses and bounds are in nats per token.
-    """
+    """One column of the paper's comparison table (Pythia on the Pile, 4 bits); losses, bounds and gaps in nats per token."""
 
     size: str  # "70m"
     n_params: int  # N, embeddings included
@@ -26,12 +20,10 @@ class PublishedBound:
 
     @property
     def gap(self) -> float:
-        """The paper's bound less the training loss, nats."""
         return self.bound - self.train_loss
 
     @property
     def azuma_gap(self) -> float:
-        """The Azuma bound less the training loss, nats."""
         return self.azuma_bound - self.train_loss
 
 
@@ -68,7 +60,4 @@ def bound_table() -> list[PublishedBound]:
     """The paper's table of bounds, smallest model first."""
     table, sizes = facts("bound_table"), pythia_n_params()
     columns = zip(table["size"], table["train_loss"], table["bound"], table["azuma_bound"], strict=True)
-    return [
-        PublishedBound(size, sizes[size], compute_optimal_tokens(sizes[size]), loss, bound, azuma)
-        for size, loss, bound, azuma in columns
-    ]
+    return [PublishedBound(s, sizes[s], compute_optimal_tokens(sizes[s]), *values) for s, *values in columns]

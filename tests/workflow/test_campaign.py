@@ -18,7 +18,7 @@ from gengap.errors import UserError
 from gengap.models import DEFAULT_LADDER
 from gengap.models.spec import load_folder, quantized_name
 from gengap.records.bound import BoundRecord
-from gengap.records.training_run import TrainingRun, load_runs, publish_runs, record_path, runs_dir
+from gengap.records.training_run import TrainingRun, load_runs, publish_runs, record_path
 from gengap.statistics.per_token import token_statistics
 from gengap.tokens import corpus, wheels
 from gengap.tokens.corpus import TRANSFER_LOCK, TRANSFER_TEXT, corpus_rows, king_james_rows, king_james_text
@@ -266,7 +266,7 @@ def test_published_run_comes_out_again(tmp_path, monkeypatch):
     monkeypatch.setenv("GENGAP_ROOT", str(root))
     smallest = plan.plan()[0]
     record = carry_out(smallest)
-    published = TrainingRun.read(runs_dir(ROOT / "results", smallest.size) / f"{smallest.name}.json")
+    published = TrainingRun.read(record_path(smallest.size, smallest.name, ROOT / "results"))
     assert record.run_key == published.run_key
     assert record.data_sha256 == published.data_sha256
     # to the digit on a processor like the one that published; another one may take its sums in another order

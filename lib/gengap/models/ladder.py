@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from gengap.tokens.rows import TokenRows
 
-MEMORY_BYTES = 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows
-
 
 @dataclass(frozen=True)
 class LadderSpec(ModelSpec):
@@ -31,16 +29,10 @@ class LadderSpec(ModelSpec):
 
     trained_here = True
 
-    @property
-    def revision(self) -> str:
-        """A rung has one checkpoint, the last."""
-        return "main"
-
     @cached_property
     def n_train_rows(self) -> int:
         """Rows of training data: D / seq_len, rounded to whole batches."""
-        rows = TOKENS_PER_PARAMETER * self.n_params / self.seq_len
-        return self.batch_rows * round(rows / self.batch_rows)
+        return self.batch_rows * round(TOKENS_PER_PARAMETER * self.n_params / self.seq_len / self.batch_rows)
 
     @property
     def n_steps(self) -> int:
@@ -48,12 +40,11 @@ class LadderSpec(ModelSpec):
 
     def load(self) -> "GPTNeoXForCausalLM":
         """This machine's checkpoint, else the published one, in float32 on the CPU."""
-        folder = self.find("checkpoint")
-        if folder is None:
-            raise UserError(
-                f"there is no checkpoint of {self.model_size}: `gengap train {self.model_size}` makes it, `make book` the default rungs"
-            )
-        return load_folder(folder)
+        if folder := self.find("checkpoint"):
+            return load_folder(folder)
+        raise UserError(
+            f"there is no checkpoint of {self.model_size}: `gengap train {self.model_size}` makes it, `make book` the default rungs"
+        )
 
     def train_rows(self) -> "TokenRows":
         """The first rows of the corpus."""
@@ -73,32 +64,19 @@ class LadderSpec(ModelSpec):
 
         return corpus_rows("heldout")
 
-    def revisions(self) -> list[str]:
-        return [self.revision]
-
-    def at(self, revision: str) -> "LadderSpec":
-        raise UserError(f"{self.model_size} has one checkpoint, not {revision!r}: leave the revision empty")
-
     def memory_bytes(self) -> int:
-        return MEMORY_BYTES
-
-    def fits(self, memory_bytes: int, gpu_bytes: list[int]) -> str:
-        return "float32" if self.memory_bytes() <= memory_bytes else ""
-
-
-def _rung(size: str, width: int, layers: int, heads: int, batch_rows: int, peak_lr: float) -> LadderSpec:
-    return LadderSpec("ladder", size, width, layers, heads, batch_rows, peak_lr)
+        return 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows
 
 
 MODELS = (
-    # size  width layers heads batch  learning rate
-    _rung("50k", 12, 2, 1, 8, 2.0e-2),
-    _rung("100k", 20, 3, 2, 8, 1.5e-2),
-    _rung("200k", 36, 3, 3, 8, 1.2e-2),
-    _rung("300k", 48, 3, 4, 8, 1.0e-2),
-    _rung("400k", 64, 3, 4, 16, 8e-3),
-    _rung("800k", 96, 4, 6, 16, 5e-3),
-    _rung("1.5m", 128, 5, 8, 16, 4e-3),
-    _rung("3m", 192, 5, 8, 32, 3e-3),
-    _rung("4.5m", 224, 6, 8, 32, 3e-3),
+    #          family    size  width layers heads batch  learning rate
+    LadderSpec("ladder", "50k", 12, 2, 1, 8, 2.0e-2),
+    LadderSpec("ladder", "100k", 20, 3, 2, 8, 1.5e-2),
+    LadderSpec("ladder", "200k", 36, 3, 3, 8, 1.2e-2),
+    LadderSpec("ladder", "300k", 48, 3, 4, 8, 1.0e-2),
+    LadderSpec("ladder", "400k", 64, 3, 4, 16, 8e-3),
+    LadderSpec("ladder", "800k", 96, 4, 6, 16, 5e-3),
+    LadderSpec("ladder", "1.5m", 128, 5, 8, 16, 4e-3),
+    LadderSpec("ladder", "3m", 192, 5, 8, 32, 3e-3),
+    LadderSpec("ladder", "4.5m", 224, 6, 8, 32, 3e-3),
 )

@@ -1,12 +1,8 @@
-"""Pythia (Biderman et al. 2023): released checkpoints, each `stepN` after the first N batches of the Pile in a known order.
-
-From the hub or a local folder, onto the machine at hand, checked against the registry. Safetensors files only, no remote code.
-What a model needs is estimated before its first byte is read.
-"""
+"""Pythia (Biderman et al. 2023): released checkpoints, each `stepN` after the first N batches of the Pile in a known order."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,8 +19,7 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "GENGAP_PYTHIA"  # a folder holding <model size>/<revision>/{config.json,model.safetensors}
 HELDOUT_STEPS = 1000  # the steps after the checkpoint from which its held-out rows are drawn
-BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
-AUTOMATIC = "float32", "bfloat16"  # in order of preference; the released float16 fits in float32
+BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2}  # in order of preference; the released float16 fits in float32
 WORKSPACE_BYTES = 2**30  # activations, logits of a chunk, the interpreter
 
 
@@ -45,7 +40,6 @@ class PythiaSpec(ModelSpec):
 
     @property
     def revision(self) -> str:
-        """The branch of the released checkpoint."""
         return f"step{self.step}"
 
     @property
@@ -76,8 +70,51 @@ class PythiaSpec(ModelSpec):
         return replace(self, step=int(revision.removeprefix("step")))
 
     def load(self) -> "GPTNeoXForCausalLM":
-        """See `load_pythia`."""
-        return load_pythia(self)
+        """From `$GENGAP_PYTHIA/<model size>/<revision>/` or the hub, in float32 if that fits, else in bfloat16.
+
+        On GPUs if there are any, spread by accelerate (or whole on the GPU that this process has for itself), else on the CPU.
+        Raises `UserError` if memory cannot suffice, before a byte is read; if the checkpoint cannot be had as safetensors; and if
+        it is not what the registry says: another architecture, missing or misshapen weights.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+        free, own_gpu = hardware.gpu_free_bytes(), hardware.gpu_of_this_process()
+        if own_gpu is not None:
+            available, where, placement = free[own_gpu], "memory on each GPU", {"device_map": {"": own_gpu}}
+        elif free:
+            available, where, placement = sum(free), "GPU memory", {"device_map": "auto"}
+        else:
+            available, where, placement = hardware.memory_bytes(), "memory", {}
+        dtype = choose_dtype(self, available, where)
+        base = os.environ.get(FOLDER_VARIABLE)
+        folder = Path(base, self.model_size, self.revision) if base else None
+        if folder and not (folder / "config.json").is_file():
+            raise UserError(
+                f"{folder} holds no checkpoint (config.json and safetensors): put it there, or unset {FOLDER_VARIABLE} to use the hub"
+            )
+        source = {"pretrained_model_name_or_path": folder or self.repository, "trust_remote_code": False}
+        source |= {"local_files_only": True} if folder else {"revision": self.revision}
+        try:
+            config = GPTNeoXConfig.from_pretrained(**source)
+            check_architecture(self, config)
+            how = {"config": config, "dtype": getattr(torch, dtype), "use_safetensors": True, **placement}
+            model, report = GPTNeoXForCausalLM.from_pretrained(**source, **how, output_loading_info=True)
+        except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"cannot load {self.model_size} {self.revision} from {folder or 'the hub'}: {reason}\n"
+                f"check the network (`gengap doctor`); a checkpoint without safetensors files has to be converted first, into "
+                f"${FOLDER_VARIABLE}/{self.model_size}/{self.revision}/"
+            ) from error
+        if faults := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
+            raise UserError(
+                f"{folder or self.repository} is not {self.model_size}: {len(faults)} weights are missing or misshapen, "
+                f"such as {faults[0]}; fetch the checkpoint again"
+            )
+        model.config.use_cache = False
+        return model.eval()
 
     def train_rows(self, patience: "Patience | None" = None) -> "PileRows":
         """The rows that the checkpoint has seen, (step x 1024, 2049), in the order of training."""
@@ -92,13 +129,14 @@ class PythiaSpec(ModelSpec):
         """
         return open_rows(self, self.n_train_rows, HELDOUT_STEPS * self.batch_rows, patience)
 
-    def memory_bytes(self) -> int:
-        return run_bytes(self, AUTOMATIC[0])
+    def memory_bytes(self, dtype: str = "float32") -> int:
+        """Of the checkpoint, and of the quantized model as codes (a byte a weight), as float32 matrices and as the model built."""
+        return load_bytes(self, dtype) + 9 * self.n_params
 
     def fits(self, memory_bytes: int, gpu_bytes: list[int]) -> str:
-        for dtype in AUTOMATIC:
+        for dtype in BYTES_PER_WEIGHT:
             on_gpu = not gpu_bytes or load_bytes(self, dtype) + 4 * self.n_params <= sum(gpu_bytes)
-            if run_bytes(self, dtype) <= memory_bytes and on_gpu:
+            if self.memory_bytes(dtype) <= memory_bytes and on_gpu:
                 return dtype
         return ""
 
@@ -126,96 +164,21 @@ def load_bytes(spec: "PythiaSpec", dtype: str) -> int:
     return BYTES_PER_WEIGHT[dtype] * spec.n_params + WORKSPACE_BYTES
 
 
-def run_bytes(spec: "PythiaSpec", dtype: str) -> int:
-    """Main memory for a certificate at its peak.
-
-    Beside the checkpoint there is the quantized model: as codes (one byte a weight), as dequantized float32 matrices,
-    and as the model that they are copied into.
-    """
-    return load_bytes(spec, dtype) + 9 * spec.n_params
-
-
 def choose_dtype(spec: "PythiaSpec", available_bytes: int, where: str) -> str:
-    """The first automatic dtype whose checkpoint fits; `UserError` with the numbers if none does."""
-    for dtype in AUTOMATIC:
-        if load_bytes(spec, dtype) <= available_bytes:
+    """The first dtype in which the checkpoint fits; `UserError` with the numbers if it fits in none."""
+    for dtype in BYTES_PER_WEIGHT:
+        if (needed := load_bytes(spec, dtype)) <= available_bytes:
             return dtype
     raise UserError(
-        f"{spec.model_size} needs {load_bytes(spec, AUTOMATIC[-1]) / 1e9:.1f} GB of {where} in {AUTOMATIC[-1]}, and "
+        f"{spec.model_size} needs {needed / 1e9:.1f} GB of {where} in {dtype}, and "
         f"{available_bytes / 1e9:.1f} GB are free: take a smaller size (`gengap doctor` lists those that fit) or a larger machine"
     )
 
 
-def local_folder(spec: "PythiaSpec") -> Path | None:
-    """`$GENGAP_PYTHIA/<model size>/<revision>` if the variable is set; `UserError` if that folder is not there."""
-    if not (base := os.environ.get(FOLDER_VARIABLE)):
-        return None
-    folder = Path(base) / spec.model_size / spec.revision
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} holds no checkpoint (config.json and safetensors): put it there, or unset {FOLDER_VARIABLE} to use the hub"
-        )
-    return folder
-
-
-def load_pythia(spec: "PythiaSpec", folder: Path | None = None, dtype: str = "auto") -> "GPTNeoXForCausalLM":
-    """The checkpoint `spec.revision` in evaluation mode, from `folder`, `$GENGAP_PYTHIA` or the hub.
-
-    On GPUs if there are any, spread by accelerate (or whole on the GPU that this process has for itself), else on the CPU; in
-    float32 if that fits, else in bfloat16, else as asked.
-    Raises `UserError` if memory cannot suffice, if the checkpoint cannot be had as safetensors, and if it is not what the
-    registry says: another architecture, missing or misshapen weights.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    if dtype not in ("auto", *BYTES_PER_WEIGHT):
-        raise UserError(f"unknown dtype {dtype!r}: auto, {', '.join(BYTES_PER_WEIGHT)}")
-    free, own_gpu = hardware.gpu_free_bytes(), hardware.gpu_of_this_process()
-    if own_gpu is not None:
-        available, where, placement = free[own_gpu], "memory on each GPU", {"device_map": {"": own_gpu}}
-    elif free:
-        available, where, placement = sum(free), "GPU memory", {"device_map": "auto"}
-    else:
-        available, where, placement = hardware.memory_bytes(), "memory", {}
-    if dtype == "auto":
-        dtype = choose_dtype(spec, available, where)
-    folder = folder or local_folder(spec)
-    source = {"pretrained_model_name_or_path": folder or spec.repository, "trust_remote_code": False}
-    source |= {"local_files_only": True} if folder else {"revision": spec.revision}
-    try:
-        config = GPTNeoXConfig.from_pretrained(**source)
-        check_architecture(spec, config)
-        model, report = GPTNeoXForCausalLM.from_pretrained(
-            **source,
-            config=config,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-            **placement,
-        )
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"cannot load {spec.model_size} {spec.revision} from {folder or 'the hub'}: {reason}\n"
-            f"check the network (`gengap doctor`); a checkpoint without safetensors files has to be converted first, into "
-            f"${FOLDER_VARIABLE}/{spec.model_size}/{spec.revision}/"
-        ) from error
-    if faults := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
-        raise UserError(
-            f"{folder or spec.repository} is not {spec.model_size}: {len(faults)} weights are missing or misshapen, "
-            f"such as {faults[0]}; fetch the checkpoint again"
-        )
-    model.config.use_cache = False
-    return model.eval()
-
-
 def check_architecture(spec: "PythiaSpec", config) -> None:
     """Raise `UserError` naming every number in which `config` and the registry differ."""
-    found, expected = asdict(Architecture.of(config)), asdict(spec.architecture)
-    if differing := [name for name in found if found[name] != expected[name]]:
-        facts = ", ".join(f"{name} {found[name]} and not {expected[name]}" for name in differing)
+    pairs = zip(fields(Architecture), astuple(Architecture.of(config)), astuple(spec.architecture), strict=True)
+    if facts := ", ".join(f"{field.name} {has} and not {needs}" for field, has, needs in pairs if has != needs):
         raise UserError(f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision")
 
 
@@ -245,8 +208,7 @@ def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patien
 def family(name: str, spec: type[PythiaSpec]) -> tuple[PythiaSpec, ...]:
     """All sizes at their compute-optimal checkpoints; Biderman et al. 2023, Table 1 and the released config.json files.
 
-    Parameter counts are tested against the published ones. The output is padded to a multiple of 128 times the number of GPUs
-    that shared a model.
+    The output is padded to a multiple of 128 times the number of GPUs that shared a model.
     """
     shapes = [
         # size  width layers heads output
@@ -261,10 +223,7 @@ def family(name: str, spec: type[PythiaSpec]) -> tuple[PythiaSpec, ...]:
         ("6.9b", 4096, 32, 32, 50432),
         ("12b", 5120, 36, 40, 50688),
     ]
-    return tuple(
-        compute_optimal(spec(name, size, width, layers, heads, 0, vocab_size))
-        for size, width, layers, heads, vocab_size in shapes
-    )
+    return tuple(compute_optimal(spec(name, *shape, step=0, vocab_size=output)) for *shape, output in shapes)
 
 
 MODELS = family("pythia", PythiaSpec)

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec, family
 
-LAST_STEP_OF_FIRST_PASS = 97_000  # the last checkpoint whose next thousand steps belong to the first pass too
-NOT_IN_THE_SUITE = ("14m", "31m")  # its sixteen models are eight sizes on each of two texts
-
 
 @dataclass(frozen=True)
 class DedupedPythiaSpec(PythiaSpec):
@@ -21,7 +18,7 @@ class DedupedPythiaSpec(PythiaSpec):
 
     rows_hub = "hf://datasets/EleutherAI/pile-deduped-pythia-preshuffled"
     rows_variable = "GENGAP_PILE_DEDUPED"
-    last_step = LAST_STEP_OF_FIRST_PASS
+    last_step = 97_000  # of those whose next thousand steps belong to the first pass too
 
     @property
     def repository(self) -> str:
@@ -37,4 +34,5 @@ class DedupedPythiaSpec(PythiaSpec):
         return super().at(revision)
 
 
-MODELS = tuple(spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in NOT_IN_THE_SUITE)
+# The suite's sixteen models are eight sizes on each of two texts.
+MODELS = tuple(spec for spec in family("pythia-deduped", DedupedPythiaSpec) if spec.size not in ("14m", "31m"))

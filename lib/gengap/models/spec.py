@@ -58,14 +58,12 @@ class Architecture:
         """The transformers configuration; `more` are fields that change no function, such as token ids."""
         from transformers import GPTNeoXConfig
 
+        rotary = self.rotary_permille / 1000
+        rope = {"rope_type": "default", "rope_theta": float(self.rope_theta), "partial_rotary_factor": rotary}
         return GPTNeoXConfig(
             **dict(zip(_NAMES, astuple(self), strict=False)),
             max_position_embeddings=self.seq_len,
-            rope_parameters={
-                "rope_type": "default",
-                "rope_theta": float(self.rope_theta),
-                "partial_rotary_factor": self.rotary_permille / 1000,
-            },
+            rope_parameters=rope,
             use_parallel_residual=bool(self.parallel_residual),
             tie_word_embeddings=False,
             use_cache=False,
@@ -106,8 +104,8 @@ class Architecture:
 class ModelSpec(ABC):
     """One model of a family. `model_size` is the key of `gengap.models.REGISTRY`.
 
-    A family adds, as fields or properties, `vocab_size` (V), `seq_len` (predicted tokens per row), `rotary_fraction`,
-    `n_train_rows` and `revision`, and answers the abstract methods.
+    A family adds, as fields or properties, `vocab_size` (V), `seq_len` (predicted tokens per row), `rotary_fraction` and
+    `n_train_rows`, and answers the abstract methods; one with several checkpoints also `revision`, `revisions` and `at`.
     """
 
     family: str  # "ladder"
@@ -118,6 +116,7 @@ class ModelSpec(ABC):
 
     trained_here: ClassVar[bool] = False  # by `gengap train`; else released checkpoints are read
     uses_gpu: ClassVar[bool] = False  # if there is one
+    revision: ClassVar[str] = "main"  # the name of the checkpoint
 
     @abstractmethod
     def load(self) -> "GPTNeoXForCausalLM":
@@ -132,20 +131,20 @@ class ModelSpec(ABC):
         """Rows that it was not trained on."""
 
     @abstractmethod
-    def revisions(self) -> list[str]:
-        """Every checkpoint that there is, by training time."""
-
-    @abstractmethod
-    def at(self, revision: str) -> "ModelSpec":
-        """The same model at another revision; `UserError` if there is no such checkpoint."""
-
-    @abstractmethod
     def memory_bytes(self) -> int:
         """Main memory for its certificate at the peak."""
 
-    @abstractmethod
     def fits(self, memory_bytes: int, gpu_bytes: list[int]) -> str:
         """In which numbers a machine with so much free memory, and so much on each of its GPUs, can run it; "" if in none."""
+        return "float32" if self.memory_bytes() <= memory_bytes else ""
+
+    def revisions(self) -> list[str]:
+        """Every checkpoint that there is, by training time."""
+        return [self.revision]
+
+    def at(self, revision: str) -> "ModelSpec":
+        """The same model at another revision; `UserError` if there is no such checkpoint."""
+        raise UserError(f"{self.model_size} has one checkpoint, not {revision!r}: leave the revision empty")
 
     @classmethod
     def sources(cls) -> Iterator[Finding]:
@@ -159,17 +158,9 @@ class ModelSpec(ABC):
     @cached_property
     def architecture(self) -> Architecture:
         """GPT-NeoX as the family uses it: inner width four times the width, parallel residual."""
-        return Architecture(
-            vocab_size=self.vocab_size,
-            hidden_size=self.hidden_size,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            intermediate_size=4 * self.hidden_size,
-            seq_len=self.seq_len,
-            rotary_permille=round(1000 * self.rotary_fraction),
-            rope_theta=10000,
-            parallel_residual=1,
-        )
+        sizes = self.vocab_size, self.hidden_size, self.n_layers, self.n_heads, 4 * self.hidden_size, self.seq_len
+        rotary = round(1000 * self.rotary_fraction)
+        return Architecture(*sizes, rotary_permille=rotary, rope_theta=10000, parallel_residual=1)
 
     @property
     def n_params(self) -> int:
@@ -191,20 +182,17 @@ class ModelSpec(ABC):
 
     def find(self, name: str) -> Path | None:
         """This machine's file or folder `name` for the model, else the published one, else None."""
-        for base in (run_results_dir(), published_results_dir()):
-            if (path := base / self.family / self.size / name).exists():
-                return path
-        return None
+        paths = (base / self.family / self.size / name for base in (run_results_dir(), published_results_dir()))
+        return next(filter(Path.exists, paths), None)
 
     def find_archive(self, method: str, bits: int) -> Path:
         """The quantized archive of the checkpoint; `UserError` naming the command that makes it."""
-        path = self.find(f"{quantized_name(self.revision, method, bits)}.ggq")
-        if path is None:
-            raise UserError(
-                f"{self.model_size} is not quantized yet: run `gengap quantize {self.model_size} --revision {self.revision} "
-                f"--method {method} --bits {bits}`"
-            )
-        return path
+        if path := self.find(f"{quantized_name(self.revision, method, bits)}.ggq"):
+            return path
+        raise UserError(
+            f"{self.model_size} is not quantized yet: run `gengap quantize {self.model_size} --revision {self.revision} "
+            f"--method {method} --bits {bits}`"
+        )
 
 
 def quantized_name(revision: str, method: str, bits: int) -> str:

@@ -65,23 +65,26 @@ class Stored(Part):
     @classmethod
     def collect(cls, pattern: str = "") -> list[Self]:
         """Published records, overridden by this machine's, whose place matches `pattern` (default: all)."""
-        found = {}
-        for base in (published_results_dir(), run_results_dir()):
-            for path in sorted(base.glob(pattern or cls.PATTERN)):
-                found[path.relative_to(base)] = cls.read(path)
-        return list(found.values())
+        bases = published_results_dir(), run_results_dir()
+        paths = [(base, path) for base in bases for path in sorted(base.glob(pattern or cls.PATTERN))]
+        return list({path.relative_to(base): cls.read(path) for base, path in paths}.values())
 
+    @classmethod
+    def publish(cls, records: Iterable[Path], files: Iterable[Path]) -> list[Path]:
+        """Copy `files` from this machine's results to `results/`, to be committed; those that changed.
 
-def publish(paths: Iterable[Path]) -> list[Path]:
-    """Copy files of this machine's results to their places in `results/`, to be committed; the files that changed."""
-    written = []
-    for source in paths:
-        target = published_results_dir() / source.relative_to(run_results_dir())
-        if not target.exists() or target.read_bytes() != source.read_bytes():
-            with atomic_path(target) as part:
-                shutil.copyfile(source, part)
-            written.append(target)
-    return written
+        Every record is read, and so validated, before anything is copied.
+        """
+        for path in records:
+            cls.read(path)
+        written = []
+        for source in files:
+            target = published_results_dir() / source.relative_to(run_results_dir())
+            if not target.exists() or target.read_bytes() != source.read_bytes():
+                with atomic_path(target) as part:
+                    shutil.copyfile(source, part)
+                written.append(target)
+        return written
 
 
 class Identity(Part):
@@ -119,34 +122,22 @@ class Provenance(Part):
 
 
 def identify(spec: ModelSpec, data_sha256: str, revision: str = "main") -> Identity:
-    return Identity(
-        family=spec.family,
-        size=spec.size,
-        revision=revision,
-        n_params=spec.n_params,
-        n_train_tokens=spec.n_train_tokens,
-        vocab_size=spec.vocab_size,
-        seq_len=spec.seq_len,
-        data_sha256=data_sha256,
-    )
+    given = {"revision": revision, "data_sha256": data_sha256}
+    return Identity(**given, **{name: getattr(spec, name) for name in Identity.model_fields.keys() - given.keys()})
 
 
 def provenance(device: str, seconds: float) -> Provenance:
-    """The facts of this machine and this environment."""
+    """Of this machine and this environment; the commit is "unknown" outside a copy of the project."""
+    try:
+        git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except UserError:
+        commit = ""
     return Provenance(
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         device=device,
-        commit=_commit() or "unknown",
+        commit=commit or "unknown",
         seconds=seconds,
     )
-
-
-def _commit() -> str:
-    """Of the project folder; "" outside one, where the version of the package has to do."""
-    try:
-        git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
-    except UserError:
-        return ""
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()

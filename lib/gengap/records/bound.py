@@ -10,18 +10,7 @@ from gengap.bounds.terms import AzumaBound, PaperBound, TightBound
 from gengap.errors import UserError
 from gengap.models.spec import quantized_name
 from gengap.paths import run_results_dir
-from gengap.records.base import (
-    Accounting,
-    Count,
-    Estimate,
-    Identity,
-    Part,
-    Positive,
-    Provenance,
-    Sha256,
-    Stored,
-    publish,
-)
+from gengap.records.base import Accounting, Count, Estimate, Identity, Part, Positive, Provenance, Sha256, Stored
 
 PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
 PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
@@ -87,27 +76,17 @@ class BoundRecord(Stored):
     provenance: Provenance
 
     @property
-    def name(self) -> str:
-        """File name: revision, method and bits; the folder says family and size."""
-        stem = quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)
-        return f"{stem}.json"
-
-    @property
     def place(self) -> Path:
-        return Path(self.identity.family, self.identity.size, self.name)
+        name = quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)
+        return Path(self.identity.family, self.identity.size, f"{name}.json")
 
 
 def publish_model(family: str, size: str) -> list[Path]:
-    """Copy what this machine computed for one size into `results/`, to be committed; the files that changed.
-
-    Every record is read, and so validated, before anything is copied. Raises `UserError` if there is none.
-    """
+    """Publish what this machine computed for one size; the files that changed. `UserError` without a valid record."""
     source = run_results_dir() / family / size
     if not (found := sorted(source.glob("*bit.json"))):
         raise UserError(f"nothing to publish in {source}: run `make sweep` for {family}-{size} first")
-    for path in found:
-        BoundRecord.read(path)
-    return publish(path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern)))
+    return BoundRecord.publish(found, (path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern))))
 
 
 def load_records(family: str = "", method: str = "", bits: int = 0) -> list[BoundRecord]:
@@ -122,8 +101,7 @@ def load_records(family: str = "", method: str = "", bits: int = 0) -> list[Boun
     """
     records = ordered(BoundRecord.collect())
     if family:
-        final = family, "main"
-        records = [r for r in records if (r.identity.family, r.identity.revision) == final]
+        records = [r for r in records if (r.identity.family, r.identity.revision) == (family, "main")]
     if method:
         records = [r for r in records if (r.quantization.method, r.quantization.bits) == (method, bits)]
     return records

@@ -78,11 +78,9 @@ def observe(records: Sequence[BoundRecord]) -> tuple[Observation, ...]:
     """What the laws see of records of one family, method and number of bits."""
     return tuple(
         Observation(
-            size=record.identity.size,
-            n_params=record.identity.n_params,
-            values={name: of(record) for name, of in QUANTITIES.items()},
+            size=r.identity.size, n_params=r.identity.n_params, values={name: of(r) for name, of in QUANTITIES.items()}
         )
-        for record in records
+        for r in records
     )
 
 
@@ -108,14 +106,9 @@ def state_forecast(model_sizes: Collection[str], method: str, bits: int) -> Path
     if len(families := {spec.family for spec in specs}) != 1:
         raise UserError(f"name sizes of one family, not of {len(families)}: {' '.join(model_sizes)}")
     family = families.pop()
-    known = [
-        record
-        for record in load_records()
-        if record.identity.family == family
-        and (record.quantization.method, record.quantization.bits) == (method, bits)
-        and record.identity.revision == models.get(record.identity.model_size).revision
-    ]
-    if late := {record.identity.model_size for record in known} & {spec.model_size for spec in specs}:
+    known = [r for r in load_records(method=method, bits=bits) if r.identity.family == family]
+    known = [r for r in known if r.identity.revision == models.get(r.identity.model_size).revision]
+    if late := {r.identity.model_size for r in known} & {spec.model_size for spec in specs}:
         raise UserError(
             f"{' and '.join(sorted(late))} cannot be forecast: the record is there already; name sizes that were not run"
         )

@@ -13,6 +13,8 @@ from gengap.compression.methods import METHODS
 from gengap.models.spec import ModelSpec
 from gengap.records.base import Accounting, Identity, Part, Provenance, Stored
 
+QUADRATURES = ("nodes", "weights", "half_nodes", "half_weights")  # of a spectrum
+
 
 class SurveySettings(Part):
     """What was asked for."""
@@ -73,14 +75,8 @@ class Spectrum(Part):
 
     @classmethod
     def of(cls, estimate: SpectralEstimate, seconds: float) -> "Spectrum":
-        arrays = ("nodes", "weights", "half_nodes", "half_weights")
-        fields = {name: getattr(estimate, name).tolist() for name in arrays}
-        return cls(**fields, n_products=estimate.n_products, seconds=seconds)
-
-    def estimate(self, n_params: int) -> SpectralEstimate:
-        """With its traces and their errors."""
-        arrays = (np.array(x) for x in (self.nodes, self.weights, self.half_nodes, self.half_weights))
-        return SpectralEstimate(*arrays, n_params, self.n_products)
+        arrays = {name: getattr(estimate, name).tolist() for name in QUADRATURES}
+        return cls(**arrays, n_products=estimate.n_products, seconds=seconds)
 
 
 class QuantizationSurvey(Stored):
@@ -103,9 +99,8 @@ class QuantizationSurvey(Stored):
 
     def cell(self, method: str, bits: int) -> Cell:
         """The one asked for; KeyError if it was not surveyed."""
-        for cell in self.cells:
-            if (cell.method, cell.bits) == (method, bits):
-                return cell
+        if found := [cell for cell in self.cells if (cell.method, cell.bits) == (method, bits)]:
+            return found[0]
         raise KeyError(f"{self.identity.model_size}: {method} at {bits} bits was not surveyed")
 
     def best(self) -> Cell:
@@ -114,7 +109,9 @@ class QuantizationSurvey(Stored):
 
     @property
     def spectral_estimate(self) -> SpectralEstimate:
-        return self.spectrum.estimate(self.identity.n_params)
+        """With its traces and their errors."""
+        arrays = (np.array(getattr(self.spectrum, name)) for name in QUADRATURES)
+        return SpectralEstimate(*arrays, self.identity.n_params, self.spectrum.n_products)
 
 
 def place_of(model: "ModelSpec | Identity") -> Path:

@@ -1,8 +1,4 @@
-"""The record of one training: what was trained, and the losses it ended with; one JSON file and one loss log a run.
-
-Published runs lie in `results/ladder/<size>/runs/`, this machine's in `build/results/ladder/<size>/runs/`; for the same name
-this machine's wins. `load_runs` reads them all, `TrainingRun.online_log` the loss of every batch.
-"""
+"""The record of one training: what was trained, and the losses it ended with; one JSON file and one loss log a run."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,10 +8,8 @@ from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import published_results_dir, run_results_dir
-from gengap.records.base import Count, Estimate, Part, Positive, Provenance, Stored, publish
+from gengap.records.base import Count, Estimate, Part, Positive, Provenance, Stored
 from gengap.training.log import TrainingLog
-
-NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Shape(Part):
@@ -44,7 +38,7 @@ class Noise(Part):
 
     step: Count  # at the weights before this step, the first that cools down
     tokens: float  # the simple noise scale S / |G|^2, a batch size in tokens
-    standard_error: NotNegative  # of `tokens`, over rows (jackknife)
+    standard_error: Annotated[float, Field(ge=0)]  # of `tokens`, over rows (jackknife)
     gradient_square: float  # |G|^2, unbiased
     n_rows: Count
 
@@ -82,7 +76,7 @@ class TrainingRun(Stored):
 
     @property
     def place(self) -> Path:
-        return runs_dir(Path(), self.size) / f"{self.name}.json"
+        return record_path(self.size, self.name, Path())
 
     @property
     def early_stopped(self) -> float:
@@ -90,28 +84,22 @@ class TrainingRun(Stored):
 
         The curve was measured on fewer windows than `heldout`, so only its fall below its own end counts.
         """
-        if not self.heldout_curve:
-            return self.heldout.mean
-        return self.heldout.mean + min(self.heldout_curve) - self.heldout_curve[-1]
+        curve = self.heldout_curve or (0.0,)
+        return self.heldout.mean + min(curve) - curve[-1]
 
     @property
     def online_log(self) -> TrainingLog:
         """The loss of every batch before its update."""
         for base in (run_results_dir(), published_results_dir()):
-            path = runs_dir(base, self.size) / f"{self.name}.csv.gz"
+            path = (base / self.place).with_suffix(".csv.gz")
             if path.exists() and (log := TrainingLog.read(path)).run_key == self.run_key:
                 return log
         raise UserError(f"the loss log of {self.model_size}, {self.name}, is missing: run `make ladder`")
 
 
-def runs_dir(base: Path, size: str) -> Path:
-    """Folder of the run records of a size below `base`, a results folder."""
-    return base / "ladder" / size / "runs"
-
-
-def record_path(size: str, name: str) -> Path:
-    """Where this machine writes the record of a run."""
-    return runs_dir(run_results_dir(), size) / f"{name}.json"
+def record_path(size: str, name: str, base: Path | None = None) -> Path:
+    """Where the record of a run lies below `base`, a results folder (default: this machine's)."""
+    return (base or run_results_dir()) / "ladder" / size / "runs" / f"{name}.json"
 
 
 def write_run(record: TrainingRun, log: TrainingLog) -> Path:
@@ -127,8 +115,6 @@ def load_runs(groups: Collection[str] = ()) -> list[TrainingRun]:
 
 
 def publish_runs() -> list[Path]:
-    """Copy this machine's run records and their logs into `results/`, to be committed; the files that changed."""
+    """Publish this machine's run records and their logs; the files that changed."""
     found = sorted(run_results_dir().glob(TrainingRun.PATTERN))
-    for path in found:
-        TrainingRun.read(path)
-    return publish(file for path in found for file in (path.with_suffix(".csv.gz"), path))
+    return TrainingRun.publish(found, (file for path in found for file in (path.with_suffix(".csv.gz"), path)))

@@ -13,7 +13,7 @@ from gengap.models.ladder import LadderSpec
 from gengap.models.spec import load_folder
 from gengap.paths import published_results_dir
 from gengap.records.base import Estimate, provenance
-from gengap.records.training_run import Noise, Schedule, Shape, TrainingRun, record_path, runs_dir, write_run
+from gengap.records.training_run import Noise, Schedule, Shape, TrainingRun, record_path, write_run
 from gengap.statistics.per_token import token_statistics
 from gengap.tokens.corpus import corpus_rows, king_james_rows
 from gengap.tokens.rows import TokenRows, sample_rows
@@ -171,5 +171,5 @@ def change_from_published(record: TrainingRun) -> float | None:
 
     Zero on a machine like the one that published; elsewhere sums in another order make digits drift apart.
     """
-    path = runs_dir(published_results_dir(), record.size) / f"{record.name}.json"
+    path = published_results_dir() / record.place
     return record.heldout.mean - TrainingRun.read(path).heldout.mean if path.exists() else None
