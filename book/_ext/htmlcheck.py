@@ -1,9 +1,11 @@
 """What a built book must satisfy before anybody looks at it: every check on the HTML, offline, in one pass.
 
-Jupyter Book ends without a warning when a page is missing, an image is broken, or a notebook has no outputs.
+Jupyter Book ends without a warning when a page is missing, an image is broken, or a notebook has no outputs. It writes
+index.html after Sphinx has ended, so this is no hook of Sphinx but a script, which the graph runs after the build.
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -109,3 +111,10 @@ def check(html_dir: Path | None = None, stage_dir: Path | None = None) -> int:
     if found := problems(html_dir, pages, notebooks):
         raise UserError(f"the built book has {len(found)} problems:\n  " + "\n  ".join(found))
     return len(pages)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"checked {check()} pages")
+    except UserError as error:
+        sys.exit(f"error: {error}")
