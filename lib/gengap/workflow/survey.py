@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from gengap.bounds import grids, smoothing
+from gengap.bounds import smoothing
 from gengap.bounds.concentration import default_s_grid, loss_variation
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import closed_form_gap
@@ -25,7 +25,7 @@ from gengap.records.base import identify, provenance
 from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 from gengap.tokens.rows import sample_rows
-from gengap.workflow.certify import best_tilt
+from gengap.workflow.certify import best_tilts
 
 PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
 _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
@@ -149,18 +149,12 @@ class _Laboratory:
 
     def _tight(self, model, lengths, nll, gap) -> tuple[dict[str, float], tuple[float, float]]:
         """Gap of our bound for each accounting, and with the archive's its deviation and smoothing terms."""
-        grid, pilot, everything, gaps = grids.TiltGrid(), {}, {}, {}
+        coded, gaps = {name: self._coded(length) for name, length in lengths.items()}, {}
         windows = self.windows[: self.n_bound_windows]
-        for name, length in lengths.items():
-            coded = self._coded(length)
-            tilt = best_tilt(tilted_statistics, model, windows[:PILOT_WINDOWS], grid, coded, 0.0, pilot)
-            key = tilt.rate, tilt.safety
-            if key not in everything:
-                everything[key] = tilted_statistics(model, windows, tilt)
-            found = everything[key]
+        for name, (tilt, found) in best_tilts(tilted_statistics, model, windows, PILOT_WINDOWS, coded).items():
             smoothed = float(found.loss.mean())
             deviation = (
-                coded.complexity(grid.size) / tilt.rate
+                coded[name].complexity(tilt.grid_size) / tilt.rate
                 + float(tilt.summand(found.loss, found.entropy).mean())
                 - smoothed
             )
