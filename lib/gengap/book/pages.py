@@ -26,6 +26,19 @@ def _tags(cell: Any) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def _code(notebook: nbformat.NotebookNode) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _markdown(notebook: nbformat.NotebookNode) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def _figure(cell: Any) -> dict[str, str]:
+    """Name and caption, if the cell draws a figure of the book."""
+    return cell.metadata.get("mystnb", {}).get("figure", {})
+
+
 def _check_outputs(cell: Any, where: str) -> None:
     """Raise `UserError` unless the executed code cell ran, without an error and without a real warning."""
     if cell.execution_count is None:
@@ -48,12 +61,9 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
     """
     if not executed_path.is_file():
         raise UserError(f"{executed_path} is missing: run the notebook first (`make book`)")
-    pair = nbformat.read(pair_path, as_version=4)
-    executed = nbformat.read(executed_path, as_version=4)
-    ran = [cell for cell in executed.cells if cell.cell_type == "code"]
-    injected = [cell for cell in ran if "injected-parameters" in _tags(cell)]
-    ran = [cell for cell in ran if "injected-parameters" not in _tags(cell)]
-    ours = [cell for cell in pair.cells if cell.cell_type == "code"]
+    pair, executed = nbformat.read(pair_path, as_version=4), nbformat.read(executed_path, as_version=4)
+    injected = [cell for cell in _code(executed) if "injected-parameters" in _tags(cell)]
+    ours, ran = _code(pair), [cell for cell in _code(executed) if cell not in injected]
     codes = [[cell.source.strip() for cell in cells] for cells in (ours, ran)]
     if codes[0] != codes[1]:
         pairs = zip(*codes, strict=False)
@@ -75,8 +85,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         pair.cells.insert(place + 1, cell)
     for cell in ours:
         _fold(cell)
-    _label_blocks(pair, pair_path.stem)
-    _set_page_facts(pair)
+    _set_words(pair, pair_path.stem)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
@@ -88,7 +97,7 @@ def _fold(cell: Any) -> None:
     shown = _without_naming(cell.source)
     if cell.source and not shown:
         tag = "remove-cell"
-    elif "figure" in cell.metadata.get("mystnb", {}):
+    elif _figure(cell):
         tag = "hide-input"
     else:
         cell.source = shown
@@ -129,24 +138,15 @@ def _unwrap_glued_scalars(cell: Any) -> None:
 
 
 _UNLABELLED = re.compile(r"^((?::{3,}|`{3,})\{prf:(?!proof)\w+\}.*\n)(?!(?::\w+:.*\n)*:label:)", re.MULTILINE)
-
-
-def _label_blocks(notebook: nbformat.NotebookNode, stem: str) -> None:
-    """Give every theorem-like block a label: sphinx-proof's own ones repeat from page to page."""
-    count = itertools.count(1)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
-
-
 _FACTS = re.compile(r"(?:^\| (?!.*\|[ ]*$).+\n?)+", re.MULTILINE)
 
 
-def _set_page_facts(notebook: nbformat.NotebookNode) -> None:
-    """Set a line block (lines that start with a bar and do not end in one), which Markdown does not know."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _FACTS.sub(_line_block, cell.source)
+def _set_words(notebook: nbformat.NotebookNode, stem: str) -> None:
+    """What MyST does not do: labels of theorem-like blocks that no other page has, and line blocks (bars in front, none behind)."""
+    count = itertools.count(1)
+    for cell in _markdown(notebook):
+        cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
+        cell.source = _FACTS.sub(_line_block, cell.source)
 
 
 def _line_block(match: re.Match[str]) -> str:
@@ -155,32 +155,23 @@ def _line_block(match: re.Match[str]) -> str:
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
-
-
 # Paths relative to the page: {doc}`path`, {doc}`text <path>`, [text](path)
 _RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
 
 
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
     """The page of a template notebook for another model size: one folder deeper, own title, own labels."""
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    labels = {name for match in _LABEL.findall(text) for name in match if name}
-    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
-    labels |= {figure["name"] for figure in figures if "name" in figure}
-    for figure in figures:
+    words = _markdown(notebook)
+    labels = {name for cell in words for match in _LABEL.findall(cell.source) for name in match if name}
+    for figure in map(_figure, notebook.cells):
         if "name" in figure:
+            labels.add(figure["name"])
             figure["name"] += f"-{size}"
-    if labels:
-        names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
-        use = re.compile(
-            rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE
-        )
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            if labels:
-                cell.source = use.sub(lambda match: f"{match[0]}-{size}", cell.source)
-            cell.source = _RELATIVE.sub(r"\1../", cell.source)
-    title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
+    names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True))) or "(?!)"  # without labels: no match
+    use = re.compile(rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE)
+    for cell in words:
+        cell.source = _RELATIVE.sub(r"\1../", use.sub(lambda match: f"{match[0]}-{size}", cell.source))
+    title = words[0]
     title.source = re.sub(r"^# (.*)$", rf"# \1: {size}", title.source, count=1, flags=re.MULTILINE)
     return notebook
 
@@ -189,21 +180,10 @@ def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
     """The named figures of a page as SVG files, for prose pages that show them too."""
     found = {}
     for cell in notebook.cells:
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        for output in cell.get("outputs", []) if name else []:
+        for output in cell.get("outputs", []) if "name" in _figure(cell) else []:
             if svg := output.get("data", {}).get("image/svg+xml"):
-                found[f"{name}.svg"] = "".join(svg).encode()
+                found[f"{_figure(cell)['name']}.svg"] = "".join(svg).encode()
     return found
-
-
-def default_size(pair_path: Path) -> str | None:
-    """`model_size` in the parameters cell of a per-size notebook, else None."""
-    for cell in nbformat.read(pair_path, as_version=4).cells:
-        if "parameters" in _tags(cell) and (
-            found := re.search(r'^model_size\b.*?=\s*"([^"]+)"', cell.source, re.MULTILINE)
-        ):
-            return found[1]
-    return None
 
 
 # --- the Colab install cell ---

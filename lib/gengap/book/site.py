@@ -21,9 +21,9 @@ import nbformat
 import yaml
 
 import gengap
+from gengap.book.notebooks import parameters
 from gengap.book.pages import (
     check_install_cell,
-    default_size,
     for_size,
     install_cell,
     merge_outputs,
@@ -130,10 +130,10 @@ def stage(
             continue
         check_install_cell(pair_path, config)
         name = pair_path.stem
-        own_size = default_size(pair_path)
         runs = _runs_per_size(executed_dir / name)
-        main = runs.pop(own_size, None) if own_size else None
-        notebook = merge_outputs(pair_path, main or executed_dir / f"{name}.ipynb")
+        defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
+        main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
+        notebook = merge_outputs(pair_path, main)
         add(docname, notebook)
         files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
         rank = {size: k for k, size in enumerate(REGISTRY)}
