@@ -97,13 +97,12 @@ def problems(html_dir: Path, pages: list[str], notebooks: set[str]) -> list[str]
     return found
 
 
-def check(html_dir: Path | None = None, stage_dir: Path | None = None) -> int:
-    """Check the built book (default `_build/html`) against the staged one; the number of its pages.
+def check() -> int:
+    """Check the built book, `_build/html`, against the staged one; the number of its pages.
 
     Raises `UserError` with one line per problem.
     """
-    html_dir = html_dir or project_root() / "_build" / "html"
-    stage_dir = stage_dir or build_dir() / "site"
+    html_dir, stage_dir = project_root() / "_build" / "html", build_dir() / "site"
     if not (stage_dir / "_toc.yml").is_file():
         raise UserError(f"{stage_dir} holds no staged book: run `make book`")
     pages = staged_pages(stage_dir)

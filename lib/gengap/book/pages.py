@@ -47,9 +47,8 @@ def _check_outputs(cell: Any, where: str) -> None:
         if output.output_type == "error":
             raise UserError(f"{where} raised {output.ename}: {output.evalue}")
         if output.output_type == "stream" and output.name == "stderr":
-            for line in output.text.splitlines():
-                harmless = any(re.search(pattern, line) for pattern in HARMLESS_STDERR)
-                if _WARNING_LINE.search(line) and not harmless:
+            for line in filter(_WARNING_LINE.search, output.text.splitlines()):
+                if not any(re.search(pattern, line) for pattern in HARMLESS_STDERR):
                     raise UserError(f"{where} warned, and the book would hide it: {line.strip()}")
 
 
@@ -65,11 +64,9 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
     injected = [cell for cell in _code(executed) if "injected-parameters" in _tags(cell)]
     ours, ran = _code(pair), [cell for cell in _code(executed) if cell not in injected]
     codes = [[cell.source.strip() for cell in cells] for cells in (ours, ran)]
-    if codes[0] != codes[1]:
-        pairs = zip(*codes, strict=False)
-        differs = next((k for k, (a, b) in enumerate(pairs) if a != b), min(map(len, codes)))
+    if differs := [k for k, (our, its) in enumerate(itertools.zip_longest(*codes), start=1) if our != its]:
         raise UserError(
-            f"{executed_path}: code cell {differs + 1} is not the one of {pair_path.name}: "
+            f"{executed_path}: code cell {differs[0]} is not the one of {pair_path.name}: "
             "run the notebook again (`make book`)"
         )
     for k, (cell, source) in enumerate(zip(ours, ran, strict=True), start=1):
@@ -77,14 +74,13 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
             _check_outputs(source, f"{executed_path}: code cell {k}")
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
         _unwrap_glued_scalars(cell)
+        _fold(cell)
     if not any(cell.outputs for cell in ours):
         raise UserError(f"{executed_path} has no output at all: the page would be empty")
     for cell in injected:
         cell.id, cell.metadata = "injected-parameters", {"tags": ["injected-parameters"]}
         place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
         pair.cells.insert(place + 1, cell)
-    for cell in ours:
-        _fold(cell)
     _set_words(pair, pair_path.stem)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
@@ -171,8 +167,7 @@ def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNod
     use = re.compile(rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE)
     for cell in words:
         cell.source = _RELATIVE.sub(r"\1../", use.sub(lambda match: f"{match[0]}-{size}", cell.source))
-    title = words[0]
-    title.source = re.sub(r"^# (.*)$", rf"# \1: {size}", title.source, count=1, flags=re.MULTILINE)
+    words[0].source = re.sub(r"^# (.*)$", rf"# \1: {size}", words[0].source, count=1, flags=re.MULTILINE)
     return notebook
 
 
@@ -184,9 +179,6 @@ def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
             if svg := output.get("data", {}).get("image/svg+xml"):
                 found[f"{_figure(cell)['name']}.svg"] = "".join(svg).encode()
     return found
-
-
-# --- the Colab install cell ---
 
 
 def install_cell(config: dict[str, Any]) -> str | None:

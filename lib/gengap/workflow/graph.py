@@ -69,8 +69,7 @@ def _imported(code: ast.Module) -> set[str]:
             found.add(inner)
             packages[alias] = inner
         else:
-            found.add(package)
-            found.update(module for module in [_face(package).get(name)] if module)
+            found.update({package, _face(package).get(name, package)})
 
     for node in ast.walk(code):
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("gengap."):
@@ -85,18 +84,6 @@ def _imported(code: ast.Module) -> set[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
             resolve(packages[node.value.id], node.attr, "")
     return found
-
-
-def command(target: str, config: Mapping[str, str], options: Sequence[str]) -> list[str]:
-    """The Snakemake command line for `target` ("book" or "sweep").
-
-    `--nolock`, since Snakemake's own lock outlives a killed process; `run` holds one that does not.
-    """
-    root = project_root()
-    snakemake = [str(Path(sys.executable).with_name("snakemake")), "--directory", str(root), "--nolock"]
-    settings = [f"{name}={value}" for name, value in config.items() if value]
-    settings = ["--config", *settings] if settings else []
-    return [*snakemake, "--snakefile", str(root / "Snakefile"), *FLAGS, *options, *settings, "--", target]
 
 
 def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
@@ -114,14 +101,17 @@ def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
 
 
 def run(target: str, config: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> int:
-    """Run the graph up to `target`; Snakemake's exit status.
+    """Run the graph up to `target` ("book" or "sweep"); Snakemake's exit status.
 
     Raises `UserError` if another run of the graph is under way in this folder. The lock belongs to the processes and ends with them, so
-    that a run can be started again at once after one was killed.
+    that a run can be started again at once after one was killed; Snakemake's own one would outlive them (`--nolock`).
     """
+    root, settings = project_root(), [f"{name}={value}" for name, value in (config or {}).items() if value]
+    command = [Path(sys.executable).with_name("snakemake"), "--directory", root, "--snakefile", root / "Snakefile"]
+    command += ["--nolock", *FLAGS, *options, *(["--config", *settings] if settings else []), "--", target]
     lock = _take_lock(build_dir() / ".graph.lock")
     try:
-        process = subprocess.Popen(command(target, config or {}, options), pass_fds=[lock])
+        process = subprocess.Popen(command, pass_fds=[lock])
     finally:
         os.close(lock)  # Snakemake holds it now
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
