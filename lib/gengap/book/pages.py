@@ -26,12 +26,8 @@ def _tags(cell: Any) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def _code(notebook: nbformat.NotebookNode) -> list[Any]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def _markdown(notebook: nbformat.NotebookNode) -> list[Any]:
-    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+def _cells(notebook: nbformat.NotebookNode, kind: str) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
 
 
 def _figure(cell: Any) -> dict[str, str]:
@@ -55,14 +51,14 @@ def _check_outputs(cell: Any, where: str) -> None:
 def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode:
     """Words and code of the pair with the outputs of its executed copy.
 
-    Raises `UserError` if the executed copy is missing, if its code is not the pair's, if a code cell did not
-    run, raised, or wrote a warning to stderr. What papermill injected stays, as its own cell.
+    Raises `UserError` for a copy that is missing, of other code, or not fit to print. What papermill injected stays, as a cell.
     """
     if not executed_path.is_file():
         raise UserError(f"{executed_path} is missing: run the notebook first (`make book`)")
     pair, executed = nbformat.read(pair_path, as_version=4), nbformat.read(executed_path, as_version=4)
-    injected = [cell for cell in _code(executed) if "injected-parameters" in _tags(cell)]
-    ours, ran = _code(pair), [cell for cell in _code(executed) if cell not in injected]
+    ours, ran = _cells(pair, "code"), _cells(executed, "code")
+    injected = [cell for cell in ran if "injected-parameters" in _tags(cell)]
+    ran = [cell for cell in ran if cell not in injected]
     codes = [[cell.source.strip() for cell in cells] for cells in (ours, ran)]
     if differs := [k for k, (our, its) in enumerate(itertools.zip_longest(*codes), start=1) if our != its]:
         raise UserError(
@@ -140,7 +136,7 @@ _FACTS = re.compile(r"(?:^\| (?!.*\|[ ]*$).+\n?)+", re.MULTILINE)
 def _set_words(notebook: nbformat.NotebookNode, stem: str) -> None:
     """What MyST does not do: labels of theorem-like blocks that no other page has, and line blocks (bars in front, none behind)."""
     count = itertools.count(1)
-    for cell in _markdown(notebook):
+    for cell in _cells(notebook, "markdown"):
         cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
         cell.source = _FACTS.sub(_line_block, cell.source)
 
@@ -157,7 +153,7 @@ _RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
 
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
     """The page of a template notebook for another model size: one folder deeper, own title, own labels."""
-    words = _markdown(notebook)
+    words = _cells(notebook, "markdown")
     labels = {name for cell in words for match in _LABEL.findall(cell.source) for name in match if name}
     for figure in map(_figure, notebook.cells):
         if "name" in figure:
@@ -212,8 +208,8 @@ def with_install_cell(source: str, cell: str | None) -> str:
     place = re.search(r'^# %% tags=\["parameters"\]\n.*?(?=^# %%|\Z)', source, flags=re.DOTALL | re.MULTILINE)
     if place is None:
         raise UserError("a notebook without a parameters cell has no place for the install cell: add one")
-    before = source[: place.end()].rstrip("\n")
-    return f"{before}\n\n{header}{cell}\n\n{source[place.end() :]}"
+    before, after = source[: place.end()].rstrip("\n"), source[place.end() :]
+    return f"{before}\n\n{header}{cell}\n\n{after}"
 
 
 def check_install_cell(pair_path: Path, config: dict[str, Any]) -> None:

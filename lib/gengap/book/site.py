@@ -33,7 +33,7 @@ from gengap.book.pages import (
 from gengap.errors import UserError
 from gengap.models import REGISTRY
 from gengap.paths import build_dir, project_root
-from gengap.workflow import jobs
+from gengap.workflow.jobs import default_job
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REFERENCE_PAGE = """---
@@ -51,13 +51,10 @@ FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", 
 
 
 def toc_pages(toc: dict[str, Any]) -> list[str]:
-    """Docnames of a `_toc.yml` in reading order, the root first."""
-
-    def below(node: dict[str, Any]) -> list[str]:
-        children = [child for key in ("parts", "chapters", "sections") for child in node.get(key, [])]
-        return ([node["file"]] if "file" in node else []) + [name for child in children for name in below(child)]
-
-    return [toc["root"], *below(toc)]
+    """Docnames of a `_toc.yml`, or of what lies below one of its entries, in reading order, the root first."""
+    own = [toc[key] for key in ("root", "file") if key in toc]
+    inside = [entry for key in ("parts", "chapters", "sections") for entry in toc.get(key, [])]
+    return own + [name for entry in inside for name in toc_pages(entry)]
 
 
 def staged_pages(stage_dir: Path) -> list[str]:
@@ -78,10 +75,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def sync_install_cells() -> list[Path]:
     """Bring the install cell of every `notebooks/*.py` in line with `_config.yml`; the files that changed."""
-    root = project_root()
-    cell = install_cell(read_config(root))
-    changed = []
-    for path in sorted((root / "notebooks").glob("*.py")):
+    cell, changed = install_cell(read_config(project_root())), []
+    for path in sorted((project_root() / "notebooks").glob("*.py")):
         before = path.read_text(encoding="utf-8")
         if (after := with_install_cell(before, cell)) != before:
             path.write_text(after, encoding="utf-8")
@@ -111,10 +106,6 @@ def stage(config: dict[str, Any] | None = None) -> Path:
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             files[path.relative_to(root).as_posix()] = path.read_bytes()
-
-    def add(docname: str, notebook: nbformat.NotebookNode) -> None:
-        files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
-
     for entry in [node for part in toc.get("parts", [toc]) for node in part.get("chapters", [])]:
         docname = entry["file"]
         pair_path = root / f"{docname}.ipynb"
@@ -128,18 +119,16 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
-        add(docname, notebook)
+        files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
         files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
-        rank = {size: k for k, size in enumerate(REGISTRY)}
-        sizes = sorted(runs, key=lambda size: (rank.get(size, len(rank)), size))
-        for size in sizes:
+        for size, path in runs.items():
             try:
-                page = merge_outputs(pair_path, runs[size])
+                page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
-            add(f"{docname}/{size}", for_size(page, size))
-        if sizes:
-            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
+            files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
+        if runs:
+            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in runs]
 
     if "book/api.md" in files:
         files |= reference_pages()
@@ -153,9 +142,10 @@ def stage(config: dict[str, Any] | None = None) -> Path:
 
 def _runs_per_size(folder: Path) -> dict[str, Path]:
     """Executed notebooks by model size. Of several jobs of one size, the default one: other revisions and bits are in the report."""
-    runs = {path.stem: path for path in folder.glob("*.ipynb") if not path.stem.endswith(".failed")}
-    default = {size: folder / size / f"{jobs.default_job(size).name}.ipynb" for size in REGISTRY}
-    return runs | {size: path for size, path in default.items() if path.is_file()}
+    places = [
+        (size, folder / f"{place}.ipynb") for size in REGISTRY for place in (size, f"{size}/{default_job(size).name}")
+    ]
+    return {size: path for size, path in places if path.is_file()}
 
 
 def reference_pages() -> dict[str, bytes]:
@@ -221,9 +211,7 @@ def build(stage_dir: Path | None = None) -> Path:
         # An incremental build would not repeat the warnings of pages that it does not read again.
         shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         raise UserError(f"the book did not build:\n{_COLOUR.sub('', done.stderr).strip()[-6000:]}")
-    pages = {f"{page}.html" for page in staged_pages(stage_dir)}
-    for folder in ("book", "notebooks"):
-        for path in sorted((html / folder).rglob("*.html")):
-            if path.relative_to(html).as_posix() not in pages:
-                path.unlink()  # of a page that is no longer in the book
+    built = {*html.glob("book/**/*.html"), *html.glob("notebooks/**/*.html")}
+    for path in built - {html / f"{page}.html" for page in staged_pages(stage_dir)}:
+        path.unlink()  # of a page that is no longer in the book
     return html / "index.html"

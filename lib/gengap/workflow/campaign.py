@@ -40,11 +40,8 @@ def selected(
     if unknown := [group for group in groups if group not in GROUPS]:
         raise UserError(f"unknown group {unknown[0]!r}: there are {', '.join(GROUPS)}")
     wanted = {models.get(size).size for size in sizes}
-    return [
-        p
-        for p in plan()
-        if (not groups or p.group in groups) and (not wanted or p.size in wanted) and p.flops <= max_flops
-    ]
+    found = [p for p in plan() if p.flops <= max_flops and (not groups or p.group in groups)]
+    return [p for p in found if not wanted or p.size in wanted]
 
 
 def is_done(planned: PlannedRun, anew: bool = False) -> bool:
@@ -64,8 +61,8 @@ def carry_out(planned: PlannedRun) -> TrainingRun:
     run, spec, out = planned.run, planned.run.spec, folder(planned)
     rows, heldout = corpus_rows(), corpus_rows("heldout")
     other = king_james_rows(spec.seq_len + 1)  # first of all: it may have to be downloaded
-    trunks = spec.results_dir() / "trunks" if planned.on_trunk else None
-    checks = _checks(run, heldout.rows) if planned.checked_on_the_way else None
+    trunks = spec.results_dir() / "trunks" if planned.group == "grid" else None  # shared by runs of other lengths
+    checks = _checks(run, heldout.rows) if planned.group == "repeat" else None  # over-fitted, and stopped early
     log = train_run(run, rows, out, trunks, checks)
     torch.set_num_threads(precision.N_THREADS)  # training may have had nothing to do
     model = load_folder(out / "checkpoint")
@@ -147,10 +144,9 @@ def publish_waypoints() -> list[Path]:
         last = None if is_done(planned) else max([*there, *here], key=step_of_fork, default=None)
         if last in here:
             changed.append(pack(last, published_trunks(spec) / last.parent.name))
-        for old in there:
-            if old != last:
-                old.unlink()
-                changed.append(old)
+        for old in (path for path in there if path != last):
+            old.unlink()
+            changed.append(old)
     return changed
 
 

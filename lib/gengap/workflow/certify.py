@@ -203,12 +203,7 @@ def certify(
             windows_sha256=rows_sha256(drawn),
             heldout_sha256=rows_sha256(unseen),
         ),
-        quantization=Quantization(
-            method=hypothesis.method,
-            bits=hypothesis.bits,
-            group_size=hypothesis.group_size,
-            code_length_bits=hypothesis.code_length_bits,
-        ),
+        quantization=Quantization.model_validate(hypothesis, from_attributes=True),
         settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
         risks=risks,
         bounds={

@@ -86,6 +86,14 @@ def _imported(code: ast.Module) -> set[str]:
     return found
 
 
+def command(target: str, config: Mapping[str, str], options: Sequence[str]) -> list[str]:
+    """The Snakemake command line for `target` ("book" or "sweep"), without a lock: `run` holds one."""
+    root, settings = str(project_root()), [f"{name}={value}" for name, value in config.items() if value]
+    here = ["--directory", root, "--snakefile", f"{root}/Snakefile", "--nolock", *FLAGS]
+    settings = ["--config", *settings] if settings else []
+    return [str(Path(sys.executable).with_name("snakemake")), *here, *options, *settings, "--", target]
+
+
 def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
     """Options that keep a sweep within this machine, or hand it to the cluster that `passed_on` names (--executor, --profile).
 
@@ -95,23 +103,19 @@ def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
     elsewhere = {"--executor", "-e", "--profile"} & {option.partition("=")[0] for option in passed_on}
     if elsewhere:
         return ["--keep-going", "--retries", str(2 if retries < 0 else retries)]
-    memory_mb = hardware.memory_bytes() // 10**6
-    own = ["--cores", str(cores or hardware.n_cores()), "--resources", f"mem_mb={memory_mb}", "gpu=1"]
-    return ["--keep-going", "--retries", str(max(0, retries)), *own]
+    own = ["--resources", f"mem_mb={hardware.memory_bytes() // 10**6}", "gpu=1"]
+    return ["--keep-going", "--retries", str(max(0, retries)), "--cores", str(cores or hardware.n_cores()), *own]
 
 
 def run(target: str, config: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> int:
-    """Run the graph up to `target` ("book" or "sweep"); Snakemake's exit status.
+    """Run the graph up to `target`; Snakemake's exit status.
 
     Raises `UserError` if another run of the graph is under way in this folder. The lock belongs to the processes and ends with them, so
-    that a run can be started again at once after one was killed; Snakemake's own one would outlive them (`--nolock`).
+    that a run can be started again at once after one was killed; Snakemake's own one would outlive them.
     """
-    root, settings = project_root(), [f"{name}={value}" for name, value in (config or {}).items() if value]
-    command = [Path(sys.executable).with_name("snakemake"), "--directory", root, "--snakefile", root / "Snakefile"]
-    command += ["--nolock", *FLAGS, *options, *(["--config", *settings] if settings else []), "--", target]
     lock = _take_lock(build_dir() / ".graph.lock")
     try:
-        process = subprocess.Popen(command, pass_fds=[lock])
+        process = subprocess.Popen(command(target, config or {}, options), pass_fds=[lock])
     finally:
         os.close(lock)  # Snakemake holds it now
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -59,16 +59,6 @@ class PlannedRun:
         """6 N D of the whole run; what a shorter run left behind at its fork need not be done again."""
         return 6.0 * self.run.spec.n_params * self.run.n_steps * self.run.tokens_per_step
 
-    @property
-    def on_trunk(self) -> bool:
-        """Whether runs of other lengths share its beginning."""
-        return self.group == "grid"
-
-    @property
-    def checked_on_the_way(self) -> bool:
-        """Whether its held-out loss is followed: repeated text is over-fitted, and stopped early."""
-        return self.group == "repeat"
-
 
 def _declared() -> Iterator[PlannedRun]:
     for size, lengths in _LENGTHS.items():
