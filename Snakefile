@@ -197,6 +197,6 @@ rule stage:
 
 
 rule html:
-    input: "build/staged", "lib/gengap/book/check.py",
+    input: "build/staged",
     output: "_build/html/index.html",
-    shell: "{GENGAP} site build && {GENGAP} site check"
+    shell: "{GENGAP} site build && {sys.executable} book/_ext/htmlcheck.py"

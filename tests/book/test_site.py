@@ -5,13 +5,14 @@ import shutil
 import time
 from pathlib import Path
 
+import htmlcheck
 import nbformat
 import pytest
 import yaml
 from browser import chromium, open_browser, serve
 from bs4 import BeautifulSoup
 
-from gengap.book import check, pages, site
+from gengap.book import pages, site
 from gengap.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -334,7 +335,7 @@ def test_launch_buttons_and_links_appear_with_the_address_alone(project):
     per_size(project, "ladder-100k", "ladder-50k")
     html = site.build(site.stage(config=config)).parent
     names = ["notebooks/01_page", "notebooks/01_page/ladder-50k"]
-    assert check.check() == 3
+    assert htmlcheck.check() == 3
     for name in ["book/index", *names]:
         text = (html / f"{name}.html").read_text()
         assert not re.search("colab|mybinder|github", text)
@@ -369,7 +370,7 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
     shown = {name: text for name, text in site.reference_pages().items() if "gengap.laws" in name or "units" in name}
     monkeypatch.setattr(site, "reference_pages", lambda: shown)
     html = site.build(site.stage(config=site.read_config(ROOT))).parent / "book" / "library"
-    assert check.check() == 4 + len(shown)
+    assert htmlcheck.check() == 4 + len(shown)
     assert "fits.html" in (html / "gengap.laws.html").read_text(encoding="utf-8")
     page = BeautifulSoup((html / "gengap.laws.fits.html").read_text(encoding="utf-8"), "html.parser")
     text = page.find("article").get_text()
@@ -402,7 +403,7 @@ def html_problems(tmp_path, body="", name="page", make_notebook=True):
     write(tmp_path / "index.html", '<a href="page.html#top">in</a>')
     write(tmp_path / "picture.svg", "<svg/>")
     write(tmp_path / f"{name}.html", GOOD.format(body))
-    return check.problems(tmp_path, ["page"], {"page"} if make_notebook else set())
+    return htmlcheck.problems(tmp_path, ["page"], {"page"} if make_notebook else set())
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,7 @@ def test_a_bad_page_is_named(tmp_path, body, message):
 
 
 def test_missing_extra_and_empty_pages_are_named(tmp_path):
-    assert check.problems(tmp_path, ["page"], set()) == [
+    assert htmlcheck.problems(tmp_path, ["page"], set()) == [
         f"{tmp_path}/index.html does not exist: the book was not built"
     ]
     found = html_problems(tmp_path, name="other", make_notebook=False)
@@ -447,7 +448,7 @@ def test_missing_extra_and_empty_pages_are_named(tmp_path):
     assert any("other.html was built, but not staged" in line for line in found)
     html_problems(tmp_path)
     write(tmp_path / "page.html", "<article><h1 id='top'>Page</h1></article>")
-    assert any("without outputs" in line for line in check.problems(tmp_path, ["page"], {"page"}))
+    assert any("without outputs" in line for line in htmlcheck.problems(tmp_path, ["page"], {"page"}))
 
 
 # --- the built book in a browser --------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from gengap.errors import UserError
 from gengap.paths import atomic_path, build_dir, project_root
 from gengap.workflow.jobs import Job
 
-KERNEL = "python3"
 CHAPTER = "05_bound"
 TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}  # of parameters
 
@@ -150,7 +149,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
                 str(notebook),
                 str(failed),
                 dict(parameters),
-                kernel_name=KERNEL,
+                kernel_name="python3",
                 cwd=str(project_root()),
                 progress_bar=sys.stderr.isatty(),
                 log_output=False,

@@ -26,6 +26,15 @@ def _tags(cell: Any) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def _cells(notebook: nbformat.NotebookNode, kind: str) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def _figure(cell: Any) -> dict[str, str]:
+    """Name and caption, if the cell draws a figure of the book."""
+    return cell.metadata.get("mystnb", {}).get("figure", {})
+
+
 def _check_outputs(cell: Any, where: str) -> None:
     """Raise `UserError` unless the executed code cell ran, without an error and without a real warning."""
     if cell.execution_count is None:
@@ -34,32 +43,26 @@ def _check_outputs(cell: Any, where: str) -> None:
         if output.output_type == "error":
             raise UserError(f"{where} raised {output.ename}: {output.evalue}")
         if output.output_type == "stream" and output.name == "stderr":
-            for line in output.text.splitlines():
-                harmless = any(re.search(pattern, line) for pattern in HARMLESS_STDERR)
-                if _WARNING_LINE.search(line) and not harmless:
+            for line in filter(_WARNING_LINE.search, output.text.splitlines()):
+                if not any(re.search(pattern, line) for pattern in HARMLESS_STDERR):
                     raise UserError(f"{where} warned, and the book would hide it: {line.strip()}")
 
 
 def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode:
     """Words and code of the pair with the outputs of its executed copy.
 
-    Raises `UserError` if the executed copy is missing, if its code is not the pair's, if a code cell did not
-    run, raised, or wrote a warning to stderr. What papermill injected stays, as its own cell.
+    Raises `UserError` for a copy that is missing, of other code, or not fit to print. What papermill injected stays, as a cell.
     """
     if not executed_path.is_file():
         raise UserError(f"{executed_path} is missing: run the notebook first (`make book`)")
-    pair = nbformat.read(pair_path, as_version=4)
-    executed = nbformat.read(executed_path, as_version=4)
-    ran = [cell for cell in executed.cells if cell.cell_type == "code"]
+    pair, executed = nbformat.read(pair_path, as_version=4), nbformat.read(executed_path, as_version=4)
+    ours, ran = _cells(pair, "code"), _cells(executed, "code")
     injected = [cell for cell in ran if "injected-parameters" in _tags(cell)]
-    ran = [cell for cell in ran if "injected-parameters" not in _tags(cell)]
-    ours = [cell for cell in pair.cells if cell.cell_type == "code"]
+    ran = [cell for cell in ran if cell not in injected]
     codes = [[cell.source.strip() for cell in cells] for cells in (ours, ran)]
-    if codes[0] != codes[1]:
-        pairs = zip(*codes, strict=False)
-        differs = next((k for k, (a, b) in enumerate(pairs) if a != b), min(map(len, codes)))
+    if differs := [k for k, (our, its) in enumerate(itertools.zip_longest(*codes), start=1) if our != its]:
         raise UserError(
-            f"{executed_path}: code cell {differs + 1} is not the one of {pair_path.name}: "
+            f"{executed_path}: code cell {differs[0]} is not the one of {pair_path.name}: "
             "run the notebook again (`make book`)"
         )
     for k, (cell, source) in enumerate(zip(ours, ran, strict=True), start=1):
@@ -67,16 +70,14 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
             _check_outputs(source, f"{executed_path}: code cell {k}")
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
         _unwrap_glued_scalars(cell)
+        _fold(cell)
     if not any(cell.outputs for cell in ours):
         raise UserError(f"{executed_path} has no output at all: the page would be empty")
     for cell in injected:
         cell.id, cell.metadata = "injected-parameters", {"tags": ["injected-parameters"]}
         place = next(k for k, c in enumerate(pair.cells) if "parameters" in _tags(c))
         pair.cells.insert(place + 1, cell)
-    for cell in ours:
-        _fold(cell)
-    _label_blocks(pair, pair_path.stem)
-    _set_page_facts(pair)
+    _set_words(pair, pair_path.stem)
     for key in ("jupytext", "papermill"):
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
@@ -88,7 +89,7 @@ def _fold(cell: Any) -> None:
     shown = _without_naming(cell.source)
     if cell.source and not shown:
         tag = "remove-cell"
-    elif "figure" in cell.metadata.get("mystnb", {}):
+    elif _figure(cell):
         tag = "hide-input"
     else:
         cell.source = shown
@@ -129,24 +130,15 @@ def _unwrap_glued_scalars(cell: Any) -> None:
 
 
 _UNLABELLED = re.compile(r"^((?::{3,}|`{3,})\{prf:(?!proof)\w+\}.*\n)(?!(?::\w+:.*\n)*:label:)", re.MULTILINE)
-
-
-def _label_blocks(notebook: nbformat.NotebookNode, stem: str) -> None:
-    """Give every theorem-like block a label: sphinx-proof's own ones repeat from page to page."""
-    count = itertools.count(1)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
-
-
 _FACTS = re.compile(r"(?:^\| (?!.*\|[ ]*$).+\n?)+", re.MULTILINE)
 
 
-def _set_page_facts(notebook: nbformat.NotebookNode) -> None:
-    """Set a line block (lines that start with a bar and do not end in one), which Markdown does not know."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _FACTS.sub(_line_block, cell.source)
+def _set_words(notebook: nbformat.NotebookNode, stem: str) -> None:
+    """What MyST does not do: labels of theorem-like blocks that no other page has, and line blocks (bars in front, none behind)."""
+    count = itertools.count(1)
+    for cell in _cells(notebook, "markdown"):
+        cell.source = _UNLABELLED.sub(lambda m: f"{m[1]}:label: {stem}-block-{next(count)}\n", cell.source)
+        cell.source = _FACTS.sub(_line_block, cell.source)
 
 
 def _line_block(match: re.Match[str]) -> str:
@@ -155,33 +147,23 @@ def _line_block(match: re.Match[str]) -> str:
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
-
-
 # Paths relative to the page: {doc}`path`, {doc}`text <path>`, [text](path)
 _RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
 
 
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
     """The page of a template notebook for another model size: one folder deeper, own title, own labels."""
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    labels = {name for match in _LABEL.findall(text) for name in match if name}
-    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
-    labels |= {figure["name"] for figure in figures if "name" in figure}
-    for figure in figures:
+    words = _cells(notebook, "markdown")
+    labels = {name for cell in words for match in _LABEL.findall(cell.source) for name in match if name}
+    for figure in map(_figure, notebook.cells):
         if "name" in figure:
+            labels.add(figure["name"])
             figure["name"] += f"-{size}"
-    if labels:
-        names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
-        use = re.compile(
-            rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE
-        )
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            if labels:
-                cell.source = use.sub(lambda match: f"{match[0]}-{size}", cell.source)
-            cell.source = _RELATIVE.sub(r"\1../", cell.source)
-    title = next(cell for cell in notebook.cells if cell.cell_type == "markdown")
-    title.source = re.sub(r"^# (.*)$", rf"# \1: {size}", title.source, count=1, flags=re.MULTILINE)
+    names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True))) or "(?!)"  # without labels: no match
+    use = re.compile(rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE)
+    for cell in words:
+        cell.source = _RELATIVE.sub(r"\1../", use.sub(lambda match: f"{match[0]}-{size}", cell.source))
+    words[0].source = re.sub(r"^# (.*)$", rf"# \1: {size}", words[0].source, count=1, flags=re.MULTILINE)
     return notebook
 
 
@@ -189,24 +171,10 @@ def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
     """The named figures of a page as SVG files, for prose pages that show them too."""
     found = {}
     for cell in notebook.cells:
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        for output in cell.get("outputs", []) if name else []:
+        for output in cell.get("outputs", []) if "name" in _figure(cell) else []:
             if svg := output.get("data", {}).get("image/svg+xml"):
-                found[f"{name}.svg"] = "".join(svg).encode()
+                found[f"{_figure(cell)['name']}.svg"] = "".join(svg).encode()
     return found
-
-
-def default_size(pair_path: Path) -> str | None:
-    """`model_size` in the parameters cell of a per-size notebook, else None."""
-    for cell in nbformat.read(pair_path, as_version=4).cells:
-        if "parameters" in _tags(cell) and (
-            found := re.search(r'^model_size\b.*?=\s*"([^"]+)"', cell.source, re.MULTILINE)
-        ):
-            return found[1]
-    return None
-
-
-# --- the Colab install cell ---
 
 
 def install_cell(config: dict[str, Any]) -> str | None:
@@ -240,8 +208,8 @@ def with_install_cell(source: str, cell: str | None) -> str:
     place = re.search(r'^# %% tags=\["parameters"\]\n.*?(?=^# %%|\Z)', source, flags=re.DOTALL | re.MULTILINE)
     if place is None:
         raise UserError("a notebook without a parameters cell has no place for the install cell: add one")
-    before = source[: place.end()].rstrip("\n")
-    return f"{before}\n\n{header}{cell}\n\n{source[place.end() :]}"
+    before, after = source[: place.end()].rstrip("\n"), source[place.end() :]
+    return f"{before}\n\n{header}{cell}\n\n{after}"
 
 
 def check_install_cell(pair_path: Path, config: dict[str, Any]) -> None:

@@ -27,9 +27,8 @@ def write(record_paths: Sequence[Path], output: Path) -> Path:
     found = [BoundRecord.read(path) for path in record_paths] if record_paths else load_records()
     if not found:
         raise UserError("there are no records yet: `gengap run ladder-50k` makes one")
-    source = project_root() / "notebooks" / f"{CHAPTER}.ipynb"
     with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder) / f"{CHAPTER}.ipynb"
+        source, executed = project_root() / "notebooks" / f"{CHAPTER}.ipynb", Path(folder) / f"{CHAPTER}.ipynb"
         notebooks.execute(source, executed, {"files": [str(path.resolve()) for path in record_paths]})
         page = as_html(nbformat.read(executed, as_version=4))
     with atomic_path(output) as part:

@@ -21,9 +21,9 @@ import nbformat
 import yaml
 
 import gengap
+from gengap.book.notebooks import parameters
 from gengap.book.pages import (
     check_install_cell,
-    default_size,
     for_size,
     install_cell,
     merge_outputs,
@@ -33,7 +33,7 @@ from gengap.book.pages import (
 from gengap.errors import UserError
 from gengap.models import REGISTRY
 from gengap.paths import build_dir, project_root
-from gengap.workflow import jobs
+from gengap.workflow.jobs import default_job
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REFERENCE_PAGE = """---
@@ -51,13 +51,10 @@ FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", 
 
 
 def toc_pages(toc: dict[str, Any]) -> list[str]:
-    """Docnames of a `_toc.yml` in reading order, the root first."""
-
-    def below(node: dict[str, Any]) -> list[str]:
-        children = [child for key in ("parts", "chapters", "sections") for child in node.get(key, [])]
-        return ([node["file"]] if "file" in node else []) + [name for child in children for name in below(child)]
-
-    return [toc["root"], *below(toc)]
+    """Docnames of a `_toc.yml`, or of what lies below one of its entries, in reading order, the root first."""
+    own = [toc[key] for key in ("root", "file") if key in toc]
+    inside = [entry for key in ("parts", "chapters", "sections") for entry in toc.get(key, [])]
+    return own + [name for entry in inside for name in toc_pages(entry)]
 
 
 def staged_pages(stage_dir: Path) -> list[str]:
@@ -78,10 +75,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def sync_install_cells() -> list[Path]:
     """Bring the install cell of every `notebooks/*.py` in line with `_config.yml`; the files that changed."""
-    root = project_root()
-    cell = install_cell(read_config(root))
-    changed = []
-    for path in sorted((root / "notebooks").glob("*.py")):
+    cell, changed = install_cell(read_config(project_root())), []
+    for path in sorted((project_root() / "notebooks").glob("*.py")):
         before = path.read_text(encoding="utf-8")
         if (after := with_install_cell(before, cell)) != before:
             path.write_text(after, encoding="utf-8")
@@ -97,30 +92,20 @@ def _footer(root: Path) -> str:
     return f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
 
 
-def stage(
-    executed_dir: Path | None = None, stage_dir: Path | None = None, config: dict[str, Any] | None = None
-) -> Path:
-    """Write the tree that is built, and return it (default `build/site`).
+def stage(config: dict[str, Any] | None = None) -> Path:
+    """Write the tree that is built, `build/site`, and return it.
 
-    `executed_dir` (default `build/notebooks`) holds `NN_name.ipynb`, or for a notebook run per model size
-    `NN_name/<model_size>.ipynb`, or `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its
-    parameters cell is the page, each other one a page below.
-    `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
+    `build/notebooks` holds `NN_name.ipynb`, or for a notebook run per model size `NN_name/<model_size>.ipynb`, or
+    `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its parameters cell is the page, each other
+    one a page below. `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
     Raises `UserError` for the first page that is not fit to print.
     """
-    root = project_root()
-    executed_dir = executed_dir or build_dir() / "notebooks"
-    stage_dir = stage_dir or build_dir() / "site"
-    config = read_config(root) if config is None else config
-    toc = read_toc(root)
+    root, executed_dir, stage_dir = project_root(), build_dir() / "notebooks", build_dir() / "site"
+    config, toc = config or read_config(root), read_toc(root)
     files: dict[str, bytes] = {}
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             files[path.relative_to(root).as_posix()] = path.read_bytes()
-
-    def add(docname: str, notebook: nbformat.NotebookNode) -> None:
-        files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
-
     for entry in [node for part in toc.get("parts", [toc]) for node in part.get("chapters", [])]:
         docname = entry["file"]
         pair_path = root / f"{docname}.ipynb"
@@ -130,22 +115,20 @@ def stage(
             continue
         check_install_cell(pair_path, config)
         name = pair_path.stem
-        own_size = default_size(pair_path)
         runs = _runs_per_size(executed_dir / name)
-        main = runs.pop(own_size, None) if own_size else None
-        notebook = merge_outputs(pair_path, main or executed_dir / f"{name}.ipynb")
-        add(docname, notebook)
+        defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
+        main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
+        notebook = merge_outputs(pair_path, main)
+        files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
         files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
-        rank = {size: k for k, size in enumerate(REGISTRY)}
-        sizes = sorted(runs, key=lambda size: (rank.get(size, len(rank)), size))
-        for size in sizes:
+        for size, path in runs.items():
             try:
-                page = merge_outputs(pair_path, runs[size])
+                page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
-            add(f"{docname}/{size}", for_size(page, size))
-        if sizes:
-            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in sizes]
+            files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
+        if runs:
+            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in runs]
 
     if "book/api.md" in files:
         files |= reference_pages()
@@ -159,12 +142,10 @@ def stage(
 
 def _runs_per_size(folder: Path) -> dict[str, Path]:
     """Executed notebooks by model size. Of several jobs of one size, the default one: other revisions and bits are in the report."""
-    runs = {path.stem: path for path in folder.glob("*.ipynb") if not path.stem.endswith(".failed")}
-    for path in folder.glob("*/*.ipynb"):
-        size = path.parent.name
-        if size in REGISTRY and path.stem == jobs.default_job(size).name:
-            runs[size] = path
-    return runs
+    places = [
+        (size, folder / f"{place}.ipynb") for size in REGISTRY for place in (size, f"{size}/{default_job(size).name}")
+    ]
+    return {size: path for size, path in places if path.is_file()}
 
 
 def reference_pages() -> dict[str, bytes]:
@@ -176,9 +157,7 @@ def reference_pages() -> dict[str, bytes]:
     pages = {}
     for name in (name for name in names if not name.startswith("gengap.cli")):
         package, _, title = name.rpartition(".")
-        up = f" / {{py:mod}}`{package}`"
-        if package == "gengap":
-            up, title = "", name
+        up, title = ("", name) if package == "gengap" else (f" / {{py:mod}}`{package}`", title)
         inside = "".join(f"   {n.removeprefix(name + '.')}\n" for n in names if n.startswith(f"{name}."))
         table = f"\n.. autosummary::\n\n{inside}" if inside else ""
         page = _REFERENCE_PAGE.format(title=title, up=up, name=name, table=table)
@@ -191,16 +170,15 @@ def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dic
 
     The digest makes Sphinx write again when a style sheet changed; it would not copy it if no page had changed.
     """
-    html = {**config.get("html", {}), "extra_footer": _footer(root)}
-    built = {**copy.deepcopy(config), "html": html}
+    built = copy.deepcopy(config)
+    html = built.setdefault("html", {})
+    html["extra_footer"] = _footer(root)
     context = built.setdefault("sphinx", {}).setdefault("config", {}).setdefault("html_context", {})
     context["static_digest"] = static_digest
     if config.get("repository", {}).get("url"):
         html |= {"use_repository_button": True, "use_issues_button": True}
-    else:
-        built.pop("repository", None)
-        built.pop("launch_buttons", None)
-    return built
+        return built
+    return {key: value for key, value in built.items() if key not in ("repository", "launch_buttons")}
 
 
 def _mirror(files: dict[str, bytes], folder: Path) -> None:
@@ -217,27 +195,23 @@ def _mirror(files: dict[str, bytes], folder: Path) -> None:
             path.write_bytes(content)
 
 
-def build(stage_dir: Path | None = None, output_dir: Path | None = None) -> Path:
-    """Build the staged tree with warnings as errors; the path of the page to open.
+def build(stage_dir: Path | None = None) -> Path:
+    """Build the staged tree into `_build/html` of the project, with warnings as errors; the path of the page to open.
 
-    Output goes to `<output_dir>/_build/html` (default: the project folder). Only pages whose sources changed
-    are written again. Raises `UserError` with Sphinx's warnings if there are any.
+    Only pages whose sources changed are written again. Raises `UserError` with Sphinx's warnings if there are any.
     """
-    root = project_root()
-    stage_dir, output_dir = stage_dir or build_dir() / "site", output_dir or root
-    html, doctrees = output_dir / "_build" / "html", output_dir / "_build" / ".doctrees"
+    root, stage_dir = project_root(), stage_dir or build_dir() / "site"
+    html = root / "_build" / "html"
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command += ["build", str(stage_dir), "--path-output", str(output_dir), "-W", "-n", "--keep-going", "-q"]
+    command += ["build", str(stage_dir), "--path-output", str(root), "-W", "-n", "--keep-going", "-q"]
     command += ["--config", str(stage_dir / "_config.yml"), "--toc", str(stage_dir / "_toc.yml")]
     environment = {**os.environ, "GENGAP_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0 or not (html / "index.html").is_file():
         # An incremental build would not repeat the warnings of pages that it does not read again.
-        shutil.rmtree(doctrees, ignore_errors=True)
+        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         raise UserError(f"the book did not build:\n{_COLOUR.sub('', done.stderr).strip()[-6000:]}")
-    pages = {f"{page}.html" for page in staged_pages(stage_dir)}
-    for folder in ("book", "notebooks"):
-        for path in sorted((html / folder).rglob("*.html")):
-            if path.relative_to(html).as_posix() not in pages:
-                path.unlink()  # of a page that is no longer in the book
+    built = {*html.glob("book/**/*.html"), *html.glob("notebooks/**/*.html")}
+    for path in built - {html / f"{page}.html" for page in staged_pages(stage_dir)}:
+        path.unlink()  # of a page that is no longer in the book
     return html / "index.html"

@@ -53,8 +53,7 @@ def quantize(
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
     compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
-    quantized = compressor.quantize(method, bits)
-    length_bits = archive.write(quantized, spec.config(), path)
+    length_bits = archive.write(compressor.quantize(method, bits), spec.config(), path)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 

@@ -9,7 +9,6 @@ import torch
 
 from gengap import models
 from gengap.errors import UserError
-from gengap.models.ladder import LadderSpec
 from gengap.models.spec import load_folder
 from gengap.paths import published_results_dir
 from gengap.records.base import Estimate, provenance
@@ -38,15 +37,11 @@ def selected(
 
     Raises `UserError` for an unknown name.
     """
-    for group in groups:
-        if group not in GROUPS:
-            raise UserError(f"unknown group {group!r}: there are {', '.join(GROUPS)}")
+    if unknown := [group for group in groups if group not in GROUPS]:
+        raise UserError(f"unknown group {unknown[0]!r}: there are {', '.join(GROUPS)}")
     wanted = {models.get(size).size for size in sizes}
-    return [
-        p
-        for p in plan()
-        if (not groups or p.group in groups) and (not wanted or p.size in wanted) and p.flops <= max_flops
-    ]
+    found = [p for p in plan() if p.flops <= max_flops and (not groups or p.group in groups)]
+    return [p for p in found if not wanted or p.size in wanted]
 
 
 def is_done(planned: PlannedRun, anew: bool = False) -> bool:
@@ -63,11 +58,11 @@ def folder(planned: PlannedRun) -> Path:
 
 def carry_out(planned: PlannedRun) -> TrainingRun:
     """Train and measure one run (resumed where it was stopped), and write its record."""
-    run, out = planned.run, folder(planned)
+    run, spec, out = planned.run, planned.run.spec, folder(planned)
     rows, heldout = corpus_rows(), corpus_rows("heldout")
-    other = king_james_rows(run.spec.seq_len + 1)  # first of all: it may have to be downloaded
-    trunks = run.spec.results_dir() / "trunks" if planned.on_trunk else None
-    checks = _checks(run, heldout.rows) if planned.checked_on_the_way else None
+    other = king_james_rows(spec.seq_len + 1)  # first of all: it may have to be downloaded
+    trunks = spec.results_dir() / "trunks" if planned.group == "grid" else None  # shared by runs of other lengths
+    checks = _checks(run, heldout.rows) if planned.group == "repeat" else None  # over-fitted, and stopped early
     log = train_run(run, rows, out, trunks, checks)
     torch.set_num_threads(precision.N_THREADS)  # training may have had nothing to do
     model = load_folder(out / "checkpoint")
@@ -76,8 +71,21 @@ def carry_out(planned: PlannedRun) -> TrainingRun:
         group=planned.group,
         name=planned.name,
         size=planned.size,
-        shape=_shape(run.spec),
-        schedule=_schedule(run),
+        shape=Shape(
+            hidden_size=spec.hidden_size,
+            n_layers=spec.n_layers,
+            n_heads=spec.n_heads,
+            n_params=spec.n_params,
+            n_nonembedding=spec.n_params - 2 * spec.vocab_size * spec.hidden_size,
+        ),
+        schedule=Schedule(
+            n_steps=run.n_steps,
+            tokens_per_step=run.tokens_per_step,
+            warmup_steps=run.schedule.warmup_steps,
+            decay_steps=run.schedule.decay_steps,
+            peak_lr=spec.peak_lr,
+            precision=run.computed_in,
+        ),
         seed=run.seed,
         length=run.length,
         n_train_tokens=run.n_steps * run.tokens_per_step,
@@ -94,28 +102,6 @@ def carry_out(planned: PlannedRun) -> TrainingRun:
     )
     write_run(record, log)
     return record
-
-
-def _shape(spec: LadderSpec) -> Shape:
-    embeddings = 2 * spec.vocab_size * spec.hidden_size
-    return Shape(
-        hidden_size=spec.hidden_size,
-        n_layers=spec.n_layers,
-        n_heads=spec.n_heads,
-        n_params=spec.n_params,
-        n_nonembedding=spec.n_params - embeddings,
-    )
-
-
-def _schedule(run: Run) -> Schedule:
-    return Schedule(
-        n_steps=run.n_steps,
-        tokens_per_step=run.tokens_per_step,
-        warmup_steps=run.schedule.warmup_steps,
-        decay_steps=run.schedule.decay_steps,
-        peak_lr=run.spec.peak_lr,
-        precision=run.computed_in,
-    )
 
 
 def _checks(run: Run, heldout: np.ndarray) -> Checks:
@@ -135,8 +121,7 @@ def _loss(model, rows: np.ndarray) -> Estimate:
 def _noise(run: Run, rows: TokenRows, trunks: Path) -> Noise | None:
     """The gradient noise scale at the weights with which this run left the trunk, if they are kept."""
     step = run.schedule.fork_step
-    path = fork_path(trunks / run.trunk_key(rows.sha256)[:16], step)
-    if not path.exists():
+    if not (path := fork_path(trunks / run.trunk_key(rows.sha256)[:16], step)).exists():
         return None
     model = new_model(run.spec, run.seed)
     model.load_state_dict(fork_weights(path))
@@ -159,10 +144,9 @@ def publish_waypoints() -> list[Path]:
         last = None if is_done(planned) else max([*there, *here], key=step_of_fork, default=None)
         if last in here:
             changed.append(pack(last, published_trunks(spec) / last.parent.name))
-        for old in there:
-            if old != last:
-                old.unlink()
-                changed.append(old)
+        for old in (path for path in there if path != last):
+            old.unlink()
+            changed.append(old)
     return changed
 
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,11 +83,9 @@ def paper_mode_bounds(
     coded: dict[str, CodedModel],
 ) -> dict[str, PaperBound]:
     """Thm 3.4 as the paper evaluates it: on pairs, one token of each window, for each accounting."""
-    drawn = rows[pairs.windows]
-    alphas = [c.paper_alpha for c in coded.values()]
+    drawn, alphas = rows[pairs.windows], [c.paper_alpha for c in coded.values()]
     at_pairs = evaluate(model, drawn, alphas, pairs.positions, "pairs")
-    before = evaluate(checkpoint, drawn, (), pairs.positions, "pairs, checkpoint")
-    train_risk = float(before.nll.mean())
+    train_risk = float(evaluate(checkpoint, drawn, (), pairs.positions, "pairs, checkpoint").nll.mean())
     return {
         name: paper_bound(c, at_pairs.nll[:, 0], entropy[:, 0], train_risk, pairs)
         for (name, c), entropy in zip(coded.items(), at_pairs.entropy, strict=True)
@@ -113,36 +111,37 @@ def tight_bounds(
 ) -> dict[str, Tightened]:
     """Our bound with maximum-entropy smoothing for each accounting: a tilt chosen on a few pilot windows, then evaluated on all."""
     few = min(16, len(sample.pilot), max(1, PILOT_TOKENS // nll.shape[1]))
-    grid, pilot, everywhere, found = TiltGrid(), {}, {}, {}
-    for name, c in coded.items():
-        tilt = best_tilt(evaluate, model, drawn[:few], grid, c, sample.range_cost, pilot)
-        key = tilt.rate, tilt.safety
-        if key not in everywhere:
-            everywhere[key] = evaluate(model, drawn, tilt)
-        tilted = everywhere[key]
-        bound = tight_bound(c, nll, tilted.entropy, tilt, train_risk, sample, tilted.loss)
+    found = {}
+    for name, (tilt, tilted) in best_tilts(evaluate, model, drawn, few, coded, sample.range_cost).items():
+        bound = tight_bound(coded[name], nll, tilted.entropy, tilt, train_risk, sample, tilted.loss)
         found[name] = Tightened(bound, tilt, tilted)
     return found
 
 
-def best_tilt(
+def best_tilts(
     evaluate: Callable[..., TiltedStatistics],
     model,
     windows: np.ndarray,
-    grid: TiltGrid,
-    coded: CodedModel,
-    range_cost: float,
-    known: dict[tuple[float, float], TiltedStatistics],
-) -> Tilt:
-    """The tilt that `choose_tilt` finds on some windows; `known` holds what was evaluated on them already, and grows."""
+    n_pilot: int,
+    coded: dict[str, CodedModel],
+    range_cost: float = 0.0,
+) -> dict[str, tuple[Tilt, TiltedStatistics]]:
+    """For each accounting the tilt that `choose_tilt` finds on the first `n_pilot` windows, and what it makes of all."""
+    grid = TiltGrid()
 
-    def on_windows(tilt: Tilt) -> tuple[np.ndarray, np.ndarray]:
-        key = tilt.rate, tilt.safety
-        if key not in known:
-            known[key] = evaluate(model, windows, tilt, "pilot")
-        return known[key].loss, known[key].entropy
+    @cache  # the search asks for tilts with the first floor of the grid alone
+    def on_pilot(tilt: Tilt) -> TiltedStatistics:
+        return evaluate(model, windows[:n_pilot], tilt, "pilot")
 
-    return choose_tilt(on_windows, grid, coded.vocab_size, coded.complexity(grid.size), range_cost)
+    @cache
+    def on_all(tilt: Tilt) -> TiltedStatistics:
+        return evaluate(model, windows, tilt)
+
+    found = {}
+    for name, c in coded.items():
+        tilt = choose_tilt(on_pilot, grid, c.vocab_size, c.complexity(grid.size), range_cost)
+        found[name] = tilt, on_all(tilt._replace(baseline_floor=0.0))  # the floor changes no loss and no entropy
+    return found
 
 
 def certify(
@@ -161,9 +160,7 @@ def certify(
     (n_train_rows, seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking,
     and `heldout` rows that it was not trained on. `identity` names the model (default: an own one); `store` is a folder
     for what is evaluated, `started` the `time.monotonic()` from which the record counts its seconds (default: now).
-    With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record
-    holds.
-
+    With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds.
     Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
 
     >>> import gengap, numpy as np
@@ -183,7 +180,7 @@ def certify(
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
     quantized = hypothesis.build(model)
-    evaluate, evaluate_tilted = (partial(token_statistics, store=store), partial(tilted_statistics, store=store))
+    evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
     coded = coded_models(hypothesis, identity, settings)
     sample, pairs = draw(len(rows), identity.seq_len, settings)
     drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, settings.seed)
@@ -206,12 +203,7 @@ def certify(
             windows_sha256=rows_sha256(drawn),
             heldout_sha256=rows_sha256(unseen),
         ),
-        quantization=Quantization(
-            method=hypothesis.method,
-            bits=hypothesis.bits,
-            group_size=hypothesis.group_size,
-            code_length_bits=hypothesis.code_length_bits,
-        ),
+        quantization=Quantization.model_validate(hypothesis, from_attributes=True),
         settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
         risks=risks,
         bounds={

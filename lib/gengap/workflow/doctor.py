@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
@@ -58,19 +57,9 @@ def examine(timeout_s: float = 3.0) -> Iterator[Finding]:
     yield Finding(
         "cluster", True, "Slurm: `gengap sweep ... -- --executor slurm`" if slurm else "none: sweeps run here"
     )
-    yield _corpus(build)
-    yield from _sizes(free, gpus)
-    yield from _sources(timeout_s)
-
-
-def _corpus(build: Path) -> Finding:
     there = (build / "corpus" / "manifest.json").exists()
-    return Finding("corpus", there, "built" if there else "not built yet", "run `gengap corpus`, or `make book`")
-
-
-def _sizes(free: int, gpus: list[int]) -> Iterator[Finding]:
-    """Which sizes fit into memory, by family."""
-    for family in FAMILIES:
+    yield Finding("corpus", there, "built" if there else "not built yet", "run `gengap corpus`, or `make book`")
+    for family in FAMILIES:  # which sizes fit into memory
         found = [(spec.size, spec.fits(free, gpus)) for spec in family]
         fitting = [f"{size} ({numbers})" for size, numbers in found if numbers]
         yield Finding(
@@ -79,10 +68,7 @@ def _sizes(free: int, gpus: list[int]) -> Iterator[Finding]:
             f"fit: {', '.join(fitting)}" if fitting else "none fits into memory",
             "use a machine with more memory",
         )
-
-
-def _sources(timeout_s: float) -> Iterator[Finding]:
-    """Where checkpoints and rows would come from."""
+    # Where checkpoints and rows would come from.
     yield from dict.fromkeys(finding for family in FAMILIES for finding in family[0].sources())
     fault = hub_fault(timeout_s)
     yield Finding(

@@ -69,8 +69,7 @@ def _imported(code: ast.Module) -> set[str]:
             found.add(inner)
             packages[alias] = inner
         else:
-            found.add(package)
-            found.update(module for module in [_face(package).get(name)] if module)
+            found.update({package, _face(package).get(name, package)})
 
     for node in ast.walk(code):
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("gengap."):
@@ -88,15 +87,11 @@ def _imported(code: ast.Module) -> set[str]:
 
 
 def command(target: str, config: Mapping[str, str], options: Sequence[str]) -> list[str]:
-    """The Snakemake command line for `target` ("book" or "sweep").
-
-    `--nolock`, since Snakemake's own lock outlives a killed process; `run` holds one that does not.
-    """
-    root = project_root()
-    snakemake = [str(Path(sys.executable).with_name("snakemake")), "--directory", str(root), "--nolock"]
-    settings = [f"{name}={value}" for name, value in config.items() if value]
+    """The Snakemake command line for `target` ("book" or "sweep"), without a lock: `run` holds one."""
+    root, settings = str(project_root()), [f"{name}={value}" for name, value in config.items() if value]
+    here = ["--directory", root, "--snakefile", f"{root}/Snakefile", "--nolock", *FLAGS]
     settings = ["--config", *settings] if settings else []
-    return [*snakemake, "--snakefile", str(root / "Snakefile"), *FLAGS, *options, *settings, "--", target]
+    return [str(Path(sys.executable).with_name("snakemake")), *here, *options, *settings, "--", target]
 
 
 def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
@@ -108,16 +103,15 @@ def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
     elsewhere = {"--executor", "-e", "--profile"} & {option.partition("=")[0] for option in passed_on}
     if elsewhere:
         return ["--keep-going", "--retries", str(2 if retries < 0 else retries)]
-    memory_mb = hardware.memory_bytes() // 10**6
-    own = ["--cores", str(cores or hardware.n_cores()), "--resources", f"mem_mb={memory_mb}", "gpu=1"]
-    return ["--keep-going", "--retries", str(max(0, retries)), *own]
+    own = ["--resources", f"mem_mb={hardware.memory_bytes() // 10**6}", "gpu=1"]
+    return ["--keep-going", "--retries", str(max(0, retries)), "--cores", str(cores or hardware.n_cores()), *own]
 
 
 def run(target: str, config: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> int:
     """Run the graph up to `target`; Snakemake's exit status.
 
     Raises `UserError` if another run of the graph is under way in this folder. The lock belongs to the processes and ends with them, so
-    that a run can be started again at once after one was killed.
+    that a run can be started again at once after one was killed; Snakemake's own one would outlive them.
     """
     lock = _take_lock(build_dir() / ".graph.lock")
     try:

@@ -75,17 +75,16 @@ def expand(
     method, and for a number of bits that there is not.
     """
     methods, bits = list(methods) or [DEFAULT_METHOD], list(bits) or [DEFAULT_BITS]
-    revisions = list(revisions)
+    revisions = list(revisions) or [""]
     for method, b in itertools.product(methods, bits):
         check(method, b)
-    found: dict[Job, None] = {}
+    found = []
     for size in model_sizes:
-        many = revisions if len(models.get(size).revisions()) > 1 and revisions else [""]
-        for revision, method, b in itertools.product(many, methods, bits):
-            found[Job(models.get(size, revision), method, b)] = None
+        many = revisions if len(models.get(size).revisions()) > 1 else [""]
+        found += [Job(models.get(size, r), method, b) for r, method, b in itertools.product(many, methods, bits)]
     if not found:
         raise UserError("no model size is named: choose some of those that `gengap sizes` lists")
-    return list(found)
+    return list(dict.fromkeys(found))
 
 
 def default_job(model_size: str) -> Job:

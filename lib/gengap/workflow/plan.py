@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gengap.models import ladder
-from gengap.models.ladder import LadderSpec
 from gengap.training.run import Run
 
 GROUPS = ("grid", "seed", "rate", "shape", "repeat", "precision")
@@ -34,10 +33,9 @@ _LENGTHS: dict[str, tuple[float, ...]] = {
     "ladder-3m": (0.25, 0.5, 1.0),
     "ladder-4.5m": (0.25, 0.5, 1.0),
 }
+_SMALL = ("ladder-50k", "ladder-100k", "ladder-200k")  # with which seeds and rates are varied
 _SEEDS = (1, 2)  # beside 0
-_SEEDED = ("ladder-50k", "ladder-100k", "ladder-200k")
 _RATES = (0.5, 0.71, 1.41, 2.0, 2.83, 4.0)  # factors of the registry's learning rate, beside 1
-_TUNED = ("ladder-50k", "ladder-100k", "ladder-200k")
 # Width, layers, heads: N as ladder-200k's (36, 3, 3) within 5 %.
 _SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
@@ -61,40 +59,26 @@ class PlannedRun:
         """6 N D of the whole run; what a shorter run left behind at its fork need not be done again."""
         return 6.0 * self.run.spec.n_params * self.run.n_steps * self.run.tokens_per_step
 
-    @property
-    def on_trunk(self) -> bool:
-        """Whether runs of other lengths share its beginning."""
-        return self.group == "grid"
-
-    @property
-    def checked_on_the_way(self) -> bool:
-        """Whether its held-out loss is followed: repeated text is over-fitted, and stopped early."""
-        return self.group == "repeat"
-
-
-def _rung(model_size: str) -> LadderSpec:
-    return _RUNGS[model_size]
-
 
 def _declared() -> Iterator[PlannedRun]:
     for size, lengths in _LENGTHS.items():
         for length in lengths:
-            yield PlannedRun("grid", f"grid-{length:g}x", Run(_rung(size), length))
-    for size in _SEEDED:
+            yield PlannedRun("grid", f"grid-{length:g}x", Run(_RUNGS[size], length))
+    for size in _SMALL:
         for seed in _SEEDS:
-            yield PlannedRun("seed", f"seed-{seed}", Run(_rung(size), seed=seed))
-    for size in _TUNED:
+            yield PlannedRun("seed", f"seed-{seed}", Run(_RUNGS[size], seed=seed))
+    for size in _SMALL:
         for factor in _RATES:
-            spec = replace(_rung(size), peak_lr=factor * _rung(size).peak_lr)
+            spec = replace(_RUNGS[size], peak_lr=factor * _RUNGS[size].peak_lr)
             yield PlannedRun("rate", f"rate-{factor:g}x", Run(spec))
     for width, layers, heads in _SHAPES:
-        spec = replace(_rung(_SHAPED), hidden_size=width, n_layers=layers, n_heads=heads)
+        spec = replace(_RUNGS[_SHAPED], hidden_size=width, n_layers=layers, n_heads=heads)
         yield PlannedRun("shape", f"shape-{width}x{layers}", Run(spec))
     for size in _REPEATED:
         for share in _UNIQUE:
-            yield PlannedRun("repeat", f"unique-{share:g}x", Run(_rung(size), unique_share=share))
+            yield PlannedRun("repeat", f"unique-{share:g}x", Run(_RUNGS[size], unique_share=share))
     for size in _ROUNDED:
-        yield PlannedRun("precision", "bfloat16", Run(_rung(size), precision="bfloat16"))
+        yield PlannedRun("precision", "bfloat16", Run(_RUNGS[size], precision="bfloat16"))
 
 
 def plan() -> list[PlannedRun]:

@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from gengap.bounds import grids, smoothing
+from gengap.bounds import smoothing
 from gengap.bounds.concentration import default_s_grid, loss_variation
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import closed_form_gap
@@ -25,7 +25,7 @@ from gengap.records.base import identify, provenance
 from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 from gengap.tokens.rows import sample_rows
-from gengap.workflow.certify import best_tilt
+from gengap.workflow.certify import best_tilts
 
 PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
 _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
@@ -47,16 +47,12 @@ def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> Quantizat
     laboratory = _Laboratory(spec, windows, token_statistics(model, windows).nll, settings.n_bound_windows)
     part = (run_results_dir() / place_of(spec)).with_suffix(".part")
     cells = _finished(part, settings)
-    places = wanted(settings)
-    with tqdm(
-        total=len(places), desc=f"{spec.model_size}, methods and bits", unit="cell", unit_scale=True, disable=None
-    ) as bar:
-        for method, bits in places:
-            if not any((cell.method, cell.bits) == (method, bits) for cell in cells):
-                cells.append(laboratory.measure(compressors, method, bits))
-                with atomic_path(part) as path:
-                    path.write_bytes(_CELLS.dump_json((settings, cells)))
-            bar.update()
+    title = f"{spec.model_size}, methods and bits"
+    for method, bits in tqdm(wanted(settings), title, unit="cell", unit_scale=True, disable=None):
+        if not any((cell.method, cell.bits) == (method, bits) for cell in cells):
+            cells.append(laboratory.measure(compressors, method, bits))
+            with atomic_path(part) as path:
+                path.write_bytes(_CELLS.dump_json((settings, cells)))
     result = QuantizationSurvey(
         identity=identify(spec, rows.sha256, spec.revision),
         settings=settings,
@@ -72,13 +68,10 @@ def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> Quantizat
 
 def wanted(settings: SurveySettings) -> list[tuple[str, int]]:
     """(method, bits) of every cell."""
-    fixed = [(name, b) for b in settings.bits for name, method in METHODS.items() if not method.to_length]
-    return fixed + [
-        (name, b)
-        for name, method in METHODS.items()
-        if method.to_length
-        for b in getattr(settings, f"{name}_bits", method.survey_bits)
-    ]
+    to_length = {name: method for name, method in METHODS.items() if method.to_length}
+    fixed = [(name, b) for b in settings.bits for name in METHODS if name not in to_length]
+    tried = {name: getattr(settings, f"{name}_bits", method.survey_bits) for name, method in to_length.items()}
+    return fixed + [(name, b) for name, bits in tried.items() for b in bits]
 
 
 def _finished(part: Path, settings: SurveySettings) -> list[Cell]:
@@ -90,8 +83,7 @@ def _finished(part: Path, settings: SurveySettings) -> list[Cell]:
 
 def _spectrum(model, rows, settings: SurveySettings) -> Spectrum:
     started = time.monotonic()
-    windows = sample_rows(rows, settings.n_curvature_windows, settings.seed + 2)
-    matrix = curvature.gauss_newton(model, windows)
+    matrix = curvature.gauss_newton(model, sample_rows(rows, settings.n_curvature_windows, settings.seed + 2))
     found = curvature.lanczos_quadrature(matrix, settings.n_probes, settings.n_lanczos_steps, settings.seed)
     return Spectrum.of(found, time.monotonic() - started)
 
@@ -149,18 +141,12 @@ class _Laboratory:
 
     def _tight(self, model, lengths, nll, gap) -> tuple[dict[str, float], tuple[float, float]]:
         """Gap of our bound for each accounting, and with the archive's its deviation and smoothing terms."""
-        grid, pilot, everything, gaps = grids.TiltGrid(), {}, {}, {}
+        coded, gaps = {name: self._coded(length) for name, length in lengths.items()}, {}
         windows = self.windows[: self.n_bound_windows]
-        for name, length in lengths.items():
-            coded = self._coded(length)
-            tilt = best_tilt(tilted_statistics, model, windows[:PILOT_WINDOWS], grid, coded, 0.0, pilot)
-            key = tilt.rate, tilt.safety
-            if key not in everything:
-                everything[key] = tilted_statistics(model, windows, tilt)
-            found = everything[key]
+        for name, (tilt, found) in best_tilts(tilted_statistics, model, windows, PILOT_WINDOWS, coded).items():
             smoothed = float(found.loss.mean())
             deviation = (
-                coded.complexity(grid.size) / tilt.rate
+                coded[name].complexity(tilt.grid_size) / tilt.rate
                 + float(tilt.summand(found.loss, found.entropy).mean())
                 - smoothed
             )

@@ -1,9 +1,11 @@
 """What a built book must satisfy before anybody looks at it: every check on the HTML, offline, in one pass.
 
-Jupyter Book ends without a warning when a page is missing, an image is broken, or a notebook has no outputs.
+Jupyter Book ends without a warning when a page is missing, an image is broken, or a notebook has no outputs. It writes
+index.html after Sphinx has ended, so this is no hook of Sphinx but a script, which the graph runs after the build.
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -95,13 +97,12 @@ def problems(html_dir: Path, pages: list[str], notebooks: set[str]) -> list[str]
     return found
 
 
-def check(html_dir: Path | None = None, stage_dir: Path | None = None) -> int:
-    """Check the built book (default `_build/html`) against the staged one; the number of its pages.
+def check() -> int:
+    """Check the built book, `_build/html`, against the staged one; the number of its pages.
 
     Raises `UserError` with one line per problem.
     """
-    html_dir = html_dir or project_root() / "_build" / "html"
-    stage_dir = stage_dir or build_dir() / "site"
+    html_dir, stage_dir = project_root() / "_build" / "html", build_dir() / "site"
     if not (stage_dir / "_toc.yml").is_file():
         raise UserError(f"{stage_dir} holds no staged book: run `make book`")
     pages = staged_pages(stage_dir)
@@ -109,3 +110,10 @@ def check(html_dir: Path | None = None, stage_dir: Path | None = None) -> int:
     if found := problems(html_dir, pages, notebooks):
         raise UserError(f"the built book has {len(found)} problems:\n  " + "\n  ".join(found))
     return len(pages)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"checked {check()} pages")
+    except UserError as error:
+        sys.exit(f"error: {error}")
