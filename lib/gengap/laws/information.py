@@ -1,15 +1,14 @@
 """How much a model has learned, from its own training curve (paper, section 5; statement T10).
 
-One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and whoever
-repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model that the
-decoder ends up with. Given the final model the data alone costs D times its loss. What is left over is the model's:
+One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and
+whoever repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model.
+Given the final model the data alone costs D times its loss. What is left over is the model's:
 
     K(h) = sum_k NLL_k(online) - D * Rhat_h.
 
-By the symmetry of information that is the information in h, up to logarithmic terms and **if** the final model codes the data
-as well as anything can. Where it does not, K(h) may be too small; where training learns more slowly than it might, too
-large. It is an estimate that no certificate may use as a code length: no decoder turns K(h) bits into the model without
-the data.
+By the symmetry of information that is the information in h, up to logarithmic terms and **if** the final model codes the
+data as well as anything can. Where it does not, K(h) may be too small; where training learns more slowly than it might, too
+large. No certificate may use it as a code length: no decoder turns K(h) bits into the model without the data.
 """
 
 import math
@@ -19,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.laws.fits import Floats
 from gengap.units import bits_from_nats
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,6 @@ class InformationContent:
 
     @property
     def bits(self) -> float:
-        """K(h) in bits."""
         return bits_from_nats(self.nats)
 
     @property
@@ -56,20 +53,18 @@ def from_log(
     """K(h) from a loss log.
 
     `online_nll` (n_steps,) mean loss of every batch before its update and `final_loss`, the finished model's on the same
-    tokens, nats/token; `final_loss_error` its standard error where it was measured on a sample.
+    tokens, nats/token; `final_loss_error` the standard error where that was measured on a sample.
     """
     online = _losses(online_nll)
-    n_tokens = online.size * tokens_per_step
-    excess = math.fsum(online - final_loss) * tokens_per_step
-    return InformationContent(excess, n_tokens * final_loss_error, n_params, n_tokens)
+    nats, n_tokens = math.fsum(online - final_loss) * tokens_per_step, online.size * tokens_per_step
+    return InformationContent(nats, n_tokens * final_loss_error, n_params, n_tokens)
 
 
 def step_weights(steps: ArrayLike, n_steps: int) -> Floats:
     """How many steps the loss at each checkpoint stands for, (m,), in all `n_steps`.
 
-    Between two checkpoints the loss is taken as straight in log(step + 1), after the last one as constant: the
-    trapezoid rule in log step, summed over the steps themselves. `steps` (m,) optimizer steps behind each
-    checkpoint, from 0 up to at most `n_steps`. Raises ValueError if they do not increase from 0.
+    Between two checkpoints the loss is taken as straight in log(step + 1), after the last one as constant. `steps` (m,)
+    optimizer steps behind each checkpoint; ValueError if they do not increase from 0, or pass `n_steps`.
     """
     steps = np.asarray(steps)
     if steps.ndim != 1 or steps.size < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
@@ -102,14 +97,14 @@ def from_checkpoints(
     errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)
     weights = step_weights(steps, n_steps)
     length = float(weights @ losses)  # sum of the online losses, nats per token of a batch
-    changes = []
-    for dropped in (slice(1, -1, 2), slice(2, -1, 2)):
-        kept = np.delete(np.arange(steps.size), dropped)
-        changes.append(abs(length - float(step_weights(steps[kept], n_steps) @ losses[kept])))
-    n_tokens = n_steps * tokens_per_step
-    sampled = tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error)
+    halves = [np.delete(np.arange(steps.size), dropped) for dropped in (slice(1, -1, 2), slice(2, -1, 2))]
+    change = max(abs(length - float(step_weights(steps[kept], n_steps) @ losses[kept])) for kept in halves)
     return InformationContent(
-        tokens_per_step * (length - n_steps * final_loss), sampled, n_params, n_tokens, tokens_per_step * max(changes)
+        tokens_per_step * (length - n_steps * final_loss),
+        tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error),
+        n_params,
+        n_steps * tokens_per_step,
+        tokens_per_step * change,
     )
 
 

@@ -1,28 +1,26 @@
 """How sure a fit is: the same fit to many data sets that might as well have been observed; and how a quantity goes with size.
 
 Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
-where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
-where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,
-from s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly, and with one degree of freedom
-it is honestly wide.
+where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right where
+runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain and drawn too, from
+s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly.
 
-A straight line in logarithms has one exponent; where the line is bent, that number mixes what happens at both ends of the
-range and tells of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for
-each end (`trend`).
+A straight line in logarithms has one exponent; where the line is bent, that number mixes both ends of the range and tells
+of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for each end (`trend`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
+from gengap.laws.fits import BentPowerLaw, Floats, PowerLaw, fit_bent_power_law, fit_power_law
 
 Law = Any  # a record of constants that predicts when called (gengap.laws.fits)
 Fit = Callable[..., Law]  # the columns of the runs, the observed values last, to a law
-Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -45,9 +43,8 @@ class Ensemble:
 
     def spread(self, quantity: str | Callable[[Law], float]) -> Floats:
         """A constant (by name) or a function of the law in every replicate, (n_replicates,)."""
-        if isinstance(quantity, str):
-            return np.array([getattr(law, quantity) for law in self.replicates], float)
-        return np.array([quantity(law) for law in self.replicates], float)
+        of = attrgetter(quantity) if isinstance(quantity, str) else quantity
+        return np.array([of(law) for law in self.replicates], float)
 
     def interval(self, quantity: str | Callable[[Law], float], level: float = 0.95) -> Interval:
         """Where a constant, or a function of the law, lies."""
