@@ -8,7 +8,8 @@ X_k is observed at step k, F_k is what is then known, and every function f(obser
 * observations (..., n): X_k, the last axis is time, leading axes are independent sequences;
 * baseline (..., n) or a number: Y_k, known before X_k (**predictable**: a function of the past and of the step, never of
   X_k); None where an inequality does not use it;
-* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta; the others an interval of that length for X_k;
+* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta for all outcomes, observed or not; the others an interval
+  of that length for X_k;
 * complexity: C = `complexity(...)`; the failure probability is e^(-nC) times the size of the grid paid for in C.
 
 float32 input is accumulated in float64. Every function raises ValueError for empty input, NaN, shapes that do not match, C
@@ -73,11 +74,7 @@ def default_s_grid(size: int = 1000) -> Floats:
 
 
 def odds_s_grid(size: int = 16, max_odds: float = 1000.0) -> Floats:
-    """Ours: `size` points whose odds s/(1-s) are equally spaced in logarithm from 1/max_odds to max_odds.
-
-    Few points reach as far as the paper's thousand: Sigma is at most 2 sqrt(mean (X-Y)^2) as soon as the odds of K come
-    within a factor 1 + sqrt(2) of sqrt(2C / mean A^2) (chapter 01).
-    """
+    """Ours: `size` points with odds s/(1-s) spaced in logarithm from 1/max_odds to max_odds; few are enough (chapter 01)."""
     if size < 2 or not max_odds > 1:
         raise ValueError(f"need at least 2 points and max_odds > 1, got {size} and {max_odds}")
     odds = np.geomspace(1 / max_odds, max_odds, size)
@@ -126,10 +123,7 @@ def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
 
 
 def mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floats, Floats]:
-    """mean log(1 + sA) and mean sA/(1+sA) (its derivative times s; 0 unless asked for), (...), in chunks.
-
-    `gaps` (..., n); s a number or (...), one per sequence.
-    """
+    """mean log(1 + sA) and, if asked for, mean sA/(1+sA), its derivative times s, (...); A (..., n), s a number or (...)."""
     s, n = np.asarray(s, dtype=np.float64)[..., None], gaps.shape[-1]
     step = max(64, _CHUNK // max(1, gaps.size // n))
     total, slope = np.zeros(gaps.shape[:-1]), np.zeros(gaps.shape[:-1])
@@ -172,20 +166,14 @@ def loss_variation(
 def freedman(
     observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> Deviation:
-    """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta).
-
-    Assumes a predictable baseline and X_k - Y_k <= Delta for all outcomes, observed or not.
-    """
+    """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta)."""
     sigma, s = loss_variation(observations, baseline, loss_range, complexity, s_grid)
     terms = {"range": loss_range * complexity, "variation": sigma * math.sqrt(complexity)}
     return Deviation(terms["range"] + terms["variation"], terms, s)
 
 
 def shifted_log(observations: ArrayLike, baseline: ArrayLike, rate: float) -> Floats:
-    """f_k = Y_k - log(1 + lambda (Y_k - X_k)) / lambda, (..., n) float64: X_k, plus a second-order charge.
-
-    ValueError where 1 + lambda (Y - X) <= 0, which lies outside any admissible range, or for NaN.
-    """
+    """f_k = Y_k - log(1 + lambda (Y_k - X_k)) / lambda, (..., n) float64: X_k, plus a second-order charge."""
     if not 0 < rate < math.inf:
         raise ValueError(f"rate (lambda, 1/nats) must be positive and finite, got {rate}")
     y = np.asarray(baseline, dtype=np.float64)

@@ -43,9 +43,8 @@ def _complexity(complexity: ArrayLike) -> Floats:
 def smoothed_nll(nll: ArrayLike, alpha: float, vocab_size: int) -> Floats:
     """Loss of the smoothed predictor from the loss of the model: -log((1-alpha) exp(-nll) + alpha/V).
 
-    `nll` has any shape, nats, finite or +inf (a token the model holds impossible); the result has the same shape and lies
-    in [min_nll, max_nll]. Raises ValueError for NaN or negative losses: a loss below zero is a probability above one, and
-    no bound holds for it. Paper, prediction smoothing.
+    `nll` has any shape, nats, finite or +inf (a token the model holds impossible); the result lies in [min_nll, max_nll].
+    ValueError for NaN or negative losses: no bound holds for a probability above one.
     """
     values = checked_nll(nll)
     alpha, vocab_size = float(_alpha(alpha)), _vocab_size(vocab_size)
@@ -75,10 +74,7 @@ def max_nll(alpha: ArrayLike, vocab_size: int) -> Floats:
 
 
 def loss_range(alpha: ArrayLike, vocab_size: int) -> Floats:
-    """The paper's Delta, nats: log(1 + (1-alpha) V/alpha) = max_nll - min_nll.
-
-    It bounds X_k - Y_k for every baseline Y_k >= min_nll; an entropy is such a baseline. Paper, Thm 3.4.
-    """
+    """The paper's Delta (Thm 3.4), nats: max_nll - min_nll, above X_k - Y_k for every Y_k >= min_nll, as an entropy is."""
     alpha = _alpha(alpha)
     return np.log1p((1 - alpha) * _vocab_size(vocab_size) / alpha)
 
@@ -89,10 +85,9 @@ def smoothing_cost(alpha: ArrayLike) -> Floats:
 
 
 def optimal_alpha(complexity: ArrayLike) -> Floats:
-    """The paper's alpha = C/(1+C): it turns cost and range into log(1+C) and log(1+V/C).
+    """The paper's alpha = C/(1+C): it turns cost and range into log(1+C) and log(1+V/C), at most about C^3/2 too much.
 
-    For V -> infinity the minimizer of `smoothing_cost(alpha) + C loss_range(alpha, V)` is alpha = C; C/(1+C) costs about
-    C^3/2 more and has the simpler range. alpha depends on the code length alone, not on the data, so it needs no payment.
+    It depends on the code length alone, not on the data, so it needs no payment.
     """
     complexity = _complexity(complexity)
     return complexity / (1 + complexity)
@@ -111,22 +106,14 @@ def closed_form_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
 
 
 def entropy_floor(alpha: ArrayLike, vocab_size: int) -> Floats:
-    """Least entropy of a smoothed distribution, nats: that of a smoothed one-hot distribution.
-
-    Entropy is concave and the smoothed distributions form a simplex whose corners are the smoothed one-hot ones, so its
-    minimum is at a corner.
-    """
+    """Least entropy of a smoothed distribution, nats: that of a smoothed one-hot one, a corner of their simplex."""
     alpha, vocab_size = _alpha(alpha), _vocab_size(vocab_size)
     top, rest = np.exp(-min_nll(alpha, vocab_size)), alpha / vocab_size
     return top * min_nll(alpha, vocab_size) - (vocab_size - 1) * rest * np.log(rest)
 
 
 def smoothed_entropy(log_probs: ArrayLike, alpha: float) -> Floats:
-    """Entropy of the smoothed predictor, nats: the paper's baseline Y_k, known before the token is drawn.
-
-    `log_probs` (..., V) are normalized log-probabilities (ValueError if not); the result is (...). This is the plain
-    reference; `gengap.statistics.per_token` computes the same in chunks on the model's device.
-    """
+    """Entropy of the smoothed predictor, (...) nats: the paper's baseline Y_k; `log_probs` (..., V) normalized."""
     log_probs = _normalized(log_probs)
     x = smoothed_nll(-log_probs, alpha, log_probs.shape[-1])  # (..., V) nats
     return np.sum(np.exp(-x) * x, axis=-1)

@@ -87,10 +87,7 @@ class Source:
         return -np.sum(probs * np.where(probs > 0, log_probs, 0.0), axis=-1)
 
     def state_risk(self, log_probs: ArrayLike) -> Floats:
-        """The same, (n_states,) nats, for a predictor that sees the state alone: `log_probs` (n_states, V).
-
-        `state_risk(log_probs)[states]` are the conditional risks along a path.
-        """
+        """The same in every state, (n_states,) nats, for a predictor that sees it alone: `log_probs` (n_states, V)."""
         return self.conditional_risk(np.arange(self.n_states), log_probs)
 
     def entropies(self) -> Floats:
@@ -117,10 +114,7 @@ def iid(probs: ArrayLike) -> Source:
 
 
 def markov(order: int, vocab_size: int, concentration: float, rng: np.random.Generator) -> Source:
-    """Order-k Markov chain whose V^order rows are Dirichlet(concentration, ..., concentration) draws.
-
-    Small concentrations give rows near one-hot. State = the last `order` tokens in base V, oldest first, begun at zeros.
-    """
+    """Markov chain with Dirichlet(concentration, ...) rows. State = the last `order` tokens in base V, oldest first, from 0s."""
     n_states = vocab_size**order
     shifted = np.arange(n_states)[:, None] * vocab_size % n_states
     return Source(rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size))

@@ -27,7 +27,7 @@ class BinnedCurve(NamedTuple):
         return BinnedCurve(*(column[inside] for column in self))
 
     def exponents(self) -> tuple[Floats, Floats]:
-        """Tokens between neighbouring bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
+        """Tokens between bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
         log_tokens, log_losses = np.log(self.n_tokens), np.log(self.losses)
         return np.exp((log_tokens[1:] + log_tokens[:-1]) / 2), -np.diff(log_losses) / np.diff(log_tokens)
 
@@ -50,8 +50,8 @@ def forecast(curve: BinnedCurve, seen_from: float, seen_to: float, n_replicates:
 
     Its `prediction(D)` is for one more bin. It cannot know a change of the learning rate: extrapolate in the stable phase only.
     """
-    seen = curve.between(seen_from, seen_to)
-    return resample_noise(fit_offset_power_law, seen.n_tokens, seen.losses, n_replicates=n_replicates, seed=seed)
+    columns = curve.between(seen_from, seen_to)[:2]
+    return resample_noise(fit_offset_power_law, *columns, n_replicates=n_replicates, seed=seed)
 
 
 class BestRate(NamedTuple):
@@ -70,8 +70,7 @@ class BestRate(NamedTuple):
 def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRate:
     """Fit loss = l0 + c/2 log(rate/best)^2; `seed_error` is the standard deviation of one loss over seeds, nats/token.
 
-    The error of the vertex is propagated to first order. Raises `UserError` for fewer than three rates, and where the
-    losses have no minimum: then rates further out must be tried.
+    The error of the vertex is propagated to first order. `UserError` for fewer than three rates, and without a minimum.
     """
     logs, losses = np.log(np.asarray(rates, float)), np.asarray(losses, float)
     if len(set(logs.tolist())) < 3:
@@ -85,12 +84,9 @@ def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRat
     vertex = -slope / (2 * square)
     gradient = np.array([0.0, -1 / (2 * square), slope / (2 * square**2)])  # of the vertex in the constants
     covariance = seed_error**2 * np.linalg.inv(design.T @ design)
-    return BestRate(
-        float(np.exp(centre + vertex)),
-        float(np.sqrt(gradient @ covariance @ gradient)),
-        float(constant - slope**2 / (4 * square)),
-        float(2 * square),
-    )
+    error = float(np.sqrt(gradient @ covariance @ gradient))
+    loss = float(constant - slope**2 / (4 * square))
+    return BestRate(float(np.exp(centre + vertex)), error, loss, float(2 * square))
 
 
 class TransferRule(NamedTuple):

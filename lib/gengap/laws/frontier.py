@@ -25,13 +25,11 @@ class Curve(NamedTuple):
 
     @property
     def flops(self) -> Floats:
-        """C of every point, (m,)."""
         return FLOPS_PER_PARAM_TOKEN * self.n_params * self.n_tokens
 
     def loss_at(self, flops: ArrayLike) -> Floats:
         """Straight lines in log L against log C between the points; NaN outside them."""
-        log_loss = np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=math.nan, right=math.nan)
-        return np.exp(log_loss)
+        return np.exp(np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=np.nan, right=np.nan))
 
 
 class Optimum(NamedTuple):
@@ -43,16 +41,11 @@ class Optimum(NamedTuple):
 
     @property
     def n_tokens(self) -> float:
-        """D_opt = C/(6 N_opt)."""
         return self.flops / (FLOPS_PER_PARAM_TOKEN * self.n_params)
 
 
 def envelope(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
-    """Approach 1: at each budget the size whose curve is lowest.
-
-    A budget counts only where the winner has a smaller and a larger rival with a measured loss: at the edge of the
-    range the winner is merely the last size there is.
-    """
+    """Approach 1: at each budget the size whose curve is lowest, where a smaller and a larger rival were measured too."""
     return [
         Optimum(budget, float(sizes[best]), float(losses[best]))
         for budget, sizes, losses in _measured(curves, flops)
@@ -61,10 +54,7 @@ def envelope(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
 
 
 def isoflop(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
-    """Approach 2: at each budget the vertex of the parabola through log L against log N.
-
-    A budget counts only with three sizes or more, an upward parabola, and a vertex between the sizes.
-    """
+    """Approach 2: at each budget the vertex of the parabola through log L against log N, where it lies between the sizes."""
     optima = []
     for budget, sizes, losses in _measured(curves, flops):
         parabola = fit_bent_power_law(sizes, losses)
@@ -95,14 +85,12 @@ def allocation_interval(
     relative_error: float,
     level: float = 0.95,
     n_replicates: int = 200,
-    seed: int = 0,
 ) -> Interval:
-    """The exponent's interval when every loss is drawn again with a relative error of this standard deviation.
+    """The exponent's interval when every loss is drawn again with a relative error of this standard deviation, one run's.
 
-    The error is that of one run, from seeds or from the residuals of a law. Raises ValueError if fewer than half of the
-    draws have an optimum at two budgets.
+    Raises ValueError if fewer than half of the draws have an optimum at two budgets.
     """
-    rng, exponents = np.random.default_rng(seed), []
+    rng, exponents = np.random.default_rng(0), []
     for _ in range(n_replicates):
         drawn = [
             curve._replace(losses=curve.losses * np.exp(relative_error * rng.standard_normal(len(curve.losses))))
@@ -116,11 +104,7 @@ def allocation_interval(
 
 
 def embedding_constant(n_nonembedding: ArrayLike, n_params: ArrayLike) -> float:
-    """omega of N = n + omega n^(1/3) for models of one family (Pearce & Song 2024, section 3).
-
-    At fixed aspect ratio n grows as the cube of the width and the embeddings as the width itself. `n_nonembedding` n
-    and `n_params` N, (m,); least squares in the logarithm of the embeddings.
-    """
+    """omega of N = n + omega n^(1/3) in one family, (m,) each, by least squares in log(N - n) (Pearce & Song 2024, section 3)."""
     n = np.asarray(n_nonembedding, float)
     return math.exp(np.mean(np.log(n_params - n) - np.log(n) / 3))
 
@@ -128,8 +112,8 @@ def embedding_constant(n_nonembedding: ArrayLike, n_params: ArrayLike) -> float:
 def nonembedding_frontier(law: ChinchillaLaw, omega: float, n_nonembedding: ArrayLike) -> tuple[Floats, Floats]:
     """(D, c) for which n is the best size without embeddings at c = 6 n D, given a law in all parameters.
 
-    Setting the derivative of E + A N(n)^-alpha + B (6n/c)^beta to zero, with N(n) = n + omega n^(1/3), leaves
-    beta B D^-beta = alpha A N^(-alpha-1) n N'(n), solved for D.
+    The derivative of E + A N(n)^-alpha + B (6n/c)^beta is zero, with N(n) = n + omega n^(1/3), where beta B D^-beta =
+    alpha A N^(-alpha-1) n N'(n).
     """
     n = np.asarray(n_nonembedding, float)
     total = n + omega * np.cbrt(n)

@@ -12,7 +12,6 @@ large. No certificate may use it as a code length: no decoder turns K(h) bits in
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,9 +54,8 @@ def from_log(
     `online_nll` (n_steps,) mean loss of every batch before its update and `final_loss`, the finished model's on the same
     tokens, nats/token; `final_loss_error` the standard error where that was measured on a sample.
     """
-    online = _losses(online_nll)
-    nats, n_tokens = math.fsum(online - final_loss) * tokens_per_step, online.size * tokens_per_step
-    return InformationContent(nats, n_tokens * final_loss_error, n_params, n_tokens)
+    excess, n_tokens = _losses(online_nll) - final_loss, np.size(online_nll) * tokens_per_step
+    return InformationContent(math.fsum(excess) * tokens_per_step, n_tokens * final_loss_error, n_params, n_tokens)
 
 
 def step_weights(steps: ArrayLike, n_steps: int) -> Floats:
@@ -90,8 +88,8 @@ def from_checkpoints(
     """K(h) of a released model without a log: the online curve through the losses of its checkpoints.
 
     `losses` (m,) nats/token of the checkpoint after `steps` (m,) on the data that *follows* it, `loss_errors` (m,) or one
-    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or
-    odd ones, what changes more); for a smooth curve the rule's own error is a third of that.
+    number their standard errors. The interpolation error is the greater change when the even or the odd checkpoints are
+    left out; for a smooth curve the rule's own error is a third of that.
     """
     steps, losses = np.asarray(steps), _losses(losses)
     errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)
@@ -115,25 +113,16 @@ def log_spaced_steps(n_steps: int, last_doubling: int = 512, every: int = 1000) 
     return steps[steps < n_steps]
 
 
-def read_off(
-    online_nll: ArrayLike, steps: ArrayLike, neighbours: Callable[[int], int] = lambda step: step // 20
-) -> tuple[Floats, Floats]:
-    """What checkpoints at these steps would have told: (losses, standard errors), (m,) each, from a log.
-
-    The mean over `neighbours(step)` batches to either side stands for a measurement on fresh data.
-    """
+def read_off(online_nll: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
+    """(losses, standard errors), (m,) each, of checkpoints, read off a log: means over step/20 batches to either side."""
     online = _losses(online_nll)
-    windows = [online[max(0, k - neighbours(k)) : k + neighbours(k) + 1] for k in map(int, np.asarray(steps))]
+    windows = [online[max(0, k - k // 20) : k + k // 20 + 1] for k in map(int, steps)]
     scatter = float(np.std(np.diff(online[online.size // 2 :])) / math.sqrt(2))  # of one batch, trend removed
     return np.array([w.mean() for w in windows]), np.array([scatter / math.sqrt(w.size) for w in windows])
 
 
 def closed_form(B: float, beta: float, n_tokens: ArrayLike) -> Floats:
-    """K(h) in nats under L(N, D) = E + A N^-alpha + B D^-beta: B beta/(1-beta) D^(1-beta) (paper, section 5).
-
-    The sum of B t^-beta up to D, less D times its last value: what does not fall with the data teaches nothing. Raises
-    ValueError unless 0 < beta < 1, where the sum is finite and grows.
-    """
+    """K(h) in nats under L(N, D) = E + A N^-alpha + B D^-beta, 0 < beta < 1: B beta/(1-beta) D^(1-beta) (paper, section 5)."""
     if not 0 < beta < 1:
         raise ValueError(f"the closed form needs 0 < beta < 1, got {beta}")
     return B * beta / (1 - beta) * np.asarray(n_tokens, float) ** (1 - beta)
