@@ -1,21 +1,19 @@
 """How far the conditional expectations of a sequence can lie above what was observed (chapter 01).
 
-X_k is observed at step k, F_k is what is then known, and every function bounds the same deviation
+X_k is observed at step k, F_k is what is then known, and every function f(observations, baseline, loss_range, complexity,
+...) bounds the same deviation, nats if the observations are:
 
     (1/n) sum_k ( E[X_k | F_{k-1}] - X_k )
 
-under one interface, f(observations, baseline, loss_range, complexity, ...) -> Deviation, nats if the
-observations are:
-
 * observations (..., n): X_k, the last axis is time, leading axes are independent sequences;
-* baseline (..., n) or a number: Y_k, known before X_k (**predictable**: a function of the past and of the
-  step, never of X_k); None where an inequality does not use it;
-* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta; the others an interval of that length for X_k;
+* baseline (..., n) or a number: Y_k, known before X_k (**predictable**: a function of the past and of the step, never of
+  X_k); None where an inequality does not use it;
+* loss_range: Delta. Empirical Freedman needs X_k - Y_k <= Delta for all outcomes, observed or not; the others an interval
+  of that length for X_k;
 * complexity: C = `complexity(...)`; the failure probability is e^(-nC) times the size of the grid paid for in C.
 
-float32 input is accumulated in float64. Every function raises ValueError for empty input, NaN, shapes that do
-not match, C that is not positive, and observations outside their stated range: such data prove an assumption
-wrong.
+float32 input is accumulated in float64. Every function raises ValueError for empty input, NaN, shapes that do not match, C
+that is not positive, and observations outside their stated range: such data prove an assumption wrong.
 """
 
 import math
@@ -59,14 +57,12 @@ def check_failure_prob(failure_prob: float) -> float:
 def complexity(n: int, failure_prob: float, grid_size: int = 1, code_length_bits: float = 0.0) -> float:
     """C = (L log 2 + log(grid_size / failure_prob)) / n, nats per step (paper, Thms 3.1 and 3.2).
 
-    `grid_size` counts everything that is chosen on the data from a finite set (|K|); `code_length_bits` is
-    the length of a prefix-free code of the hypothesis, fixed before the data.
+    `grid_size` (|K|) counts all that is chosen on the data from a finite set; `code_length_bits` is the length of a
+    prefix-free code of the hypothesis, fixed before the data.
     """
     check_failure_prob(failure_prob)
     if n < 1 or grid_size < 1 or not (0 <= code_length_bits < math.inf):
-        raise ValueError(
-            f"need n >= 1, grid_size >= 1 and a code length >= 0, got {n}, {grid_size} and {code_length_bits}"
-        )
+        raise ValueError(f"need n >= 1, grid_size >= 1, code length >= 0; got {n}, {grid_size}, {code_length_bits}")
     return (nats_from_bits(code_length_bits) + math.log(grid_size / failure_prob)) / n
 
 
@@ -78,11 +74,7 @@ def default_s_grid(size: int = 1000) -> Floats:
 
 
 def odds_s_grid(size: int = 16, max_odds: float = 1000.0) -> Floats:
-    """Ours: `size` points whose odds s/(1-s) are equally spaced in logarithm from 1/max_odds to max_odds.
-
-    Sigma is at most 2 sqrt(mean (X-Y)^2) as soon as the odds of K come within a factor 1 + sqrt(2) of
-    sqrt(2C / mean A^2) (chapter 01), so few points reach as far as the paper's thousand.
-    """
+    """Ours: `size` points with odds s/(1-s) spaced in logarithm from 1/max_odds to max_odds; few are enough (chapter 01)."""
     if size < 2 or not max_odds > 1:
         raise ValueError(f"need at least 2 points and max_odds > 1, got {size} and {max_odds}")
     odds = np.geomspace(1 / max_odds, max_odds, size)
@@ -92,9 +84,8 @@ def odds_s_grid(size: int = 16, max_odds: float = 1000.0) -> Floats:
 def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float) -> Floats:
     """A = (Y - X)/Delta, (..., n) float64, checked to be finite and at least -1.
 
-    A may fall below -1 by RANGE_SLACK, for rounding in X, Y or Delta. No claim is weakened by it: the bounds
-    depend on s and Delta through s/Delta alone, and are those of the range Delta (1 + slack) with s (1 + slack)
-    in place of s, still inside (0, 1).
+    A may fall below -1 by RANGE_SLACK, for rounding. No claim is weakened by it: the bounds depend on s and Delta through
+    s/Delta alone, and are those of the range Delta (1 + slack) with s (1 + slack) in place of s, still inside (0, 1).
     """
     x, y = np.asarray(observations), np.asarray(baseline)
     if x.ndim == 0 or x.size == 0:
@@ -108,9 +99,7 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
     if math.isnan(least) or math.isnan(greatest) or math.isinf(greatest):
         raise ValueError("observations or baseline hold NaN or infinite values")
     if -least > loss_range * (1 + RANGE_SLACK):
-        raise ValueError(
-            f"X - Y reaches {-least:.9g}, above loss_range = {loss_range:.9g}: no bound holds for this range"
-        )
+        raise ValueError(f"X - Y reaches {-least:.9g}, above {loss_range = :.9g}: no bound holds for this range")
     gaps /= loss_range
     return gaps
 
@@ -134,10 +123,7 @@ def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
 
 
 def mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floats, Floats]:
-    """mean log(1 + sA) and mean sA/(1+sA) (its derivative times s; 0 unless asked for), (...), in chunks.
-
-    `gaps` (..., n); s a number or (...), one per sequence.
-    """
+    """mean log(1 + sA) and, if asked for, mean sA/(1+sA), its derivative times s, (...); A (..., n), s a number or (...)."""
     s, n = np.asarray(s, dtype=np.float64)[..., None], gaps.shape[-1]
     step = max(64, _CHUNK // max(1, gaps.size // n))
     total, slope = np.zeros(gaps.shape[:-1]), np.zeros(gaps.shape[:-1])
@@ -149,20 +135,15 @@ def mean_log(gaps: Floats, s: ArrayLike, with_slope: bool = False) -> tuple[Floa
     return total / n, slope / n
 
 
-def _sigma(mean_log: ArrayLike, mean_gap: ArrayLike, s: ArrayLike, loss_range: float, c: float) -> Floats:
-    """Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) mean v(sA)/s, with v(a) = a - log(1+a) (paper, Thm 3.1)."""
-    return loss_range * (math.sqrt(c) * (1 - s) / s + (mean_gap - mean_log / s) / math.sqrt(c))
-
-
 def loss_variation(
     observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> LossVariation:
-    """Sigma = min_{s in K} Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) (1/n) sum_k v(s A_k)/s (paper, Thm 3.1).
+    """Sigma = min_{s in K} Delta sqrt(C) (1-s)/s + (Delta/sqrt(C)) (1/n) sum_k v(s A_k)/s, v(a) = a - log(1+a) (paper, Thm 3.1).
 
-    K (`s_grid`) defaults to the paper's 1000 points. Sigma is an affine function of phi(s)/s, where
-    phi(s) = C - mean log(1+sA). phi is convex, so s phi' - phi grows with s, from -C at 0: phi/s falls until
-    s phi' = phi and rises from there. The first grid point of non-negative slope, or the one before it, is
-    therefore the minimizer, and bisection finds it in about log2|K| + 1 passes over the data.
+    K (`s_grid`) defaults to the paper's 1000 points. Sigma is an affine function of phi(s)/s, phi(s) = C - mean log(1+sA).
+    phi is convex, so s phi' - phi grows with s, from -C at 0: phi/s falls until s phi' = phi and rises from there. The
+    first grid point of non-negative slope, or the one before it, is therefore the minimizer, and bisection finds it in
+    about log2|K| + 1 passes over the data.
     """
     c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
@@ -173,7 +154,7 @@ def loss_variation(
         middle = (low + high) // 2
         s, last = grid[middle], bool(np.all(low == high))
         log, slope = mean_log(gaps, s, with_slope=not last)
-        sigma = _sigma(log, mean_gap, s, loss_range, c)
+        sigma = loss_range * (math.sqrt(c) * (1 - s) / s + (mean_gap - log / s) / math.sqrt(c))
         best, best_s = np.where(sigma < best, sigma, best), np.where(sigma < best, s, best_s)
         if last:
             return LossVariation(_plain(best), _plain(best_s))
@@ -185,20 +166,14 @@ def loss_variation(
 def freedman(
     observations: ArrayLike, baseline: ArrayLike, loss_range: float, complexity: float, s_grid: ArrayLike | None = None
 ) -> Deviation:
-    """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta).
-
-    Assumes a predictable baseline and X_k - Y_k <= Delta for all outcomes, observed or not.
-    """
+    """Empirical Freedman: Delta C + Sigma sqrt(C) (paper, Thm 3.1); C holds log(|K|/delta)."""
     sigma, s = loss_variation(observations, baseline, loss_range, complexity, s_grid)
     terms = {"range": loss_range * complexity, "variation": sigma * math.sqrt(complexity)}
     return Deviation(terms["range"] + terms["variation"], terms, s)
 
 
 def shifted_log(observations: ArrayLike, baseline: ArrayLike, rate: float) -> Floats:
-    """f_k = Y_k - log(1 + lambda (Y_k - X_k)) / lambda, (..., n) float64: X_k, plus a second-order charge.
-
-    ValueError where 1 + lambda (Y - X) <= 0, which lies outside any admissible range, or for NaN.
-    """
+    """f_k = Y_k - log(1 + lambda (Y_k - X_k)) / lambda, (..., n) float64: X_k, plus a second-order charge."""
     if not 0 < rate < math.inf:
         raise ValueError(f"rate (lambda, 1/nats) must be positive and finite, got {rate}")
     y = np.asarray(baseline, dtype=np.float64)
@@ -213,9 +188,9 @@ def freedman_direct(
 ) -> float:
     """Ours: the mean risk itself is at most C/lambda + mean f_k, with f = `shifted_log` (chapter 05, eq-tight).
 
-    `loss_range` is M - y0, with M >= X_k and y0 <= Y_k, or any other bound on X_k - Y_k; lambda (`rate`) must
-    lie in (0, 1/loss_range). It equals mean X + `freedman` at the one point s = lambda loss_range. A rate
-    chosen on the data from a finite grid is paid for in C; leading axes as in the module.
+    `loss_range` is M - y0, with M >= X_k and y0 <= Y_k, or any other bound on X_k - Y_k; lambda (`rate`) must lie in
+    (0, 1/loss_range). It equals mean X + `freedman` at the one point s = lambda loss_range. A rate chosen on the data
+    from a finite grid is paid for in C.
     """
     c = _check_complexity(complexity)
     gaps = scaled_gaps(observations, baseline, loss_range)
@@ -236,9 +211,9 @@ def running_freedman(
 ) -> Floats:
     """Empirical Freedman after every step: (..., n) bounds on the mean deviation of the first 1, 2, ..., n steps.
 
-    With probability at least 1 - failure_prob **all** of them hold: each s has one supermartingale, which
-    exceeds |K|/failure_prob at any time with probability at most failure_prob/|K| (Ville), so bound t has
-    complexity `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of times.
+    With probability at least 1 - failure_prob **all** of them hold: the supermartingale of each s exceeds |K|/failure_prob
+    at any time with probability at most failure_prob/|K| (Ville), so bound t has complexity
+    `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of times.
     """
     grid, gaps = _check_s_grid(s_grid), scaled_gaps(observations, baseline, loss_range)
     budget = complexity(1, failure_prob, grid.size, code_length_bits)  # nats, for the whole sequence
@@ -253,15 +228,14 @@ def freedman_mixture(
 ) -> Deviation:
     """Ours: empirical Freedman with the mean of the supermartingales over K instead of a union over K.
 
-    The mean (1/|K|) sum_s M_n(s) is a non-negative supermartingale that starts at 1, so it stays below e^(nC)
-    with C = `complexity(n, failure_prob, 1, ...)`: |K| is not paid for. M_n(s) depends on what is unknown
-    through m = mean E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where the
-    mean reaches e^(nC), found by bisection between the union's bound, which it never exceeds, and the best s
-    without any payment.
+    The mean (1/|K|) sum_s M_n(s) is a non-negative supermartingale that starts at 1, so it stays below e^(nC) with C =
+    `complexity(n, failure_prob, 1, ...)`: |K| is not paid for. M_n(s) depends on what is unknown through m = mean
+    E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where the mean reaches e^(nC), found
+    by bisection between the union's bound, which it never exceeds, and the best s without any payment.
     """
     c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
-    n, mean_gap = gaps.shape[-1], gaps.mean(axis=-1)
+    n = gaps.shape[-1]
     logs = np.stack([mean_log(gaps, s)[0] for s in grid], axis=-1)  # (..., |K|)
     low = np.max((logs - c - math.log(grid.size) / n) / grid, axis=-1)
     high = np.max((logs - c) / grid, axis=-1)
@@ -270,5 +244,5 @@ def freedman_mixture(
         capitals = n * (logs - grid * middle[..., None] - c)  # (..., |K|) log M_n(s) - nC
         mixture = np.logaddexp.reduce(capitals, axis=-1) - math.log(grid.size)
         low, high = np.where(mixture >= 0, middle, low), np.where(mixture >= 0, high, middle)
-    value = _plain(loss_range * (mean_gap - low))
+    value = _plain(loss_range * (gaps.mean(axis=-1) - low))
     return Deviation(value, {"mixture": value})

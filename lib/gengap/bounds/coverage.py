@@ -1,37 +1,25 @@
 """Do the bounds hold as often as they say? Simulated paths of sources whose conditional risks are known.
 
-Predictors are wrong on purpose, since a predictor that knows its source seldom tests anything. X_k is the loss
-of the predictor, Y_k the entropy of its distribution (so Y_k sees only the state), Delta the largest X - Y over
-all states and tokens, which is known before any data. Processes are made for a sequence length, because the
-worst sources have bad tokens of probability near C.
+Predictors are wrong on purpose: one that knows its source seldom tests anything. X_k is the predictor's loss, Y_k the
+entropy of its distribution (which sees the state alone), Delta the largest X - Y over all states and tokens, known before
+any data. Processes are made for a sequence length, because the worst sources have bad tokens of probability near C.
 """
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gengap.bounds import concentration, sources
 from gengap.bounds.concentration import Floats
 from gengap.bounds.smoothing import smoothed_nll
 
-PROCESSES = (
-    "iid Zipf",
-    "Markov, order 2",
-    "heavy tail",
-    "near-deterministic",
-    "rare token at C",
-    "rare token at 3C",
-    "rare token, certain otherwise",
-    "adversarial drift",
-    "language-like mixture",
-    "change point",
-)
-INDEPENDENT_PROCESSES = (PROCESSES[0], PROCESSES[2], PROCESSES[4], PROCESSES[5], PROCESSES[6])
 RUNNING_GRID = concentration.odds_s_grid(8, 300.0)
-FLOORS = (0.0, 0.5, 1.0)  # y0 in nats, chosen among on the data
 DIRECT_GRID = concentration.odds_s_grid(6, 30.0)
+FLOORS = (0.0, 0.5, 1.0)  # y0 in nats, chosen among on the data
 _ROWS = 500  # paths in flight: they fit the cache
 
 
@@ -62,51 +50,47 @@ def tempered(source: sources.Source, power: float) -> Floats:
     return log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)
 
 
-def blind(source: sources.Source, alpha: float) -> Floats:
-    """(n_states, V) log q of a predictor that holds the last token impossible, but for smoothing."""
+Process = tuple[sources.Source, Floats]  # a source and the log-probabilities (n_states, V) of its predictor
+
+
+def _tempered(source: sources.Source, power: float, alpha: float) -> Process:
+    return source, smoothed(tempered(source, power), alpha)
+
+
+def _blind(source: sources.Source, alpha: float) -> Process:
+    """The predictor holds the last token impossible, but for smoothing."""
     seen = source.probs.copy()
     seen[:, -1] = 0
     with np.errstate(divide="ignore"):
-        return smoothed(np.log(seen / seen.sum(axis=1, keepdims=True)), alpha)
+        return source, smoothed(np.log(seen / seen.sum(axis=1, keepdims=True)), alpha)
 
 
-def process(name: str, n: int) -> tuple[sources.Source, Floats]:
-    """A source and the log-probabilities (n_states, V) of its predictor, made for sequences of n tokens."""
-    rng = np.random.default_rng(11)
-    c = math.log(20) / n  # C of one statement at failure probability 0.05
-    zipf = sources.zipf_probs(32)
-    match name:
-        case "iid Zipf":
-            source = sources.iid(zipf)
-            return source, smoothed(tempered(source, 1.5), 0.01)
-        case "Markov, order 2":
-            source = sources.markov(2, 6, 0.3, rng)
-            return source, smoothed(tempered(source, 2.0), 0.02)
-        case "heavy tail":
-            source = sources.iid(sources.zipf_probs(64, 1.6))
-            return source, smoothed(tempered(source, 4.0), 1e-6)
-        case "near-deterministic":
-            source = sources.near_deterministic(12, 0.01)
-            return source, smoothed(tempered(source, 3.0), 1e-4)
-        case "rare token at C":
-            source = sources.rare_token(8, 1.02 * c)
-            return source, blind(source, 1e-3)
-        case "rare token at 3C":
-            source = sources.rare_token(8, 3 * c)
-            return source, blind(source, 1e-5)
-        case "rare token, certain otherwise":
-            source = sources.rare_token(2, 1.02 * c)
-            return source, blind(source, 1e-4)
-        case "adversarial drift":
-            source = sources.adversarial_drift(np.geomspace(0.2 * c, 12 * c, 24), 5)
-            return source, blind(source, 1e-3)
-        case "language-like mixture":
-            source = sources.language_like(48, rng)
-            return source, smoothed(tempered(source, 1.7), 0.01)
-        case "change point":
-            source = sources.change_point(zipf, zipf[::-1], n // 2)
-            return source, np.tile(smoothed(np.log(zipf), 0.01), (source.n_states, 1))
-    raise ValueError(f"no process {name!r}; there are {', '.join(PROCESSES)}")
+def _change_point(n: int) -> Process:
+    source = sources.change_point(_ZIPF, _ZIPF[::-1], n // 2)
+    return source, np.tile(smoothed(np.log(_ZIPF), 0.01), (source.n_states, 1))
+
+
+_ZIPF = sources.zipf_probs(32)
+PROCESSES: dict[str, Callable[[int, float], Process]] = {  # of the sequence length n and of C
+    "iid Zipf": lambda n, c: _tempered(sources.iid(_ZIPF), 1.5, 0.01),
+    "Markov, order 2": lambda n, c: _tempered(sources.markov(2, 6, 0.3, np.random.default_rng(11)), 2.0, 0.02),
+    "heavy tail": lambda n, c: _tempered(sources.iid(sources.zipf_probs(64, 1.6)), 4.0, 1e-6),
+    "near-deterministic": lambda n, c: _tempered(sources.near_deterministic(12, 0.01), 3.0, 1e-4),
+    "rare token at C": lambda n, c: _blind(sources.rare_token(8, 1.02 * c), 1e-3),
+    "rare token at 3C": lambda n, c: _blind(sources.rare_token(8, 3 * c), 1e-5),
+    "rare token, certain otherwise": lambda n, c: _blind(sources.rare_token(2, 1.02 * c), 1e-4),
+    "adversarial drift": lambda n, c: _blind(sources.adversarial_drift(np.geomspace(0.2 * c, 12 * c, 24), 5), 1e-3),
+    "language-like mixture": lambda n, c: _tempered(sources.language_like(48, np.random.default_rng(11)), 1.7, 0.01),
+    "change point": lambda n, c: _change_point(n),
+}
+INDEPENDENT_PROCESSES = ("iid Zipf", "heavy tail", *(name for name in PROCESSES if name.startswith("rare token")))
+
+
+def process(name: str, n: int) -> Process:
+    """One of the PROCESSES, made for sequences of n tokens."""
+    if name not in PROCESSES:
+        raise ValueError(f"no process {name!r}; there are {', '.join(PROCESSES)}")
+    return PROCESSES[name](n, math.log(20) / n)  # C of one statement at failure probability 0.05
 
 
 def simulate_losses(
@@ -126,8 +110,9 @@ def simulate_losses(
 
 def simulate(name: str, n_paths: int, n: int, seed: int) -> Simulation:
     """Paths of one of the PROCESSES; the same seed gives the same paths."""
-    rng = np.random.default_rng([seed, PROCESSES.index(name)] if name in PROCESSES else seed)
-    return simulate_losses(*process(name, n), n_paths, n, rng)
+    source, log_probs = process(name, n)
+    rng = np.random.default_rng([seed, list(PROCESSES).index(name)])
+    return simulate_losses(source, log_probs, n_paths, n, rng)
 
 
 def violations(simulation: Simulation, failure_prob: float) -> dict[str, int]:
@@ -136,34 +121,23 @@ def violations(simulation: Simulation, failure_prob: float) -> dict[str, int]:
     "paper": empirical Freedman, |K| = 1000 (8 for all steps); "tight": the direct form, baseline floor and rate
     chosen on the data from 18 pairs (24 for all steps); "mixture" over 8 s.
     """
-    counts = dict.fromkeys(("paper", "mixture", "tight", "paper, running", "tight, running"), 0)
-    n = simulation.observations.shape[1]
-    for part in _blocks(simulation):
-        risks = part.mean_risks
-        counts["paper"] += int(np.sum(risks > _paper(part, concentration.complexity(n, failure_prob, 1000))))
-        counts["mixture"] += int(np.sum(risks > _mixture(part, concentration.complexity(n, failure_prob))))
-        size = len(FLOORS) * len(DIRECT_GRID)
-        counts["tight"] += int(np.sum(risks > _tight(part, concentration.complexity(n, failure_prob, size))))
-        counts["paper, running"] += _ever_below(part, failure_prob, FLOORS[:1])
-        counts["tight, running"] += _ever_below(part, failure_prob, FLOORS)
+    counts = Counter()
+    n_paths, n = simulation.observations.shape
+    sizes = 1000, 1, len(FLOORS) * len(DIRECT_GRID)
+    paper, mixture, tight = (concentration.complexity(n, failure_prob, size) for size in sizes)
+    for start in range(0, n_paths, _ROWS):
+        x, y, risks = (values[start : start + _ROWS] for values in simulation[:3])
+        part = simulation._replace(observations=x, baseline=y, risks=risks)
+        data, mean, risk = (x, y, part.loss_range), x.mean(axis=1), risks.mean(axis=1)
+        failed = {
+            "paper": risk > mean + concentration.freedman(*data, paper).value,
+            "mixture": risk > mean + concentration.freedman_mixture(*data, mixture, RUNNING_GRID).value,
+            "tight": risk > _tight(part, tight),
+            "paper, running": _ever_below(part, failure_prob, FLOORS[:1]),
+            "tight, running": _ever_below(part, failure_prob, FLOORS),
+        }
+        counts.update({name: int(np.sum(paths)) for name, paths in failed.items()})
     return counts
-
-
-def _blocks(simulation: Simulation) -> Iterator[Simulation]:
-    x, y, risks, *limits = simulation
-    for start in range(0, len(x), _ROWS):
-        rows = slice(start, start + _ROWS)
-        yield Simulation(x[rows], y[rows], risks[rows], *limits)
-
-
-def _paper(part: Simulation, c: float) -> Floats:
-    bound = concentration.freedman(part.observations, part.baseline, part.loss_range, c)
-    return part.observations.mean(axis=1) + bound.value
-
-
-def _mixture(part: Simulation, c: float) -> Floats:
-    bound = concentration.freedman_mixture(part.observations, part.baseline, part.loss_range, c, RUNNING_GRID)
-    return part.observations.mean(axis=1) + bound.value
 
 
 def _raised(part: Simulation, floor: float) -> tuple[Floats, float]:
@@ -181,14 +155,12 @@ def _tight(part: Simulation, c: float) -> Floats:
     return best
 
 
-def _ever_below(part: Simulation, failure_prob: float, floors: tuple[float, ...]) -> int:
-    """Paths on which some running bound, union over floors and s, falls below the running mean deviation."""
-    n = part.observations.shape[1]
-    excess = np.cumsum(part.risks - part.observations, axis=1) / np.arange(1, n + 1)
-    failed = np.zeros(len(excess), dtype=bool)
+def _ever_below(part: Simulation, failure_prob: float, floors: tuple[float, ...]) -> NDArray[np.bool_]:
+    """(n_paths,) whether some running bound, union over floors and s, falls below the running mean deviation."""
+    x, failure_prob = part.observations, failure_prob / len(floors)
+    excess = np.cumsum(part.risks - x, axis=1) / np.arange(1, x.shape[1] + 1)
+    failed = np.zeros(len(x), dtype=bool)
     for floor in floors:
-        bound = concentration.running_freedman(
-            part.observations, *_raised(part, floor), failure_prob / len(floors), RUNNING_GRID
-        )
+        bound = concentration.running_freedman(x, *_raised(part, floor), failure_prob, RUNNING_GRID)
         failed |= np.any(excess > bound + 1e-12, axis=1)
-    return int(failed.sum())
+    return failed

@@ -4,12 +4,9 @@ The smoothed predictor mixes the model's next-token distribution with the unifor
 
     p_s(x) = (1 - alpha) p_h(x) + alpha / V,        0 < alpha < 1,
 
-so its loss lies between `min_nll` = -log(1 - alpha + alpha/V) and `max_nll` = log(V/alpha). Everything in
-this module is elementwise, in nats, and computed in float64 whatever the input's type. alpha may be an array
-where a function of alpha alone is evaluated (a trade-off curve); it is a number where data are transformed.
-
-Also here: the lower bound on the entropy of a smoothed distribution (`entropy_floor`) and the smoothing
-that no other smoothing of a calibrated model beats in the tight bound (`maximum_entropy_smoothing`).
+so its loss lies between `min_nll` and `max_nll`. Everything here is elementwise, in nats, and computed in float64 whatever
+the input's type. alpha may be an array where a function of alpha alone is evaluated (a trade-off curve); it is a number
+where data are transformed. `maximum_entropy_smoothing` no other smoothing of a calibrated model beats in the tight bound.
 """
 
 import math
@@ -46,15 +43,13 @@ def _complexity(complexity: ArrayLike) -> Floats:
 def smoothed_nll(nll: ArrayLike, alpha: float, vocab_size: int) -> Floats:
     """Loss of the smoothed predictor from the loss of the model: -log((1-alpha) exp(-nll) + alpha/V).
 
-    `nll` has any shape, nats, finite or +inf (a token the model holds impossible); the result has the same
-    shape, float64, and lies in [min_nll, max_nll]. Raises ValueError for NaN or negative losses: a loss below
-    zero is a probability above one, and no bound holds for it. Paper, prediction smoothing.
+    `nll` has any shape, nats, finite or +inf (a token the model holds impossible); the result lies in [min_nll, max_nll].
+    ValueError for NaN or negative losses: no bound holds for a probability above one.
     """
     values = checked_nll(nll)
     alpha, vocab_size = float(_alpha(alpha)), _vocab_size(vocab_size)
     x = -np.logaddexp(math.log1p(-alpha) - values, math.log(alpha / vocab_size))
-    low, high = min_nll(alpha, vocab_size), max_nll(alpha, vocab_size)
-    return np.clip(x, low, high)  # rounding alone leaves the range
+    return np.clip(x, min_nll(alpha, vocab_size), max_nll(alpha, vocab_size))  # rounding alone leaves the range
 
 
 def checked_nll(nll: ArrayLike) -> Floats:
@@ -79,10 +74,7 @@ def max_nll(alpha: ArrayLike, vocab_size: int) -> Floats:
 
 
 def loss_range(alpha: ArrayLike, vocab_size: int) -> Floats:
-    """The paper's Delta, nats: log(1 + (1-alpha) V/alpha) = max_nll - min_nll.
-
-    It bounds X_k - Y_k for every baseline Y_k >= min_nll; an entropy is such a baseline. Paper, Thm 3.4.
-    """
+    """The paper's Delta (Thm 3.4), nats: max_nll - min_nll, above X_k - Y_k for every Y_k >= min_nll, as an entropy is."""
     alpha = _alpha(alpha)
     return np.log1p((1 - alpha) * _vocab_size(vocab_size) / alpha)
 
@@ -93,11 +85,9 @@ def smoothing_cost(alpha: ArrayLike) -> Floats:
 
 
 def optimal_alpha(complexity: ArrayLike) -> Floats:
-    """The paper's alpha = C/(1+C): it turns cost and range into log(1+C) and log(1+V/C).
+    """The paper's alpha = C/(1+C): it turns cost and range into log(1+C) and log(1+V/C), at most about C^3/2 too much.
 
-    For V -> infinity the minimizer of `smoothing_cost(alpha) + C loss_range(alpha, V)` is alpha = C;
-    C/(1+C) costs about C^3/2 more and has the simpler range. alpha depends on the code length alone, not on the
-    data, so it needs no payment.
+    It depends on the code length alone, not on the data, so it needs no payment.
     """
     complexity = _complexity(complexity)
     return complexity / (1 + complexity)
@@ -116,23 +106,14 @@ def closed_form_cost(complexity: ArrayLike, vocab_size: int) -> Floats:
 
 
 def entropy_floor(alpha: ArrayLike, vocab_size: int) -> Floats:
-    """Least entropy of a smoothed distribution, nats: that of a smoothed one-hot distribution.
-
-    H_min = -(1-alpha+alpha/V) log(1-alpha+alpha/V) - (V-1)(alpha/V) log(alpha/V). Entropy is concave and the
-    smoothed distributions form a simplex whose corners are the smoothed one-hot ones, so its minimum is at a corner.
-    """
+    """Least entropy of a smoothed distribution, nats: that of a smoothed one-hot one, a corner of their simplex."""
     alpha, vocab_size = _alpha(alpha), _vocab_size(vocab_size)
     top, rest = np.exp(-min_nll(alpha, vocab_size)), alpha / vocab_size
     return top * min_nll(alpha, vocab_size) - (vocab_size - 1) * rest * np.log(rest)
 
 
 def smoothed_entropy(log_probs: ArrayLike, alpha: float) -> Floats:
-    """Entropy of the smoothed predictor, nats: the paper's baseline Y_k, known before the token is drawn.
-
-    `log_probs` (..., V) are normalized log-probabilities; the result is (...), float64. This is the plain
-    reference; `gengap.statistics.per_token` computes the same in chunks on the model's device. ValueError if the
-    rows do not sum to one.
-    """
+    """Entropy of the smoothed predictor, (...) nats: the paper's baseline Y_k; `log_probs` (..., V) normalized."""
     log_probs = _normalized(log_probs)
     x = smoothed_nll(-log_probs, alpha, log_probs.shape[-1])  # (..., V) nats
     return np.sum(np.exp(-x) * x, axis=-1)
@@ -158,15 +139,14 @@ class MaximumEntropySmoothing(NamedTuple):
 def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntropySmoothing:
     """The smoothing q and baseline Y that minimize the tight bound when the model is calibrated.
 
-    For a rate lambda (`rate`, 1/nats), q maximizes H(q) - KL(p || q) / lambda over all distributions: the
-    most uncertain truth that the code length still allows. Its stationarity condition is
+    For a rate lambda (`rate`, 1/nats), q maximizes H(q) - KL(p || q) / lambda over all distributions: the most uncertain
+    truth that the code length still allows. Its stationarity condition is
 
         q(x) (1 + lambda (Y + log q(x))) = p(x)   for all tokens x,
 
-    solved by log q = W(p e^c / lambda) - c with Lambert's W and c = Y + 1/lambda fixed by sum q = 1; then Y
-    is the entropy of q. Proof in chapter 02. `log_probs` (..., V) normalized; -inf allowed. Newton's method
-    in c (the sum is decreasing in c), with W from w + log w = z by Newton's method as well; the sum is one to
-    1e-11. ValueError for a rate that is not positive.
+    solved by log q = W(p e^c / lambda) - c with Lambert's W and c = Y + 1/lambda fixed by sum q = 1 (to 1e-11, by Newton's
+    method: the sum is decreasing in c); then Y is the entropy of q. Proof in chapter 02. `log_probs` (..., V) normalized;
+    -inf allowed. ValueError for a rate that is not positive.
     """
     log_p = _normalized(log_probs)
     if not (rate > 0 and math.isfinite(rate)):

@@ -1,12 +1,9 @@
 """Token sources whose conditional distributions are known exactly (chapters 01 and 08).
 
-A source is a finite-state machine: in state i it emits token x with probability `probs[i, x]` and moves to
-state `next_state[i, x]`. The state is a function of the tokens so far, so E[X_k | F_{k-1}] is a sum over one
-row, for any predictor: true risks, true gaps and the coverage of bounds are computed, not estimated. Order-k
-Markov chains, i.i.d. tokens, sources that change with time and sources that react to their past are all of
-this kind.
-
-All randomness comes from the generator that is passed in.
+A source is a finite-state machine: in state i it emits token x with probability `probs[i, x]` and moves to state
+`next_state[i, x]`. The state is a function of the tokens so far, so E[X_k | F_{k-1}] is a sum over one row, for any
+predictor: true risks, true gaps and the coverage of bounds are computed, not estimated. I.i.d. tokens, Markov chains,
+sources that change with time and sources that react to their past are all of this kind.
 """
 
 from dataclasses import dataclass
@@ -40,9 +37,8 @@ class Source:
             raise ValueError(f"probs and next_state must share a shape (n_states, V), got {self.probs.shape}")
         if not (np.all(self.probs >= 0) and np.allclose(self.probs.sum(axis=1), 1, rtol=0, atol=1e-9)):
             raise ValueError("each row of probs must be a probability distribution")
-        if not (
-            self.next_state.min() >= 0 and self.next_state.max() < self.n_states and 0 <= self.start < self.n_states
-        ):
+        states = np.append(self.next_state, self.start)
+        if not (states.min() >= 0 and states.max() < self.n_states):
             raise ValueError("next_state and start must be rows of probs")
 
     @property
@@ -58,12 +54,11 @@ class Source:
         cdf = np.cumsum(self.probs, axis=1)
         cdf /= cdf[:, -1:]
         levels = (cdf + np.arange(self.n_states)[:, None]).ravel()  # one sorted table for all rows
-        tokens, states = np.empty((n, n_paths), dtype=np.int64), np.empty((n, n_paths), dtype=np.int64)
+        tokens, states = np.empty((2, n, n_paths), dtype=np.int64)
         state = np.full(n_paths, self.start, dtype=np.int64)
         for k in range(n):
-            row = state * self.vocab_size
-            token = np.searchsorted(levels, state + rng.random(n_paths), side="right") - row
             states[k] = state
+            token = np.searchsorted(levels, state + rng.random(n_paths), side="right") - state * self.vocab_size
             tokens[k] = np.clip(token, 0, self.vocab_size - 1)  # state + u may round up to state + 1
             state = self.next_state[state, tokens[k]]
         return Paths(np.ascontiguousarray(tokens.T), np.ascontiguousarray(states.T))
@@ -86,28 +81,19 @@ class Source:
         states, log_probs = np.asarray(states), np.asarray(log_probs, dtype=np.float64)
         if log_probs.shape != (*states.shape, self.vocab_size):
             raise ValueError(f"log_probs must be {(*states.shape, self.vocab_size)}, got {log_probs.shape}")
-        return self._expected_loss(self.probs[states], log_probs)
+        if np.isnan(log_probs).any() or log_probs.max() > 1e-6:
+            raise ValueError("log_probs must be log-probabilities: no NaN, none above 0")
+        probs = self.probs[states]
+        return -np.sum(probs * np.where(probs > 0, log_probs, 0.0), axis=-1)
 
     def state_risk(self, log_probs: ArrayLike) -> Floats:
-        """The same, (n_states,) nats, for a predictor that sees the state alone: `log_probs` (n_states, V).
-
-        `state_risk(log_probs)[states]` are the conditional risks along a path.
-        """
-        log_probs = np.asarray(log_probs, dtype=np.float64)
-        if log_probs.shape != self.probs.shape:
-            raise ValueError(f"log_probs must be {self.probs.shape}, got {log_probs.shape}")
-        return self._expected_loss(self.probs, log_probs)
+        """The same in every state, (n_states,) nats, for a predictor that sees it alone: `log_probs` (n_states, V)."""
+        return self.conditional_risk(np.arange(self.n_states), log_probs)
 
     def entropies(self) -> Floats:
         """The risk of the truth itself, (n_states,) nats: no predictor does better in that state."""
         with np.errstate(divide="ignore"):
             return self.state_risk(np.log(self.probs))
-
-    @staticmethod
-    def _expected_loss(probs: Floats, log_probs: Floats) -> Floats:
-        if np.isnan(log_probs).any() or log_probs.max() > 1e-6:
-            raise ValueError("log_probs must be log-probabilities: no NaN, none above 0")
-        return -np.sum(probs * np.where(probs > 0, log_probs, 0.0), axis=-1)
 
 
 def token_loss(tokens: ArrayLike, states: ArrayLike, log_probs: Floats) -> Floats:
@@ -128,11 +114,7 @@ def iid(probs: ArrayLike) -> Source:
 
 
 def markov(order: int, vocab_size: int, concentration: float, rng: np.random.Generator) -> Source:
-    """Order-k Markov chain whose V^order rows are Dirichlet(concentration, ..., concentration) draws.
-
-    Small concentrations give rows near one-hot, large ones rows near uniform. State = the last `order` tokens
-    in base V, oldest digit first, begun at all zeros.
-    """
+    """Markov chain with Dirichlet(concentration, ...) rows. State = the last `order` tokens in base V, oldest first, from 0s."""
     n_states = vocab_size**order
     shifted = np.arange(n_states)[:, None] * vocab_size % n_states
     return Source(rng.dirichlet(np.full(vocab_size, concentration), size=n_states), shifted + np.arange(vocab_size))
@@ -162,9 +144,9 @@ def change_point(before: ArrayLike, after: ArrayLike, time: int) -> Source:
 def adversarial_drift(rare_probs: ArrayLike, vocab_size: int) -> Source:
     """A source that watches its own luck: state = balance of luck, a walk on 0 .. len(rare_probs) - 1.
 
-    The last token is the bad one; it comes with `rare_probs[balance]`. It lowers the balance by 4, any other
-    raises it by 1 (inside the ends), so a chain with rising `rare_probs` raises the stakes after a lucky
-    stretch. Conditional means depend on the past: inequalities for a constant mean do not apply.
+    The last token, the bad one, comes with `rare_probs[balance]` and lowers the balance by 4; any other raises it by 1
+    (inside the ends), so rising `rare_probs` raise the stakes after a lucky stretch. Conditional means depend on the
+    past: inequalities for a constant mean do not apply.
     """
     rare = np.asarray(rare_probs, dtype=np.float64)
     balance, last = np.arange(rare.size), rare.size - 1
@@ -178,9 +160,8 @@ def adversarial_drift(rare_probs: ArrayLike, vocab_size: int) -> Source:
 def language_like(vocab_size: int, rng: np.random.Generator) -> Source:
     """An order-1 source with text's mixture of easy and hard steps. State = last token.
 
-    Each row mixes the Zipf law of all tokens, a Zipf law over a shuffled vocabulary of its own, and one
-    favourite successor; the weights are drawn per row, so entropies range from nearly 0 to nearly that of the
-    Zipf law.
+    Each row mixes the Zipf law of all tokens, a steeper one over a shuffled vocabulary of its own, and one favourite
+    successor; the weights are drawn per row, so entropies range from nearly 0 to nearly that of the Zipf law.
     """
     common = zipf_probs(vocab_size)
     weights = rng.dirichlet([0.3, 0.3, 0.3], size=vocab_size)  # (V, 3)

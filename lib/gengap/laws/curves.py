@@ -1,20 +1,17 @@
 """Curves of trainings: the online loss in bins of equal width in log tokens, forecasts of its end, the best learning rate.
 
-Near its minimum a loss is a parabola in the logarithm of the learning rate. Fitted to a few rates around the present one, its
-vertex is the optimum; how sure, follows from what another seed would have given. Optima of several widths give a
-transfer rule, rate ~ width^-a.
+Near its minimum a loss is a parabola in the logarithm of the learning rate. Fitted to a few rates, its vertex is the optimum;
+how sure, follows from what another seed would have given. Optima of several widths give a transfer rule, rate ~ width^-a.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gengap.errors import UserError
-from gengap.laws.fits import fit_offset_power_law
+from gengap.laws.fits import Floats, fit_offset_power_law
 from gengap.laws.intervals import Ensemble, resample_noise
-
-Floats = NDArray[np.float64]
 
 
 class BinnedCurve(NamedTuple):
@@ -30,7 +27,7 @@ class BinnedCurve(NamedTuple):
         return BinnedCurve(*(column[inside] for column in self))
 
     def exponents(self) -> tuple[Floats, Floats]:
-        """Tokens between neighbouring bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
+        """Tokens between bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
         log_tokens, log_losses = np.log(self.n_tokens), np.log(self.losses)
         return np.exp((log_tokens[1:] + log_tokens[:-1]) / 2), -np.diff(log_losses) / np.diff(log_tokens)
 
@@ -41,22 +38,20 @@ def binned(online_nll: ArrayLike, tokens_per_step: int, bins_per_decade: int = 2
     if online.ndim != 1 or online.size < 2:
         raise ValueError("a log of two steps or more is needed, (n_steps,)")
     log_tokens = np.log10(tokens_per_step * (np.arange(online.size) + 0.5))
-    bins = np.floor((log_tokens - log_tokens[0]) * bins_per_decade).astype(int)
+    bins = np.floor((log_tokens - log_tokens[0]) * bins_per_decade)
     _, place, count = np.unique(bins, return_inverse=True, return_counts=True)
     scatter = np.std(np.diff(online[online.size // 2 :])) / np.sqrt(2)  # of one batch, trend removed
-    return BinnedCurve(
-        10 ** (np.bincount(place, log_tokens) / count), np.bincount(place, online) / count, scatter / np.sqrt(count)
-    )
+    n_tokens = 10 ** (np.bincount(place, log_tokens) / count)
+    return BinnedCurve(n_tokens, np.bincount(place, online) / count, scatter / np.sqrt(count))
 
 
 def forecast(curve: BinnedCurve, seen_from: float, seen_to: float, n_replicates: int = 400, seed: int = 0) -> Ensemble:
     """The law a + c D^-k of the part of a curve between two numbers of tokens, with its uncertainty.
 
-    Its `prediction(D)` is for one more bin. What it cannot know is a change of the learning rate: extrapolate within the
-    schedule's stable phase only.
+    Its `prediction(D)` is for one more bin. It cannot know a change of the learning rate: extrapolate in the stable phase only.
     """
-    seen = curve.between(seen_from, seen_to)
-    return resample_noise(fit_offset_power_law, seen.n_tokens, seen.losses, n_replicates=n_replicates, seed=seed)
+    columns = curve.between(seen_from, seen_to)[:2]
+    return resample_noise(fit_offset_power_law, *columns, n_replicates=n_replicates, seed=seed)
 
 
 class BestRate(NamedTuple):
@@ -75,8 +70,7 @@ class BestRate(NamedTuple):
 def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRate:
     """Fit loss = l0 + c/2 log(rate/best)^2; `seed_error` is the standard deviation of one loss over seeds, nats/token.
 
-    The error of the vertex is propagated to first order. Raises `UserError` for fewer than three rates, and where the
-    losses have no minimum: then rates further out must be tried.
+    The error of the vertex is propagated to first order. `UserError` for fewer than three rates, and without a minimum.
     """
     logs, losses = np.log(np.asarray(rates, float)), np.asarray(losses, float)
     if len(set(logs.tolist())) < 3:
@@ -85,18 +79,14 @@ def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRat
     design = np.stack([np.ones_like(logs), logs - centre, (logs - centre) ** 2], axis=1)  # (n, 3)
     constant, slope, square = np.linalg.lstsq(design, losses, rcond=None)[0]
     if square <= 0:
-        raise UserError(
-            f"the losses have no minimum over learning rates {np.exp(logs.min()):g} to {np.exp(logs.max()):g}: try rates further out"
-        )
+        tried = f"{np.exp(logs.min()):g} to {np.exp(logs.max()):g}"
+        raise UserError(f"the losses have no minimum over learning rates {tried}: try rates further out")
     vertex = -slope / (2 * square)
     gradient = np.array([0.0, -1 / (2 * square), slope / (2 * square**2)])  # of the vertex in the constants
     covariance = seed_error**2 * np.linalg.inv(design.T @ design)
-    return BestRate(
-        float(np.exp(centre + vertex)),
-        float(np.sqrt(gradient @ covariance @ gradient)),
-        float(constant - slope**2 / (4 * square)),
-        float(2 * square),
-    )
+    error = float(np.sqrt(gradient @ covariance @ gradient))
+    loss = float(constant - slope**2 / (4 * square))
+    return BestRate(float(np.exp(centre + vertex)), error, loss, float(2 * square))
 
 
 class TransferRule(NamedTuple):
@@ -119,6 +109,5 @@ def transfer_rule(widths: ArrayLike, optima: list[BestRate]) -> TransferRule:
     centre = np.average(x, weights=weights)
     spread = (weights * (x - centre) ** 2).sum()
     slope = (weights * (x - centre) * y).sum() / spread
-    return TransferRule(
-        float(np.exp(np.average(y, weights=weights) - slope * centre)), float(-slope), float(spread**-0.5)
-    )
+    coefficient = np.exp(np.average(y, weights=weights) - slope * centre)
+    return TransferRule(float(coefficient), float(-slope), float(spread**-0.5))

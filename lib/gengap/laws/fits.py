@@ -1,14 +1,14 @@
 """The laws of scale and their fits: Kaplan et al. (2020), Hoffmann et al. (2022), the paper's loss variation.
 
 A law is a record of its constants; calling it gives the predicted loss (nats per token) of a model with N parameters
-trained on D tokens, or of whatever its one variable counts. Fits see arrays alone and work on log L, where errors of
-a few per cent mean the same at every size. Their uncertainty is the business of `gengap.laws.intervals`.
+trained on D tokens, or of whatever its one variable counts. Fits work on log L, where errors of a few per cent mean the
+same at every size; their uncertainty is the business of `gengap.laws.intervals`.
 """
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,6 @@ Floats = NDArray[np.float64]
 FLOPS_PER_PARAM_TOKEN = 6  # C = 6 N D: two for the forward, four for the backward pass of every weight
 HUBER_DELTA = 1e-3  # of log L; Hoffmann et al. 2022, appendix D.3
 EXPONENTS = (0.01, 3.0)  # where exponents are sought; every published one lies inside
-_N_DESCENTS = 8  # starts of the grid from which a fit goes downhill: those that begin lowest
 
 
 class PowerLaw(NamedTuple):
@@ -112,10 +111,7 @@ class ChinchillaLaw(NamedTuple):
 
 
 def fit_power_law(x: ArrayLike, losses: ArrayLike) -> PowerLaw:
-    """The straight line through log L against log x: least squares, (n,) values each, n >= 2.
-
-    Raises ValueError unless all values are positive and x takes two of them.
-    """
+    """The straight line through log L against log x: least squares, (n,) positive values, two x at least (else ValueError)."""
     x, losses = _checked(2, x, losses)
     intercept, slope = np.polynomial.Polynomial.fit(np.log(x), np.log(losses), 1).convert().coef
     return PowerLaw(math.exp(intercept), -float(slope))
@@ -128,12 +124,8 @@ def fit_bent_power_law(x: ArrayLike, values: ArrayLike) -> BentPowerLaw:
     return BentPowerLaw(math.exp(constant), -float(slope), -float(bend))
 
 
-def fit_offset_power_law(x: ArrayLike, values: ArrayLike, exponents: tuple[float, float] = EXPONENTS) -> OffsetPowerLaw:
-    """Least squares in the values themselves, (n,) each, n >= 3; the offset may come out negative.
-
-    For a given exponent the law is a straight line in x^-exponent, so that a search over one number is all there is
-    to do: no start to choose, no local minimum to be caught in. Raises ValueError as `fit_power_law`.
-    """
+def fit_offset_power_law(x: ArrayLike, values: ArrayLike) -> OffsetPowerLaw:
+    """Least squares in the values themselves, (n,) each, n >= 3, by a search over the exponent; the offset may be negative."""
     x, values = _checked(3, x, values)
     centre = math.exp(np.log(x).mean())
     log_x = np.log(x / centre)
@@ -146,12 +138,11 @@ def fit_offset_power_law(x: ArrayLike, values: ArrayLike, exponents: tuple[float
         offset = values.mean() - slope * u.mean(axis=-1)
         return np.sum((offset[..., None] + slope[..., None] * u - values) ** 2, axis=-1), offset, slope
 
-    grid = np.geomspace(*exponents, 80)
+    grid = np.geomspace(*EXPONENTS, 80)
     near = int(np.argmin(line(grid)[0]))
     bounds = grid[max(near - 1, 0)], grid[min(near + 1, len(grid) - 1)]
     found = minimize_scalar(lambda k: line(k)[0], bounds=bounds, method="bounded", options={"xatol": 1e-10})
-    exponent = float(found.x)
-    _, offset, slope = map(float, line(exponent))
+    exponent, (_, offset, slope) = float(found.x), map(float, line(found.x))
     return OffsetPowerLaw(offset, slope * centre**exponent, exponent)
 
 
@@ -171,8 +162,7 @@ def fit_kaplan(
         level = log_loss.mean()
         starts = [
             (level / alpha_d + split, level / alpha_d - split, ratio, alpha_d)
-            for ratio in (0.3, 0.7, 1.2, 2.0)
-            for alpha_d in (0.05, 0.1, 0.2, 0.4, 0.8)
+            for ratio, alpha_d in itertools.product((0.3, 0.7, 1.2, 2.0), (0.05, 0.1, 0.2, 0.4, 0.8))
             for split in (-2.0, -0.7, 0.7, 2.0)
         ]
     else:
@@ -194,9 +184,9 @@ def fit_chinchilla(
 ) -> ChinchillaLaw:
     """Huber loss on log L, over runs, (n,) each (Hoffmann et al. 2022, appendix D.3).
 
-    They fit log E; E itself can reach zero, which is where it goes when no floor is in sight. From a grid of starts,
-    or downhill from `start` alone. `irreducible=False` sets E to zero. The errors are summed, not averaged: an average
-    made the original fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer runs than constants.
+    They fit log E; E itself can reach zero, where it goes when no floor is in sight (`irreducible=False` sets it there).
+    From a grid of starts, or downhill from `start` alone. The errors are summed, not averaged, which made the original
+    fit stop early (Besiroglu et al. 2024). Raises ValueError with fewer runs than constants.
     """
     n, d, losses = _checked(5 if irreducible else 4, n_params, n_tokens, losses)
     log_n, log_d, log_loss = np.log(n), np.log(d), np.log(losses)
@@ -229,26 +219,18 @@ def fit_chinchilla(
         starts = [(start.E, a, b, start.alpha, start.beta)]
     low, high = math.log(least) - 12, math.log(least) + 5  # of a summand at the centre
     box = [0, low, low, *[EXPONENTS[0]] * 2], [least, high, high, *[EXPONENTS[1]] * 2]
-    found = _descend(residuals, [s[free:] for s in starts], tuple(side[free:] for side in box), jacobian, delta)
-    *E, a, b, alpha, beta = found
+    starts, box = [start[free:] for start in starts], tuple(side[free:] for side in box)
+    *E, a, b, alpha, beta = _descend(residuals, starts, box, jac=jacobian, loss="huber", f_scale=delta)
     return ChinchillaLaw(E[0] if E else 0.0, math.exp(a + alpha * n_mid), math.exp(b + beta * d_mid), alpha, beta)
 
 
-def _descend(
-    residuals: Callable[[Floats], Floats],
-    starts: list,
-    box: tuple[list[float], list[float]],
-    jacobian: Callable[[Floats], Floats] | str = "2-point",
-    huber_delta: float | None = None,
-) -> list[float]:
-    """The best of the local minima reached from the most promising starts; quadratic loss unless Huber's is asked for."""
+def _descend(residuals: Callable[[Floats], Floats], starts: list, box: tuple[list, list], **how: Any) -> list[float]:
+    """The best of the minima of scipy's `least_squares`, told `how`, from the eight lowest starts."""
     low, high = np.array(box)
     inside = [np.clip(start, low + 1e-9, high - 1e-9) for start in starts]
     inside.sort(key=lambda start: np.abs(residuals(start)).sum())
-    how = {"x_scale": "jac", "ftol": 1e-12, "xtol": 1e-10, "max_nfev": 200}
-    if huber_delta:
-        how |= {"loss": "huber", "f_scale": huber_delta}
-    found = [least_squares(residuals, start, jacobian, (low, high), **how) for start in inside[:_N_DESCENTS]]
+    how |= {"bounds": (low, high), "x_scale": "jac", "ftol": 1e-12, "xtol": 1e-10, "max_nfev": 200}
+    found = [least_squares(residuals, start, **how) for start in inside[:8]]
     return [float(value) for value in min(found, key=lambda result: result.cost).x]
 
 

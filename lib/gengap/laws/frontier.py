@@ -1,22 +1,19 @@
 """The compute-optimal frontier: which N and D give the least loss for C = 6 N D operations (Hoffmann et al. 2022).
 
 Three approaches to one exponent a of N_opt ~ C^a: the lower envelope of loss curves, the minima of parabolas at equal
-compute, and a parametric law (`gengap.laws.fits.ChinchillaLaw`, whose optimum is a formula). The first two see measured
-losses alone and never leave the range that was measured. And how the exponent bends when N and C are counted without
-embeddings, as Kaplan et al. (2020) did (Pearce & Song 2024).
+compute (both never leave the range that was measured), and a parametric law (`gengap.laws.fits.ChinchillaLaw`). And how the
+exponent bends when N and C are counted without embeddings, as Kaplan et al. (2020) did (Pearce & Song 2024).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gengap.laws.fits import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, PowerLaw, fit_bent_power_law, fit_power_law
+from gengap.laws.fits import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, Floats, fit_bent_power_law, fit_power_law
 from gengap.laws.intervals import Interval, percentiles
-
-Floats = NDArray[np.float64]
 
 
 class Curve(NamedTuple):
@@ -28,13 +25,11 @@ class Curve(NamedTuple):
 
     @property
     def flops(self) -> Floats:
-        """C of every point, (m,)."""
         return FLOPS_PER_PARAM_TOKEN * self.n_params * self.n_tokens
 
     def loss_at(self, flops: ArrayLike) -> Floats:
         """Straight lines in log L against log C between the points; NaN outside them."""
-        log_loss = np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=math.nan, right=math.nan)
-        return np.exp(log_loss)
+        return np.exp(np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=np.nan, right=np.nan))
 
 
 class Optimum(NamedTuple):
@@ -46,68 +41,56 @@ class Optimum(NamedTuple):
 
     @property
     def n_tokens(self) -> float:
-        """D_opt = C/(6 N_opt)."""
         return self.flops / (FLOPS_PER_PARAM_TOKEN * self.n_params)
 
 
 def envelope(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
-    """Approach 1: at each budget the size whose curve is lowest.
-
-    A budget counts only where the winner has a smaller and a larger rival with a measured loss: at the edge of the
-    range the winner is merely the last size there is.
-    """
-    optima = []
-    for budget in np.asarray(flops, float):
-        sizes, losses = _measured(curves, budget)
-        if len(sizes) >= 3 and 0 < (best := int(np.argmin(losses))) < len(sizes) - 1:
-            optima.append(Optimum(float(budget), float(sizes[best]), float(losses[best])))
-    return optima
+    """Approach 1: at each budget the size whose curve is lowest, where a smaller and a larger rival were measured too."""
+    return [
+        Optimum(budget, float(sizes[best]), float(losses[best]))
+        for budget, sizes, losses in _measured(curves, flops)
+        if 0 < (best := int(np.argmin(losses))) < len(sizes) - 1
+    ]
 
 
 def isoflop(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
-    """Approach 2: at each budget the vertex of the parabola through log L against log N.
-
-    A budget counts only with three sizes or more, an upward parabola, and a vertex between the sizes.
-    """
+    """Approach 2: at each budget the vertex of the parabola through log L against log N, where it lies between the sizes."""
     optima = []
-    for budget in np.asarray(flops, float):
-        sizes, losses = _measured(curves, budget)
-        if len(sizes) < 3:
-            continue
+    for budget, sizes, losses in _measured(curves, flops):
         parabola = fit_bent_power_law(sizes, losses)
         if parabola.exponent_at(sizes[0]) > 0 > parabola.exponent_at(sizes[-1]):  # falls at first, then rises
             n_opt = math.exp(-parabola.exponent / (2 * parabola.bend))
-            optima.append(Optimum(float(budget), n_opt, float(parabola(n_opt))))
+            optima.append(Optimum(budget, n_opt, float(parabola(n_opt))))
     return optima
 
 
-def _measured(curves: Sequence[Curve], budget: float) -> tuple[Floats, Floats]:
-    """Sizes, increasing, and losses of the curves that reach to this budget."""
-    points = sorted((curve.n_params, float(curve.loss_at(budget))) for curve in curves)
-    return np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
+def _measured(curves: Sequence[Curve], flops: ArrayLike) -> Iterator[tuple[float, Floats, Floats]]:
+    """Each budget that three curves reach, with their sizes, increasing, and their losses there."""
+    for budget in map(float, np.asarray(flops, float)):
+        points = sorted((curve.n_params, float(curve.loss_at(budget))) for curve in curves)
+        sizes, losses = np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
+        if len(sizes) >= 3:
+            yield budget, sizes, losses
 
 
 def allocation(optima: Sequence[Optimum]) -> float:
     """The exponent a of N_opt ~ C^a; D_opt ~ C^(1-a). ValueError with fewer than two budgets."""
-    law: PowerLaw = fit_power_law([o.flops for o in optima], [o.n_params for o in optima])
-    return -law.exponent
+    return -fit_power_law([o.flops for o in optima], [o.n_params for o in optima]).exponent
 
 
 def allocation_interval(
-    approach,
+    approach: Callable[[Sequence[Curve], ArrayLike], list[Optimum]],
     curves: Sequence[Curve],
     flops: ArrayLike,
     relative_error: float,
     level: float = 0.95,
     n_replicates: int = 200,
-    seed: int = 0,
 ) -> Interval:
-    """The exponent's interval when every loss is drawn again with a relative error of this standard deviation.
+    """The exponent's interval when every loss is drawn again with a relative error of this standard deviation, one run's.
 
-    `approach` is `envelope` or `isoflop`; the error is that of one run, from seeds or from the residuals of a law.
     Raises ValueError if fewer than half of the draws have an optimum at two budgets.
     """
-    rng, exponents = np.random.default_rng(seed), []
+    rng, exponents = np.random.default_rng(0), []
     for _ in range(n_replicates):
         drawn = [
             curve._replace(losses=curve.losses * np.exp(relative_error * rng.standard_normal(len(curve.losses))))
@@ -120,24 +103,17 @@ def allocation_interval(
     return percentiles(exponents, level)
 
 
-# --- without embeddings ---
-
-
 def embedding_constant(n_nonembedding: ArrayLike, n_params: ArrayLike) -> float:
-    """omega of N = n + omega n^(1/3) for models of one family (Pearce & Song 2024, section 3).
-
-    At fixed aspect ratio n grows as the cube of the width and the embeddings as the width itself. `n_nonembedding` n
-    and `n_params` N, (m,); least squares in the logarithm of the embeddings.
-    """
-    n, total = np.asarray(n_nonembedding, float), np.asarray(n_params, float)
-    return math.exp(float(np.mean(np.log(total - n) - np.log(n) / 3)))
+    """omega of N = n + omega n^(1/3) in one family, (m,) each, by least squares in log(N - n) (Pearce & Song 2024, section 3)."""
+    n = np.asarray(n_nonembedding, float)
+    return math.exp(np.mean(np.log(n_params - n) - np.log(n) / 3))
 
 
 def nonembedding_frontier(law: ChinchillaLaw, omega: float, n_nonembedding: ArrayLike) -> tuple[Floats, Floats]:
     """(D, c) for which n is the best size without embeddings at c = 6 n D, given a law in all parameters.
 
-    Setting the derivative of E + A N(n)^-alpha + B (6n/c)^beta to zero, with N(n) = n + omega n^(1/3), leaves
-    beta B D^-beta = alpha A N^(-alpha-1) n N'(n), solved for D.
+    The derivative of E + A N(n)^-alpha + B (6n/c)^beta is zero, with N(n) = n + omega n^(1/3), where beta B D^-beta =
+    alpha A N^(-alpha-1) n N'(n).
     """
     n = np.asarray(n_nonembedding, float)
     total = n + omega * np.cbrt(n)

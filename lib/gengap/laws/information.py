@@ -1,27 +1,24 @@
 """How much a model has learned, from its own training curve (paper, section 5; statement T10).
 
-One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and whoever
-repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model that the
-decoder ends up with. Given the final model the data alone costs D times its loss. What is left over is the model's:
+One epoch of training is a code for the data: each batch is coded by the model that has seen the batches before it, and
+whoever repeats the training can decode. Its length, the sum of the online losses, pays for the data *and* for the model.
+Given the final model the data alone costs D times its loss. What is left over is the model's:
 
     K(h) = sum_k NLL_k(online) - D * Rhat_h.
 
-By the symmetry of information that is the information in h, up to logarithmic terms and **if** the final model codes the data
-as well as anything can. Where it does not, K(h) may be too small; where training learns more slowly than it might, too
-large. It is an estimate that no certificate may use as a code length: no decoder turns K(h) bits into the model without
-the data.
+By the symmetry of information that is the information in h, up to logarithmic terms and **if** the final model codes the
+data as well as anything can. Where it does not, K(h) may be too small; where training learns more slowly than it might, too
+large. No certificate may use it as a code length: no decoder turns K(h) bits into the model without the data.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.laws.fits import Floats
 from gengap.units import bits_from_nats
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,6 @@ class InformationContent:
 
     @property
     def bits(self) -> float:
-        """K(h) in bits."""
         return bits_from_nats(self.nats)
 
     @property
@@ -56,20 +52,17 @@ def from_log(
     """K(h) from a loss log.
 
     `online_nll` (n_steps,) mean loss of every batch before its update and `final_loss`, the finished model's on the same
-    tokens, nats/token; `final_loss_error` its standard error where it was measured on a sample.
+    tokens, nats/token; `final_loss_error` the standard error where that was measured on a sample.
     """
-    online = _losses(online_nll)
-    n_tokens = online.size * tokens_per_step
-    excess = math.fsum(online - final_loss) * tokens_per_step
-    return InformationContent(excess, n_tokens * final_loss_error, n_params, n_tokens)
+    excess, n_tokens = _losses(online_nll) - final_loss, np.size(online_nll) * tokens_per_step
+    return InformationContent(math.fsum(excess) * tokens_per_step, n_tokens * final_loss_error, n_params, n_tokens)
 
 
 def step_weights(steps: ArrayLike, n_steps: int) -> Floats:
     """How many steps the loss at each checkpoint stands for, (m,), in all `n_steps`.
 
-    Between two checkpoints the loss is taken as straight in log(step + 1), after the last one as constant: the
-    trapezoid rule in log step, summed over the steps themselves. `steps` (m,) optimizer steps behind each
-    checkpoint, from 0 up to at most `n_steps`. Raises ValueError if they do not increase from 0.
+    Between two checkpoints the loss is taken as straight in log(step + 1), after the last one as constant. `steps` (m,)
+    optimizer steps behind each checkpoint; ValueError if they do not increase from 0, or pass `n_steps`.
     """
     steps = np.asarray(steps)
     if steps.ndim != 1 or steps.size < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
@@ -95,21 +88,21 @@ def from_checkpoints(
     """K(h) of a released model without a log: the online curve through the losses of its checkpoints.
 
     `losses` (m,) nats/token of the checkpoint after `steps` (m,) on the data that *follows* it, `loss_errors` (m,) or one
-    number their standard errors. The interpolation error is the change when every other checkpoint is left out (even or
-    odd ones, what changes more); for a smooth curve the rule's own error is a third of that.
+    number their standard errors. The interpolation error is the greater change when the even or the odd checkpoints are
+    left out; for a smooth curve the rule's own error is a third of that.
     """
     steps, losses = np.asarray(steps), _losses(losses)
     errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)
     weights = step_weights(steps, n_steps)
     length = float(weights @ losses)  # sum of the online losses, nats per token of a batch
-    changes = []
-    for dropped in (slice(1, -1, 2), slice(2, -1, 2)):
-        kept = np.delete(np.arange(steps.size), dropped)
-        changes.append(abs(length - float(step_weights(steps[kept], n_steps) @ losses[kept])))
-    n_tokens = n_steps * tokens_per_step
-    sampled = tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error)
+    halves = [np.delete(np.arange(steps.size), dropped) for dropped in (slice(1, -1, 2), slice(2, -1, 2))]
+    change = max(abs(length - float(step_weights(steps[kept], n_steps) @ losses[kept])) for kept in halves)
     return InformationContent(
-        tokens_per_step * (length - n_steps * final_loss), sampled, n_params, n_tokens, tokens_per_step * max(changes)
+        tokens_per_step * (length - n_steps * final_loss),
+        tokens_per_step * math.hypot(np.linalg.norm(weights * errors), n_steps * final_loss_error),
+        n_params,
+        n_steps * tokens_per_step,
+        tokens_per_step * change,
     )
 
 
@@ -120,25 +113,16 @@ def log_spaced_steps(n_steps: int, last_doubling: int = 512, every: int = 1000) 
     return steps[steps < n_steps]
 
 
-def read_off(
-    online_nll: ArrayLike, steps: ArrayLike, neighbours: Callable[[int], int] = lambda step: step // 20
-) -> tuple[Floats, Floats]:
-    """What checkpoints at these steps would have told: (losses, standard errors), (m,) each, from a log.
-
-    The mean over `neighbours(step)` batches to either side stands for a measurement on fresh data.
-    """
+def read_off(online_nll: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
+    """(losses, standard errors), (m,) each, of checkpoints, read off a log: means over step/20 batches to either side."""
     online = _losses(online_nll)
-    windows = [online[max(0, k - neighbours(k)) : k + neighbours(k) + 1] for k in map(int, np.asarray(steps))]
+    windows = [online[max(0, k - k // 20) : k + k // 20 + 1] for k in map(int, steps)]
     scatter = float(np.std(np.diff(online[online.size // 2 :])) / math.sqrt(2))  # of one batch, trend removed
     return np.array([w.mean() for w in windows]), np.array([scatter / math.sqrt(w.size) for w in windows])
 
 
 def closed_form(B: float, beta: float, n_tokens: ArrayLike) -> Floats:
-    """K(h) in nats under L(N, D) = E + A N^-alpha + B D^-beta: B beta/(1-beta) D^(1-beta) (paper, section 5).
-
-    The sum of B t^-beta up to D, less D times its last value: what does not fall with the data teaches nothing. Raises
-    ValueError unless 0 < beta < 1, where the sum is finite and grows.
-    """
+    """K(h) in nats under L(N, D) = E + A N^-alpha + B D^-beta, 0 < beta < 1: B beta/(1-beta) D^(1-beta) (paper, section 5)."""
     if not 0 < beta < 1:
         raise ValueError(f"the closed form needs 0 < beta < 1, got {beta}")
     return B * beta / (1 - beta) * np.asarray(n_tokens, float) ** (1 - beta)

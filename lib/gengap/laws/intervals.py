@@ -1,28 +1,27 @@
 """How sure a fit is: the same fit to many data sets that might as well have been observed; and how a quantity goes with size.
 
 Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
-where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right
-where runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain, so that it is drawn too,
-from s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly, and with one degree of freedom
-it is honestly wide.
+where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right where
+runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain and drawn too, from
+s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly.
 
-A straight line in logarithms has one exponent; where the line is bent, that number mixes what happens at both ends of the
-range and tells of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for
-each end (`trend`).
+A straight line in logarithms has one exponent; where the line is bent, that number mixes both ends of the range and tells
+of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for each end (`trend`).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gengap.laws.fits import BentPowerLaw, PowerLaw, fit_bent_power_law, fit_power_law
+from gengap.laws.fits import BentPowerLaw, Floats, PowerLaw, fit_bent_power_law, fit_power_law
 
 Law = Any  # a record of constants that predicts when called (gengap.laws.fits)
 Fit = Callable[..., Law]  # the columns of the runs, the observed values last, to a law
-Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -45,9 +44,8 @@ class Ensemble:
 
     def spread(self, quantity: str | Callable[[Law], float]) -> Floats:
         """A constant (by name) or a function of the law in every replicate, (n_replicates,)."""
-        if isinstance(quantity, str):
-            return np.array([getattr(law, quantity) for law in self.replicates], float)
-        return np.array([quantity(law) for law in self.replicates], float)
+        of = attrgetter(quantity) if isinstance(quantity, str) else quantity
+        return np.array([of(law) for law in self.replicates], float)
 
     def interval(self, quantity: str | Callable[[Law], float], level: float = 0.95) -> Interval:
         """Where a constant, or a function of the law, lies."""
@@ -66,8 +64,7 @@ def percentiles(values: ArrayLike, level: float) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"the level must lie in (0, 1), got {level}")
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation")
-    return Interval(float(low), float(high))
+    return Interval(*map(float, np.quantile(values, [tail, 1 - tail], method="closest_observation")))
 
 
 def resample_runs(
@@ -83,10 +80,8 @@ def resample_runs(
     replicates: list[Law] = []
     for _ in range(2 * n_replicates):
         drawn = rng.integers(len(values), size=len(values))
-        try:
+        with suppress(ValueError):
             replicates.append(refit(*(place[drawn] for place in places), values[drawn]))
-        except ValueError:
-            continue
         if len(replicates) == n_replicates:
             return Ensemble(law, tuple(replicates), np.full(n_replicates, _noise(law, places, values)))
     raise ValueError(f"{len(values)} runs are too few to be resampled: use resample_noise")
@@ -95,10 +90,7 @@ def resample_runs(
 def resample_noise(
     fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 400, seed: int = 0
 ) -> Ensemble:
-    """Replicates by drawing the errors of log values again, and their size too. Arguments as `resample_runs`.
-
-    Raises ValueError unless there are more runs than constants.
-    """
+    """Replicates by drawing the errors of log values again, and their size too. ValueError unless n > constants."""
     *places, values = (np.asarray(column, float) for column in columns)
     law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
     freedom = len(values) - len(law)
@@ -148,20 +140,16 @@ class Trend:
 
 
 def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: int = 400) -> Trend:
-    """The trend of positive values, (n,) each, n >= 3, with central intervals of that level (`gengap.laws.intervals.resample_noise`).
-
-    Three values leave no error to see about a parabola: its intervals are then infinite. Raises ValueError as `fit_power_law`.
-    """
+    """The trend of positive values, (n,) each, n >= 3, with intervals by `resample_noise`: infinite for a parabola of three."""
     line = resample_noise(fit_power_law, x, values, n_replicates=n_replicates)
     overall = Exponent(-line.law.exponent, *line.interval(lambda law: -law.exponent, level))
-    parabola, ends = fit_bent_power_law(x, values), (float(np.min(x)), float(np.max(x)))
-    if np.size(x) == len(parabola):
-        first, last = (Exponent(-parabola.exponent_at(end), -np.inf, np.inf) for end in ends)
-        return Trend(line.law, parabola, overall, first, last, bent=False)
-    curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
-    first, last = (
-        Exponent(-parabola.exponent_at(end), *curved.interval(lambda law, end=end: -law.exponent_at(end), level))
-        for end in ends
-    )
-    bent = not curved.interval("bend", level).covers(0)
-    return Trend(line.law, parabola, overall, first, last, bent)
+    parabola, curved = fit_bent_power_law(x, values), None
+    if np.size(x) > len(parabola):
+        curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
+
+    def tangent(end: float) -> Exponent:
+        interval = curved.interval(lambda law: -law.exponent_at(end), level) if curved else (-np.inf, np.inf)
+        return Exponent(-parabola.exponent_at(end), *interval)
+
+    bent = curved is not None and not curved.interval("bend", level).covers(0)
+    return Trend(line.law, parabola, overall, tangent(float(np.min(x))), tangent(float(np.max(x))), bent)
