@@ -35,6 +35,7 @@ class Patience:
     first_pause_s: float = 0.5  # doubled after each failure
     longest_pause_s: float = 60.0
     reply_s: float = 60.0  # for one whole reply of at most about a megabyte
+    address: str = "the address of the rows"  # what to check when the source refuses: where the user has set it
 
     def pause_s(self, attempt: int, error: Exception) -> float:
         """The server's own Retry-After if it sent one, else doubling pauses; jittered, so that threads do not return together."""
@@ -74,7 +75,7 @@ def patiently(
         ) from error
     except NETWORK_ERRORS as error:
         if not _may_pass(error):
-            raise UserError(f"{what}: {_reason(error)}; check the address of the rows (and `gengap doctor`)") from error
+            raise UserError(f"{what}: {_reason(error)}; check {patience.address} (and `gengap doctor`)") from error
         raise UserError(
             f"{what} failed {retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}; run again later: "
             "what was fetched is kept"

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import aiohttp
@@ -133,7 +133,7 @@ def open_shards(url: str, patience: Patience | None = None) -> FlatFile:
     else:
         fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True)
     if "file" in fs.protocol:
-        patience = Patience(attempts=1)
+        patience = replace(patience, attempts=1)
     path = path.rstrip("/")
     if SHARD_NAME.fullmatch(path):
         listed = [{"name": name, "size": None} for name in _names_from_first(path)]
