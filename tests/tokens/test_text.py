@@ -71,9 +71,9 @@ def test_reading_stops_when_there_are_enough_rows(tmp_path, tokenizer, monkeypat
     plain = TextSource.documents
 
     def counted(self):
-        for text in plain(self):
-            read.append(text)
-            yield text
+        for document in plain(self):
+            read.append(document)
+            yield document
 
     monkeypatch.setattr(TextSource, "documents", counted)
     monkeypatch.setattr(text, "DOCUMENTS_PER_BATCH", 2)
