@@ -52,7 +52,7 @@ def test_a_build_killed_in_the_middle_goes_on_to_the_same_corpus(tmp_path, monke
     for name in ("whole", "killed"):
         monkeypatch.setenv("GENGAP_ROOT", str(make_project(tmp_path / name, n_documents=1200)))
         if name == "killed":
-            script = "from gengap import corpus; corpus.build(2000, 32)"
+            script = "from gengap.tokens import corpus; corpus.build(2000, 32)"
             process = subprocess.Popen([sys.executable, "-c", script])
             while not (wheels.corpus_dir() / "tokenizer.json").exists():
                 assert process.poll() is None

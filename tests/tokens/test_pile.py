@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from range_server import make_rows, serving, write_shards
 
 from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec
+from gengap.models.pythia_deduped import DedupedPythiaSpec
 from gengap.tokens import pile
 from gengap.tokens.patience import Patience
 from gengap.tokens.rows import TokenRows, sample_rows
@@ -228,10 +229,13 @@ def test_incomplete_copies_are_refused(folder, damage, said):
         SPEC.train_rows()
 
 
-def test_missing_folder_is_one_error(project, monkeypatch):
-    monkeypatch.setenv("GENGAP_PILE", str(project / "nowhere"))
-    with pytest.raises(UserError, match="check the address in GENGAP_PILE"):
-        SPEC.train_rows()
+@pytest.mark.parametrize(
+    ("family", "variable"), [(PythiaSpec, "GENGAP_PILE"), (DedupedPythiaSpec, "GENGAP_PILE_DEDUPED")]
+)
+def test_missing_folder_is_one_error_that_names_the_variable_of_its_family(project, monkeypatch, family, variable):
+    monkeypatch.setenv(variable, str(project / "nowhere"))
+    with pytest.raises(UserError, match=rf"check the address in {variable} "):
+        family(**asdict(SPEC)).train_rows()
 
 
 def test_damaged_pack_is_fetched_again(server):

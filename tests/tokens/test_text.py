@@ -9,7 +9,7 @@ from projects import stdlib_sources
 from transformers import PreTrainedTokenizerFast
 
 from gengap.errors import UserError
-from gengap.tokens import corpus
+from gengap.tokens import corpus, text
 from gengap.tokens.text import TextSource, cache_dir, text_rows
 
 SEQ_LEN = 40
@@ -71,12 +71,12 @@ def test_reading_stops_when_there_are_enough_rows(tmp_path, tokenizer, monkeypat
     plain = TextSource.documents
 
     def counted(self):
-        for text in plain(self):
-            read.append(text)
-            yield text
+        for document in plain(self):
+            read.append(document)
+            yield document
 
     monkeypatch.setattr(TextSource, "documents", counted)
-    monkeypatch.setattr(text_rows, "DOCUMENTS_PER_BATCH", 2)
+    monkeypatch.setattr(text, "DOCUMENTS_PER_BATCH", 2)
     text_rows(source, tokenizer, 5, SEQ_LEN)
     assert 0 < len(read) < 10
 

@@ -187,10 +187,12 @@ def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patien
 
     Raises `UserError` if the shards are no rows of this model, or do not hold all that it was trained on.
     """
+    from gengap.tokens.patience import Patience
     from gengap.tokens.pile import PileRows, RowCache, cache_dir
     from gengap.tokens.shards import open_shards
 
     url, row_tokens = spec.rows_url(), spec.seq_len + 1
+    patience = replace(patience or Patience(), address=f"the address in {spec.rows_variable}")
     file = open_shards(url, patience)
     there, rest = divmod(file.size, 2 * row_tokens)
     if rest and file.complete:

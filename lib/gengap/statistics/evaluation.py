@@ -1,8 +1,7 @@
 """A model read over many rows, a chunk of them at a time: shared by processes, kept on disk, checked.
 
-What is kept lies in a folder named by the hash of what decides the numbers. Each chunk is one file, written atomically, that
-holds its own hash and the run's: a truncated or altered one is computed again, one of another run is refused. Several
-processes may fill a folder together.
+What is kept lies in a folder named by the hash of what decides the numbers, which several processes may fill together. Each
+chunk is one file that holds its own hash and the run's: a truncated or altered one is computed again, one of another run refused.
 """
 
 import hashlib
@@ -44,16 +43,12 @@ def evaluate(
     forward.check(model)
     n_rows, seq_len = len(rows), rows.shape[1] - 1
     values = np.zeros((n_values, n_rows, seq_len if positions is None else 1), dtype)
-    kept = None
-    if store is not None:
-        kept = ChunkStore(store, _run(model, rows, settings, positions))
-    chunk_rows = max(1, TOKENS_PER_CHUNK // seq_len)
-    chunks = [slice(start, min(start + chunk_rows, n_rows)) for start in range(0, n_rows, chunk_rows)]
-    mine = hardware.share(len(chunks))
-    total = sum(chunks[i].stop - chunks[i].start for i in mine) * seq_len
+    kept = ChunkStore(store, _run(model, rows, settings, positions)) if store is not None else None
+    starts = range(0, n_rows, max(1, TOKENS_PER_CHUNK // seq_len))
+    mine = {i: slice(starts[i], min(starts[i] + starts.step, n_rows)) for i in hardware.share(len(starts))}
+    total = sum(part.stop - part.start for part in mine.values()) * seq_len
     with tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
-        for index in mine:
-            part = chunks[index]
+        for index, part in mine.items():
             known = kept and kept.load(index, values[:, part].shape, dtype)
             if known is not None:
                 values[:, part] = known
@@ -86,7 +81,7 @@ def _run(model, rows: np.ndarray, settings: dict, positions: np.ndarray | None) 
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
-    """Of the names, types, shapes and bytes of all weights, in the order of their names; device and file layout do not matter."""
+    """Of the names, types, shapes and bytes of all weights, by name; device and file layout do not matter."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
@@ -108,10 +103,7 @@ def statistics_dir() -> Path:
 
 
 class ChunkStore:
-    """The chunks of one run, described by `run` (anything JSON can hold), below `base`.
-
-    Raises `UserError` if its folder holds another run's description.
-    """
+    """The chunks of one run, described by `run` (anything JSON can hold), below `base`; `UserError` if another is described there."""
 
     def __init__(self, base: Path, run: dict):
         description = json.dumps(run, sort_keys=True, indent=1) + "\n"
@@ -136,9 +128,7 @@ class ChunkStore:
     def load(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
         """A chunk as it was saved; None if it is missing or damaged. Raises `UserError` for a chunk of another run."""
         path = self.path(index)
-        if not path.exists():
-            return None
-        content = path.read_bytes()
+        content = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             return None  # cut short or altered on the disk
         values = np.frombuffer(content, dtype, offset=2 * _DIGEST)

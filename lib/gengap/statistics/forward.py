@@ -1,11 +1,9 @@
 """From rows of tokens to a few numbers per token: the one place where a causal language model reads text.
 
-Hidden states are multiplied with the output head for a hundred tokens or so at a time, and their logits are
-reduced at once, so that no (batch, seq, vocab) tensor ever exists: memory does not grow with the number of
-rows, and hardly with their length. One product holds the whole vocabulary. An online log-sum-exp over blocks
-of the vocabulary would need less memory still, but every smoothed entropy needs the normalizer first and then
-each logit again, hence a second product with the head, which costs more than all that is done with the logits
-(benchmarks/bench_statistics.py measures it).
+Hidden states are multiplied with the output head for a hundred tokens or so at a time, and their logits are reduced at
+once, so that no (batch, seq, vocab) tensor ever exists. One product holds the whole vocabulary: an online log-sum-exp over
+blocks of it would need less memory still, but every smoothed entropy needs the normalizer first and then each logit again,
+hence a second product with the head, which costs more than all that is done with the logits (benchmarks/bench_statistics.py).
 """
 
 from collections.abc import Callable
@@ -42,15 +40,13 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
 
     Raises `UserError` if there is not enough for one row.
     """
-    config, device = model.config, model.device
+    config, on_gpu = model.config, model.device.type == "cuda"
     if available_bytes is None:
-        on_device = device.type == "cuda"
-        available_bytes = hardware.gpu_free_bytes()[device.index or 0] if on_device else hardware.memory_bytes()
+        available_bytes = hardware.gpu_free_bytes()[model.device.index or 0] if on_gpu else hardware.memory_bytes()
     share = SHARE_OF_MEMORY * available_bytes
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
     per_logit = 4 * 4  # bytes: logits, probabilities, work space
-    on_gpu = device.type == "cuda"
     fitting_rows = int(share / (per_token * seq_len))
     product = min(GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size))
     if fitting_rows < 1 or product < 1:

@@ -10,6 +10,7 @@ its entropy is H = c - 1/lambda. Here p is the model's prediction with some of t
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,10 +61,7 @@ def token_statistics(
     alphas = tuple(map(float, alphas))
     if not all(0 <= alpha < 1 for alpha in alphas):
         raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
-
-    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return loss_and_entropies(logits, tokens, alphas)
-
+    reduce = partial(loss_and_entropies, alphas=alphas)
     facts = {"statistics": "loss and entropies", "alphas": alphas}
     found = evaluate(model, rows, reduce, 1 + len(alphas), np.float32, facts, positions, desc, store)
     return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
@@ -111,27 +109,21 @@ class TiltedStatistics(NamedTuple):
 def tilted_statistics(
     model, rows: np.ndarray, tilt: Tilt, desc: str = "best smoothing", store: Path | None = None
 ) -> TiltedStatistics:
-    """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens, smoothed as `tilt` says.
-
-    `store` keeps what is known, as for `gengap.statistics.per_token.token_statistics`.
-    """
-
-    def reduce(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return torch.stack(tilt_tokens(logits.log_softmax(-1), tokens, tilt))
-
+    """Evaluate a causal language model on `rows` as `token_statistics` does, smoothed as `tilt` says."""
     facts = {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety}
+    reduce = partial(tilt_tokens, tilt=tilt)
     return TiltedStatistics(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store))
 
 
-def tilt_tokens(log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> tuple[torch.Tensor, torch.Tensor]:
-    """X and H, (n,) float64, of predictions (n, V) and tokens (n,).
+def tilt_tokens(logits: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> torch.Tensor:
+    """X and H, (2, n) float64, of logits (n, V) and tokens (n,).
 
     Newton's method for c from c = H(p) + 1/lambda, which is below the solution; the log-normalizer is convex and
     falls with c, so every step stays below. Where it is still off by TOLERANCE at the end (not seen), the
     prediction is replaced by the uniform one, a decision that does not look at the token.
     """
-    vocab_size = log_probs.shape[-1]
-    probs = log_probs.exp().mul_(1 - tilt.safety).add_(tilt.safety / vocab_size)
+    vocab_size = logits.shape[-1]
+    probs = logits.log_softmax(-1).exp().mul_(1 - tilt.safety).add_(tilt.safety / vocab_size)
     z = probs.log()
     cap = 1 / tilt.rate - torch.linalg.vecdot(probs, z)[:, None]  # (n, 1) c
     z.add_(cap - math.log(tilt.rate))  # log of p e^c / lambda
@@ -150,9 +142,8 @@ def tilt_tokens(log_probs: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> t
         w = _lambert_step(w.add_(w / (w + 1) * step), z)
     shift = (cap + excess).double()[:, 0]  # normalizes q
     loss = shift - w.gather(-1, targets[:, None])[:, 0].double()
-    failed = ~(excess[:, 0].abs() < TOLERANCE)
-    uniform = torch.full_like(loss, math.log(vocab_size))
-    return torch.where(failed, uniform, loss), torch.where(failed, uniform, shift - 1 / tilt.rate)
+    found = torch.stack([loss, shift - 1 / tilt.rate])
+    return torch.where(excess[:, 0].abs() < TOLERANCE, found, math.log(vocab_size))
 
 
 def _lambert_step(w: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

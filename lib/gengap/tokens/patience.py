@@ -35,6 +35,7 @@ class Patience:
     first_pause_s: float = 0.5  # doubled after each failure
     longest_pause_s: float = 60.0
     reply_s: float = 60.0  # for one whole reply of at most about a megabyte
+    address: str = "the address of the rows"  # what to check when the source refuses: where the user has set it
 
     def pause_s(self, attempt: int, error: Exception) -> float:
         """The server's own Retry-After if it sent one, else doubling pauses; jittered, so that threads do not return together."""
@@ -74,26 +75,22 @@ def patiently(
         ) from error
     except NETWORK_ERRORS as error:
         if not _may_pass(error):
-            raise UserError(f"{what}: {_reason(error)}; check the address of the rows (and `gengap doctor`)") from error
-        raise UserError(
-            f"{what} failed {retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}; run again later: "
-            "what was fetched is kept"
-        ) from error
+            raise UserError(f"{what}: {_reason(error)}; check {patience.address} (and `gengap doctor`)") from error
+        times = f"{retrying.statistics['attempt_number']} times, the last time so: {_reason(error)}"
+        raise UserError(f"{what} failed {times}; run again later: what was fetched is kept") from error
 
 
 def _may_pass(error: BaseException) -> bool:
     """Whether asking again can help."""
     status = _status(error)
-    gone = isinstance(error, FileNotFoundError | PermissionError) and status is None
-    refused = status is not None and 400 <= status < 500 and status not in RETRIED_STATUS
-    return isinstance(error, NETWORK_ERRORS) and not gone and not refused
+    if status is None:
+        return isinstance(error, NETWORK_ERRORS) and not isinstance(error, FileNotFoundError | PermissionError)
+    return isinstance(error, NETWORK_ERRORS) and (status in RETRIED_STATUS or not 400 <= status < 500)
 
 
 def _status(error: Exception) -> int | None:
     """The HTTP status behind an error of aiohttp, httpx or the hub; None if it is of another kind."""
-    if (status := getattr(error, "status", None)) is not None:
-        return status
-    return getattr(getattr(error, "response", None), "status_code", None)
+    return getattr(error, "status", getattr(getattr(error, "response", None), "status_code", None))
 
 
 def _reason(error: Exception) -> str:

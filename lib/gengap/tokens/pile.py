@@ -1,9 +1,7 @@
 """The rows that Pythia was trained on, fetched one by one from the preshuffled Pile (Biderman et al. 2023).
 
-The released file holds every training sequence in the order of training: rows of 2049 uint16 tokens (2048 inputs and
-their shifted targets), 1024 rows per step, cut by bytes into shards, so that a row can straddle two of them. It is
-600 GB long; a certificate reads a few thousand rows of it. `PileRows` therefore fetches exactly the rows asked for, checks
-them, and keeps them in a cache on this machine.
+The released file holds every training sequence in the order of training: rows of 2049 uint16 tokens, 1024 rows per step, cut
+by bytes into shards, so that a row can straddle two of them. It is 600 GB long; a certificate reads a few thousand rows of it.
 """
 
 import hashlib
@@ -26,26 +24,20 @@ def cache_dir() -> Path:
     return build_dir() / "cache" / "pile"
 
 
-class RowCache:
-    """Rows on this machine in packs named by the SHA-256 of their content; other packs are removed, not read.
+class RowCache(dict[int, np.ndarray]):
+    """Row number -> (row_tokens,) view of a mapped pack on this machine; `add` keeps more.
 
-    A pack is written atomically, so that a kill at any moment leaves whole packs only.
+    A pack is named by the SHA-256 of its content and written atomically, so that a kill at any moment leaves whole packs
+    only; others are removed, not read.
     """
 
     def __init__(self, folder: Path, row_tokens: int):
         self.folder, self.row_tokens = folder, row_tokens
-        self._rows: dict[int, np.ndarray] = {}  # row number -> (row_tokens,) view of a mapped pack
         for path in sorted(folder.glob("*.pack")):
             if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem:
                 self._map(path)
             else:
                 path.unlink()
-
-    def __contains__(self, row: int) -> bool:
-        return row in self._rows
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self._rows[row]
 
     def add(self, numbers: np.ndarray, rows: np.ndarray) -> None:
         """Keep `rows`, (n, row_tokens), under their `numbers`, (n,)."""
@@ -60,11 +52,11 @@ class RowCache:
         n = int(np.fromfile(path, "<i8", 1)[0])
         numbers = np.fromfile(path, "<i8", n, offset=8)
         rows = np.memmap(path, "<u2", "r", offset=8 * (n + 1)).reshape(n, self.row_tokens)
-        self._rows.update(zip(numbers.tolist(), rows, strict=True))
+        self.update(zip(numbers.tolist(), rows, strict=True))
 
 
 class PileRows:
-    """`n_rows` rows of the file from `first_row` on, used like an array: `len(rows)`, `rows[indices]`."""
+    """`n_rows` rows of the file from `first_row` on, as `gengap.tokens.rows.Rows`; each is fetched, checked and kept when first asked for."""
 
     def __init__(self, file: FlatFile, cache: RowCache, first_row: int, n_rows: int, vocab_size: int):
         self.file, self.cache = file, cache
@@ -91,16 +83,13 @@ class PileRows:
             raise IndexError(f"row numbers must be one array of numbers from 0 to {len(self) - 1}")
         numbers = (indices + self.first_row).tolist()
         self._fetch(sorted({number for number in numbers if number not in self.cache}))
-        rows = np.empty((len(numbers), self.cache.row_tokens), np.uint16)
-        for i, number in enumerate(numbers):
-            rows[i] = self.cache[number]
-        return rows
+        return np.array([self.cache[number] for number in numbers], np.uint16).reshape(-1, self.cache.row_tokens)
 
     def _fetch(self, missing: list[int]) -> None:
         """Fetch rows in parallel and keep them pack by pack; what has arrived is kept when one fails."""
         if not missing:
             return
-        pack: list[tuple[range, np.ndarray]] = []
+        pack: list[tuple[list[int], np.ndarray]] = []
         with (
             ThreadPoolExecutor(N_CONNECTIONS) as pool,
             tqdm(total=len(missing), desc="fetch rows", unit="row", unit_scale=True, disable=None) as bar,
@@ -126,27 +115,22 @@ class PileRows:
             pack.clear()
             self.cache.add(np.concatenate(runs), np.concatenate(rows))
 
-    def _read_run(self, run: range) -> np.ndarray:
+    def _read_run(self, run: list[int]) -> np.ndarray:
         """Neighbouring rows by one range, (n, row_tokens), checked."""
-        shape = (len(run), self.cache.row_tokens)
 
-        def check(content: bytes) -> None:
-            rows = np.frombuffer(content, "<u2").reshape(shape)
+        def parse(content: bytes) -> np.ndarray:
+            rows = np.frombuffer(content, "<u2").reshape(len(run), -1)
             if rows.max() >= self.vocab_size:
-                raise BadReply(f"rows {run.start} to {run.stop - 1} hold numbers that are no tokens")
+                raise BadReply(f"rows {run[0]} to {run[-1]} hold numbers that are no tokens")
             if not rows.any(axis=1).all():  # a hole in a half-copied file, no text
-                raise BadReply(f"rows {run.start} to {run.stop - 1} hold rows of zeros alone")
+                raise BadReply(f"rows {run[0]} to {run[-1]} hold rows of zeros alone")
+            return rows
 
-        content = self.file.read(run.start * self.row_bytes, run.stop * self.row_bytes, check)
-        return np.frombuffer(content, "<u2").reshape(shape)
+        return self.file.read(run[0] * self.row_bytes, (run[-1] + 1) * self.row_bytes, parse)
 
 
-def _runs(numbers: list[int]) -> Iterator[range]:
+def _runs(numbers: list[int]) -> Iterator[list[int]]:
     """Sorted row numbers as runs of at most `RUN_ROWS` neighbours."""
-    start = stop = numbers[0]
-    for number in numbers:
-        if number != stop or stop - start == RUN_ROWS:
-            yield range(start, stop)
-            start = number
-        stop = number + 1
-    yield range(start, stop)
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
+        for start in range(0, len(run), RUN_ROWS):
+            yield run[start : start + RUN_ROWS].tolist()

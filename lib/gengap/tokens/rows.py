@@ -1,18 +1,14 @@
 """Rows of tokens, wherever they lie: `len(rows)`, `rows[indices]` for an (n, seq_len + 1) array, and a hash that names them.
 
-Each row is `seq_len` inputs and their shifted targets. The ladder's lie in one file on this machine; Pythia's are fetched row
-by row (`gengap.tokens.pile`). Also here: which tokens of a row a reader could copy from what it has read.
+Each row is `seq_len` inputs and their shifted targets. The ladder's lie in one file on this machine (`gengap.tokens.corpus`),
+Pythia's are fetched row by row (`gengap.tokens.pile`).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from gengap.errors import UserError
-from gengap.paths import file_sha256
 
 
 class Rows(Protocol):
@@ -28,7 +24,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TokenRows:
-    """A memory-mapped token file: each row is `seq_len` inputs and their shifted targets."""
+    """Rows of a token file, memory-mapped."""
 
     rows: np.ndarray  # (n_rows, seq_len + 1) uint16, in training order
     sha256: str  # of the whole file
@@ -42,17 +38,6 @@ class TokenRows:
     def first(self, n_rows: int) -> "TokenRows":
         """The first rows, named by the hash of the whole file."""
         return TokenRows(self.rows[:n_rows], self.sha256)
-
-
-def open_rows(path: Path, row_tokens: int, sha256: str) -> TokenRows:
-    """Map a uint16 row file after checking its length and hash; `UserError` if it is absent, truncated or altered."""
-    remedy = "delete build/corpus/manifest.json and run `gengap corpus`"
-    if not path.exists():
-        raise UserError(f"{path} is missing: {remedy}")
-    if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
-        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {remedy}")
-    rows = np.memmap(path, np.uint16, "r").reshape(-1, row_tokens)
-    return TokenRows(rows, sha256)
 
 
 def sample_rows(rows: "np.ndarray | Rows", n_rows: int, seed: int) -> np.ndarray:

