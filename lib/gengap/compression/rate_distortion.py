@@ -1,23 +1,20 @@
 """The shortest honest file: GPTQ with steps chosen for entropy coding, not for a fixed number of bits (statement T8).
 
-An entropy coder charges for what codes say, not for how many values they could take, so the grid may be wide
-and the only choice left is its step. To second order an error e_i in row i of a matrix costs, in nats per token,
+An entropy coder charges for what codes say, not for how many values they could take, so the grid may be wide and the
+only choice left is its step. To second order an error e_i in row i of a matrix costs, in nats per token,
 
     (1/2) sum_i g_i e_i' A e_i
-    A    mean of x x' over the inputs x
-    g_i  mean squared gradient of output i
 
-(the Fisher information with inputs and outputs taken as independent). GPTQ turns e_i' A e_i into a sum over
-columns of d_j e_ij^2, with d_j the pivots of A's Cholesky factorization. Uniform rounding with step s_ij has an
-error of s_ij^2 / 12 on average and costs -log2 s_ij bits, so at the least rate for a given cost every weight
-costs the same:
+with A the mean of x x' over the inputs x and g_i the mean squared gradient of output i (the Fisher information with
+inputs and outputs taken as independent). GPTQ turns e_i' A e_i into a sum over columns of d_j e_ij^2, with d_j the pivots
+of A's Cholesky factorization. Uniform rounding with step s_ij has an error of s_ij^2 / 12 on average and costs -log2 s_ij
+bits, so at the least rate for a given cost every weight costs the same:
 
     s_ij = Delta / sqrt(g_i d_j)
     predicted gap = N Delta^2 / 24 nats per token
 
-One number, the gap that is asked for, thus fixes the step of every row and column of every matrix: bits go
-where the loss needs them, to frequent tokens first. Row steps are rounded to powers of two and column steps
-to powers of sqrt(2), which an archive stores in about a bit each.
+One number, the gap that is asked for, thus fixes every step: bits go where the loss needs them, to frequent tokens first.
+Row steps are rounded to powers of two and column steps to powers of sqrt(2), which an archive stores in about a bit each.
 """
 
 from dataclasses import dataclass
@@ -47,7 +44,7 @@ _LARGEST_CODE = 90  # of 127: room for rounded scales and for fed-back errors
 
 @dataclass(frozen=True)
 class FisherFactors:
-    """The two factors of a matrix's Fisher information, means over tokens."""
+    """Of a matrix's Fisher information, means over tokens."""
 
     inputs: torch.Tensor  # A: (cols, cols), of a linear map; (cols,) diagonal for an embedding
     outputs: torch.Tensor  # g: (rows,)
@@ -58,31 +55,28 @@ def fisher_factors(
 ) -> dict[str, FisherFactors]:
     """Factors for every matrix of `model`, from `rows` (m, seq) token ids, by name in the state dict.
 
-    Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps,
-    and one window full of such tokens can cost ten nats. Targets are drawn from the model's own predictions
-    (seeded), so that this is the Fisher information and equals the Gauss-Newton matrix in expectation; real
-    targets would add the model's error to it.
+    Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps, and one
+    window full of such tokens can cost ten nats. Targets are drawn from the model's own predictions (seeded), so that
+    this is the Fisher information and equals the Gauss-Newton matrix in expectation; real targets would add the model's
+    error to it.
     """
-    inputs, outputs, handles = {}, {}, []
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     embedding = model.gpt_neox.embed_in
     per_entry = torch.zeros_like(embedding.weight)  # (vocab, hidden) sums of squared gradients
 
-    def watch_linear(name, linear):
-        inputs[name] = torch.zeros(linear.in_features, linear.in_features, device=device)
-        outputs[name] = torch.zeros(linear.out_features, device=device)
+    linears = {module: name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    inputs = {module: torch.zeros(module.in_features, module.in_features, device=device) for module in linears}
+    outputs = {module: torch.zeros(module.out_features, device=device) for module in linears}
 
-        def forward(_module, arguments, output):
-            x = arguments[0].detach().flatten(0, -2)
-            inputs[name].addmm_(x.T, x)
+    def watch_linear(linear, arguments, output):
+        x = arguments[0].detach().flatten(0, -2)
+        inputs[linear].addmm_(x.T, x)
 
-            def backward(grad):
-                outputs[name].add_(grad.flatten(0, -2).square().sum(0))
+        def backward(grad):
+            outputs[linear].add_(grad.flatten(0, -2).square().sum(0))
 
-            output.register_hook(backward)
-
-        handles.append(linear.register_forward_hook(forward))
+        output.register_hook(backward)
 
     def watch_embedding(_module, arguments, output):
         ids = arguments[0]  # (batch, seq)
@@ -97,9 +91,7 @@ def fisher_factors(
 
         output.register_hook(backward)
 
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            watch_linear(f"{name}.weight", module)
+    handles = [linear.register_forward_hook(watch_linear) for linear in linears]
     handles.append(embedding.register_forward_hook(watch_embedding))
     ids = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device)
     try:
@@ -114,12 +106,9 @@ def fisher_factors(
         for handle in handles:
             handle.remove()
     n_tokens = ids.numel()
-    found = {name: FisherFactors(inputs[name] / n_tokens, outputs[name] / n_tokens) for name in inputs}
-    total = per_entry.sum().clamp(min=1e-30)
-    found["gpt_neox.embed_in.weight"] = FisherFactors(
-        per_entry.sum(0) * per_entry.shape[1] / total, per_entry.mean(1) / n_tokens
-    )
-    return found
+    found = {f"{n}.weight": FisherFactors(inputs[m] / n_tokens, outputs[m] / n_tokens) for m, n in linears.items()}
+    diagonal = per_entry.sum(0) * per_entry.shape[1] / per_entry.sum().clamp(min=1e-30)
+    return found | {"gpt_neox.embed_in.weight": FisherFactors(diagonal, per_entry.mean(1) / n_tokens)}
 
 
 @torch.no_grad()
@@ -128,18 +117,14 @@ def quantize_for_entropy(
 ) -> QuantizedModel:
     """Quantize `model` with the steps that predict a loss increase of `gap_nats`, at the least entropy of the codes.
 
-    The codes have eight bits; their entropy is what the archive pays. Raises `UserError` for a gap that is
-    not positive.
+    The codes have eight bits; their entropy is what the archive pays. Raises `UserError` for a gap that is not positive.
     """
     if not gap_nats > 0:
         raise UserError(f"a quantization gap of {gap_nats} nats: choose a positive number, for example 0.1")
     parameters = dict(model.named_parameters())
     step = (24 * gap_nats / sum(p.numel() for p in parameters.values())) ** 0.5  # Delta
-    tensors = {
-        name: _quantize_matrix(parameters[name].detach().float(), factors[name], step)
-        for name in parameters
-        if parameters[name].ndim == 2
-    }
+    matrices = {n: p.detach().float() for n, p in parameters.items() if p.ndim == 2}
+    tensors = {name: _quantize_matrix(weight, factors[name], step) for name, weight in matrices.items()}
     kept = {n: p.detach().cpu().numpy().astype(np.float16) for n, p in parameters.items() if p.ndim < 2}
     return QuantizedModel(tensors, kept)
 
@@ -156,8 +141,7 @@ def quantize_to_length(
         if trial >= _TRIALS and best is not None:
             break
         quantized = quantize_for_entropy(model, factors, gap)
-        n_bytes = len(archive.encode(quantized, architecture))
-        length = archive.prefix_free_bits(n_bytes) / architecture.n_params
+        length = archive.prefix_free_bits(len(archive.encode(quantized, architecture))) / architecture.n_params
         if length <= bits and (best is None or gap < best[0]):
             best = gap, quantized
             if length > bits - _CLOSE:

@@ -1,8 +1,8 @@
 """Quantization-aware training: a quantized model learns to live with its grid, and to be short (statement T8).
 
-Steps, scales and file format stay as they are; only codes (and norms and biases) move. Each weight is kept as a real
-number z of grid steps and used as round(z); the gradient passes through the rounding as if it were not there
-(straight-through estimator, Bengio et al. 2013). What is minimized is what the bound charges for,
+Steps, scales and file format stay; only codes (and norms and biases) move. Each weight is kept as a real number z of grid
+steps and used as round(z); the gradient passes through the rounding as if it were not there (straight-through estimator,
+Bengio et al. 2013). What is minimized is what the bound charges for,
 
     NLL of the quantized model + price * (estimated bits of the codes) / N
 
@@ -29,7 +29,6 @@ from gengap.units import nats_from_bits
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
-
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
 _LEAST_MAGNITUDE = 0.02  # of a column's codes: the price of its first nonzero one is finite
 
@@ -45,7 +44,7 @@ class Retraining:
     vector_rate: float = 3e-4  # for norms and biases
 
     def steps_on(self, n_rows: int) -> int:
-        """Steps for a model with `n_rows` training windows."""
+        """For a model with `n_rows` training windows."""
         return max(1, min(self.n_steps, int(self.share * n_rows) // self.batch_rows))
 
 
@@ -65,9 +64,9 @@ def retrain(
 ) -> QuantizedModel:
     """`quantized` with codes, norms and biases retrained on windows drawn from `rows`, the training rows (n, seq + 1).
 
-    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds
-    for all of them at once; `Retraining.steps_on` x batch_rows windows are read again, and part of what is gained
-    is more training. Raises `UserError` if a loss is not finite; ValueError for rotated matrices.
+    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds for all
+    of them at once; part of what is gained is more training. Raises `UserError` if a loss is not finite; ValueError for
+    rotated matrices.
     """
     settings = settings or Retraining()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,14 +77,8 @@ def retrain(
     grids = {name: _CodeGrid.of(tensor, device) for name, tensor in quantized.tensors.items()}
     positions = {name: grid.start.clone().requires_grad_() for name, grid in grids.items()}  # z
     vectors = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters() if p.ndim < 2}
-    optimizer = torch.optim.Adam(
-        [
-            {"params": list(positions.values()), "peak": settings.code_rate},
-            {"params": list(vectors.values()), "peak": settings.vector_rate},
-        ],
-        lr=settings.code_rate,
-        betas=(0.9, 0.99),
-    )
+    groups = (positions, settings.code_rate), (vectors, settings.vector_rate)
+    optimizer = torch.optim.Adam([{"params": list(p.values()), "peak": rate} for p, rate in groups], betas=(0.9, 0.99))
     with torch.enable_grad(), tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar:
         for step in range(n_steps):
             for group in optimizer.param_groups:
@@ -103,8 +96,7 @@ def retrain(
             loss.backward()
             optimizer.step()
             bar.update()
-    codes = {name: grids[name].codes(z) for name, z in positions.items()}
-    tensors = {name: replace(tensor, codes=codes[name]) for name, tensor in quantized.tensors.items()}
+    tensors = {n: replace(tensor, codes=grids[n].codes(positions[n])) for n, tensor in quantized.tensors.items()}
     kept = {name: v.detach().cpu().numpy().astype(np.float16) for name, v in vectors.items()}
     return QuantizedModel(tensors, kept)
 
@@ -130,13 +122,8 @@ class _CodeGrid:
         zero = expand_blocks(tensor.zero_points.astype(np.float32), tensor.block, shape)
         start = torch.from_numpy(tensor.codes - zero).to(device)
         magnitude = start.abs().mean(0, keepdim=True) + _LEAST_MAGNITUDE
-        return cls(
-            start,
-            torch.from_numpy(np.ascontiguousarray(step)).to(device),
-            torch.from_numpy(np.ascontiguousarray(zero)).to(device),
-            2**tensor.bits - 1,
-            torch.log2(1 + 1 / magnitude),
-        )
+        fixed = (torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (step, zero))
+        return cls(start, *fixed, 2**tensor.bits - 1, torch.log2(1 + 1 / magnitude))
 
     def weight(self, z: torch.Tensor) -> torch.Tensor:
         """The weights that round(z) stands for, with the gradient of z."""

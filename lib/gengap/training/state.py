@@ -1,11 +1,11 @@
 """Everything that a resumed run needs, as named tensors in one safetensors file; the forks and waypoints of a trunk.
 
-Runs of one rung that differ in length alone begin alike: warmup, then a constant rate, until the shortest begins to cool down.
-The state at that point is kept, and the next longer run goes on from there: one trunk carries all branches.
+Runs of one rung that differ in length alone begin alike, until the shortest begins to cool down. The state at that point
+is kept, and the next longer run goes on from there: one trunk carries all branches.
 
-A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So its trunk passes
-waypoints, steps at which *every* run rounds its state to a sixth of the size and goes on from the rounded one. A waypoint is
-all of a run that another machine needs, and stopping there changes no digit.
+A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So
+its trunk passes waypoints, steps at which *every* run rounds its state to a sixth of the size and goes on from the
+rounded one. A waypoint is all of a run that another machine needs, and stopping there changes no digit.
 """
 
 import lzma
@@ -69,8 +69,8 @@ class TrainingState:
     def round_off(self) -> None:
         """Weights to float16, second moments of a matrix to rank one, first moments to zero; once before a step.
 
-        Rank one is what Adafactor (Shazeer and Stern 2018) makes do with all the time; here the next twenty steps or so, which is all that
-        the second moments remember, replace it. The first moments remember ten.
+        Rank one is what Adafactor (Shazeer and Stern 2018) makes do with all the time; here the next twenty steps or so,
+        which is all that the second moments remember, replace it. The first moments remember ten.
         """
         if self._rounded_at == self.step:
             return
@@ -117,8 +117,7 @@ class TrainingState:
             self.checks = tensors["checks"]
         if self._factors:
             self._rounded_at = self.step
-        self._seconds = seconds
-        self._started = time.monotonic()
+        self._seconds, self._started = seconds, time.monotonic()
 
 
 def rank_one(row_sums: torch.Tensor, column_sums: torch.Tensor) -> torch.Tensor:
@@ -157,9 +156,10 @@ def last_start(trunk: Path, until: int) -> Path | None:
 
 def pack(path: Path, folder: Path) -> Path:
     """Copy a waypoint into `folder` without loss in five sixths of its size; the copy."""
-    with atomic_path(folder / f"{path.name}.xz") as part:
+    packed = folder / f"{path.name}.xz"
+    with atomic_path(packed) as part:
         part.write_bytes(lzma.compress(path.read_bytes(), filters=_PACKING))
-    return folder / f"{path.name}.xz"
+    return packed
 
 
 def unpack_into(trunk: Path, folder: Path) -> None:
