@@ -12,7 +12,7 @@ import io
 import math
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -68,11 +68,6 @@ class Hypothesis:
         """What an archive decodes to; raises as `read`."""
         return cls(read(path, config), method, bits, path.stat().st_size)
 
-    @classmethod
-    def of(cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture) -> "Hypothesis":
-        """With the length of the archive that `encode` makes."""
-        return cls(quantized, method, bits, len(encode(quantized, architecture)))
-
     @property
     def code_length_bits(self) -> dict[str, int]:
         """L(h) under the three accountings."""
@@ -101,10 +96,7 @@ def write(model: QuantizedModel, config: "GPTNeoXConfig", path: Path | str) -> i
 
 
 def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedModel:
-    """Read an archive back, bit for bit.
-
-    Raises `UserError` for a missing, damaged or foreign file, and for one of another architecture than `config`.
-    """
+    """Read an archive; `UserError` if it is missing, damaged, foreign or of another architecture than `config`."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -117,14 +109,12 @@ def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedMo
 
 def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
     """The bytes of the archive. Raises `UserError` if the tensors are not those of the architecture."""
-    if {name: t.codes.shape for name, t in model.tensors.items()} != architecture.matrices() or {
-        name: values.size for name, values in model.kept.items()
-    } != architecture.vectors():
+    shapes = {name: tensor.codes.shape for name, tensor in model.tensors.items()}
+    if shapes != architecture.matrices() or {n: k.size for n, k in model.kept.items()} != architecture.vectors():
         raise UserError("these quantized weights belong to another architecture than the given configuration")
-    settings = {name: _Settings.of(tensor) for name, tensor in model.tensors.items()}
-    table = sorted(set(settings.values()))
+    table = sorted(set(map(_Settings.of, model.tensors.values())))
     body = b"".join(map(_varint, astuple(architecture))) + _varint(len(table))
-    body += b"".join(_varint(number) for entry in table for number in astuple(entry))
+    body += b"".join(_varint(number) for entry in table for number in entry)
     writer = SymbolWriter()
     _code_model(writer, model, architecture, table)
     body += writer.finish()
@@ -149,15 +139,14 @@ def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
     n_settings = _read_varint(stream)
     possible = 1 <= n_settings <= len(architecture.matrices())
     table = [
-        _Settings(*(_read_varint(stream) for _ in fields(_Settings))) for _ in range(n_settings if possible else 0)
+        _Settings(*(_read_varint(stream) for _ in _Settings._fields)) for _ in range(n_settings if possible else 0)
     ]
     if not possible or any(not 1 <= s.bits <= 8 or s.symmetric > 1 or s.column_scaled > 1 for s in table):
         raise UserError("the archive is corrupt: impossible settings")
     return _code_model(SymbolReader(stream.read()), None, architecture, table), architecture
 
 
-@dataclass(frozen=True, order=True)
-class _Settings:
+class _Settings(NamedTuple):
     """How a matrix was quantized, apart from its arrays."""
 
     bits: int
@@ -188,25 +177,19 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
         blocks = (math.ceil(rows / height), math.ceil(cols / width))
         n_blocks = math.prod(blocks)
         guide = _scale_guide(name, n_blocks, tensors)
-        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide)
+        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide).reshape(blocks)
         column_scales = None
         if entry.column_scaled:
             column_scales = column_model.code(coder, tensor.column_scales if model else None, cols)
-        zero_points = np.full(blocks, 2 ** (entry.bits - 1))
+        zero_points = np.full(n_blocks, 2 ** (entry.bits - 1))
         if not entry.symmetric:
             zeros = tensor.zero_points.ravel() if model else None
             zero_points = code_adaptive(coder, zeros, n_blocks, zero_counts[entry.bits])
-        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols))
-        tensors[name] = QuantizedTensor(
-            codes=codes.astype(np.uint8),
-            scales=scales.reshape(blocks),
-            zero_points=zero_points.astype(np.uint8).reshape(blocks),
-            bits=entry.bits,
-            group_size=entry.group_size,
-            symmetric=bool(entry.symmetric),
-            rotation_seed=entry.rotation - 1 if entry.rotation else None,
-            column_scales=column_scales,
-        )
+        zero_points = zero_points.astype(np.uint8).reshape(blocks)
+        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols)).astype(np.uint8)
+        rotation_seed = entry.rotation - 1 if entry.rotation else None
+        settings = (entry.bits, entry.group_size, bool(entry.symmetric), rotation_seed)
+        tensors[name] = QuantizedTensor(codes, scales, zero_points, *settings, column_scales)
     vectors = architecture.vectors()
     stored = np.concatenate([model.kept[name] for name in vectors]) if model else None
     values = kept_model.code(coder, stored, sum(vectors.values()))

@@ -41,9 +41,9 @@ class Curvature:
 def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Hessian of the mean next-token NLL over `rows` (m, seq + 1), in nats; forward over reverse mode."""
 
-    def product(parameters, tangent, batch):
+    def product(logits_of, parameters, tangent, batch):
         def loss(values):
-            return F.cross_entropy(_logits(model, values, batch).flatten(0, 1), batch[:, 1:].flatten())
+            return F.cross_entropy(logits_of(values).flatten(0, 1), batch[:, 1:].flatten())
 
         return jvp(grad(loss), (parameters,), (tangent,))[1]
 
@@ -53,20 +53,13 @@ def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) 
 def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Gauss-Newton matrix J' (diag(p) - p p') J, mean over the tokens of `rows` (m, seq + 1)."""
 
-    def product(parameters, tangent, batch):
-        def logits_of(values):
-            return _logits(model, values, batch)
-
+    def product(logits_of, parameters, tangent, _batch):
         logits, moved = jvp(logits_of, (parameters,), (tangent,))
         probs = logits.softmax(-1)  # (batch, seq, vocab)
         weighted = probs * (moved - (probs * moved).sum(-1, keepdim=True))
         return vjp(logits_of, parameters)[1](weighted / weighted[..., 0].numel())[0]
 
     return _curvature(model, rows, batch_rows, product)
-
-
-def _logits(model, parameters, batch):
-    return functional_call(model, parameters, (batch[:, :-1],), {"use_cache": False}).logits
 
 
 def _curvature(model, rows, batch_rows, product) -> Curvature:
@@ -76,8 +69,11 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
     batches = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device).split(batch_rows)
 
     def flat_product(vector, batch):  # (N,) -> (N,)
+        def logits_of(values):
+            return functional_call(model, values, (batch[:, :-1],), {"use_cache": False}).logits
+
         parts = zip(parameters.items(), vector.split(sizes), strict=True)
-        moved = product(parameters, {name: part.view(p.shape) for (name, p), part in parts}, batch)
+        moved = product(logits_of, parameters, {name: part.view(p.shape) for (name, p), part in parts}, batch)
         return torch.cat([moved[name].flatten() for name in parameters])
 
     def matmul(vectors):

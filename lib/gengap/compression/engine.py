@@ -92,8 +92,8 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
     """Codes (rows, columns) by GPTQ (Frantar et al. 2023) with static activation order.
 
     `hessian` (columns, columns) is any positive multiple of the mean of x x' over the inputs x of the layer, and is
-    copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each is fed back into the columns not yet
-    rounded. A column whose input never fires is set to zero.
+    copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each is fed back into
+    the columns not yet rounded. A column whose input never fires is set to zero.
     """
     from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 

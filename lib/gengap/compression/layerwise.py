@@ -6,6 +6,7 @@ Nothing of the engine stays on the model that is built from the codes.
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,27 +60,21 @@ def quantize(
 def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric) -> QuantizedTensor:
     """Codes of one matrix (rows, cols); `hessian` (cols, cols), or None for an embedding, whose input is one-hot."""
     matrix = weight.detach().float()
-    turn = None
     if method == "quip":
         turn = torch.from_numpy(rotation(matrix.shape[1], seed)).to(matrix.device)
         matrix = (matrix.double() @ turn.T).float()
         hessian = None if hessian is None else (turn @ hessian.double() @ turn.T).float()
     grid = fit_grid(matrix, bits, block_shape(*matrix.shape, group_size), symmetric)
     nearest = method == "rtn" or hessian is None
-    return QuantizedTensor(
-        codes=round_to_nearest(matrix, grid) if nearest else gptq(matrix, hessian, grid),
-        scales=grid.scales.cpu().numpy().astype(np.float16),
-        zero_points=grid.zero_points.cpu().numpy().astype(np.uint8),
-        bits=bits,
-        group_size=group_size,
-        symmetric=symmetric,
-        rotation_seed=None if turn is None else seed,
-    )
+    codes = round_to_nearest(matrix, grid) if nearest else gptq(matrix, hessian, grid)
+    scales = grid.scales.cpu().numpy().astype(np.float16)
+    zero_points = grid.zero_points.cpu().numpy().astype(np.uint8)
+    return QuantizedTensor(codes, scales, zero_points, bits, group_size, symmetric, seed if method == "quip" else None)
 
 
 @torch.no_grad()
 def _calibrated_parts(
-    model: "GPTNeoXForCausalLM", rows: torch.Tensor, device: str, batch_rows: int = 16
+    model: "GPTNeoXForCausalLM", rows: torch.Tensor, device: str
 ) -> Iterator[tuple[str, torch.nn.Module, dict[str, torch.Tensor]]]:
     """Yield (name, private copy, Hessians by full parameter name) for embedding, layers, final norm and head in turn.
 
@@ -89,16 +84,13 @@ def _calibrated_parts(
     trunk = model.gpt_neox
     embedding = _private_copy(trunk.embed_in, device)
     yield "gpt_neox.embed_in", embedding, {}
-    hidden = [embedding(batch.to(device)) for batch in rows.split(batch_rows)]  # (batch, seq, hidden) each
+    hidden = [embedding(batch.to(device)) for batch in rows.split(16)]  # (batch, seq, hidden) each
     positions = torch.arange(rows.shape[1], device=device)[None]
     rotary = copy.deepcopy(trunk.rotary_emb).to(device)(hidden[0], position_ids=positions)
     for index, layer in enumerate(trunk.layers):
         part = _private_copy(layer, device)
         part.attention.config._attn_implementation = "sdpa"  # causal by itself when there is no mask
-
-        def run(batch, part=part):
-            return part(batch, attention_mask=None, position_ids=positions, position_embeddings=rotary)
-
+        run = partial(part, attention_mask=None, position_ids=positions, position_embeddings=rotary)
         name = f"gpt_neox.layers.{index}"
         yield name, part, _input_hessians(name, part, run, hidden)
         hidden = [run(batch) for batch in hidden]

@@ -129,7 +129,8 @@ def compress(
     >>> list(hypothesis.code_length_bits)
     ['nominal', 'honest', 'archive']
     """
-    from gengap.compression.archive import Hypothesis
+    from gengap.compression.archive import Hypothesis, encode
 
     compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
-    return Hypothesis.of(compressor.quantize(method, bits), method, bits, compressor.architecture)
+    quantized = compressor.quantize(method, bits)
+    return Hypothesis(quantized, method, bits, len(encode(quantized, compressor.architecture)))

@@ -47,6 +47,8 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class QuantizedModel:
+    """A model as integers, with its norms and biases."""
+
     tensors: dict[str, QuantizedTensor]  # every matrix, by its name in the state dict
     kept: dict[str, np.ndarray]  # norms and biases, float16
 

@@ -17,8 +17,7 @@ One number, the gap that is asked for, thus fixes every step: bits go where the 
 Row steps are rounded to powers of two and column steps to powers of sqrt(2), which an archive stores in about a bit each.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -42,17 +41,14 @@ _MIDDLE = 128
 _LARGEST_CODE = 90  # of 127: room for rounded scales and for fed-back errors
 
 
-@dataclass(frozen=True)
-class FisherFactors:
+class FisherFactors(NamedTuple):
     """Of a matrix's Fisher information, means over tokens."""
 
     inputs: torch.Tensor  # A: (cols, cols), of a linear map; (cols,) diagonal for an embedding
     outputs: torch.Tensor  # g: (rows,)
 
 
-def fisher_factors(
-    model: "GPTNeoXForCausalLM", rows: np.ndarray, seed: int = 0, batch_rows: int = 8
-) -> dict[str, FisherFactors]:
+def fisher_factors(model: "GPTNeoXForCausalLM", rows: np.ndarray, seed: int = 0) -> dict[str, FisherFactors]:
     """Factors for every matrix of `model`, from `rows` (m, seq) token ids, by name in the state dict.
 
     Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps, and one
@@ -96,7 +92,7 @@ def fisher_factors(
     ids = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device)
     try:
         with torch.enable_grad():
-            for batch in ids.split(batch_rows):
+            for batch in ids.split(8):
                 logits = model(batch, use_cache=False).logits.flatten(0, 1)  # (tokens, vocab)
                 with torch.no_grad():
                     drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
@@ -158,26 +154,15 @@ def _quantize_matrix(weight: torch.Tensor, factors: FisherFactors, step: float) 
     row_scales = _power((importance / typical).rsqrt(), per_octave=1)
     one_hot = factors.inputs.ndim == 1
     conditional = factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
-    largest = (weight.double().abs() / row_scales.double()[:, None]).amax(0)  # (cols,)
-    least = largest / _LARGEST_CODE  # no weight is clipped
+    least = (weight.double().abs() / row_scales.double()[:, None]).amax(0) / _LARGEST_CODE  # (cols,): none is clipped
     column_scales = _power(torch.maximum(step * typical.rsqrt() * conditional, least), per_octave=2)
-    grid = Grid(
-        bits=_BITS,
-        block=(1, 1),
-        scales=row_scales.float()[:, None] * column_scales.float(),
-        zero_points=torch.full(weight.shape, float(_MIDDLE), device=weight.device),
-        symmetric=True,
-    )
+    steps = row_scales.float()[:, None] * column_scales.float()
+    zeros = torch.full(weight.shape, float(_MIDDLE), device=weight.device)
+    grid = Grid(_BITS, (1, 1), steps, zeros, symmetric=True)
     codes = round_to_nearest(weight, grid) if one_hot else gptq(weight, factors.inputs, grid)
-    return QuantizedTensor(
-        codes=codes,
-        scales=row_scales.cpu().numpy()[:, None],
-        zero_points=np.full((len(codes), 1), _MIDDLE, np.uint8),
-        bits=_BITS,
-        group_size=weight.shape[1],
-        symmetric=True,
-        column_scales=column_scales.cpu().numpy(),
-    )
+    scales, column_scales = row_scales.cpu().numpy()[:, None], column_scales.cpu().numpy()
+    zero_points = np.full(scales.shape, _MIDDLE, np.uint8)
+    return QuantizedTensor(codes, scales, zero_points, _BITS, weight.shape[1], True, column_scales=column_scales)
 
 
 def _power(values: torch.Tensor, per_octave: int) -> torch.Tensor:

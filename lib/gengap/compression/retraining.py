@@ -60,16 +60,15 @@ def retrain(
     price: float,
     seed: int = 0,
     settings: Retraining | None = None,
-    device: str | None = None,
 ) -> QuantizedModel:
     """`quantized` with codes, norms and biases retrained on windows drawn from `rows`, the training rows (n, seq + 1).
 
-    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds for all
-    of them at once; part of what is gained is more training. Raises `UserError` if a loss is not finite; ValueError for
-    rotated matrices.
+    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds for
+    all of them at once; part of what is gained is more training. Raises `UserError` if a loss is not finite; ValueError
+    for rotated matrices.
     """
     settings = settings or Retraining()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     n_steps = settings.steps_on(len(rows))
     windows = sample_rows(rows, n_steps * settings.batch_rows, seed)
     rng = np.random.default_rng(seed)
@@ -85,18 +84,21 @@ def retrain(
                 group["lr"] = group["peak"] * min(1.0, 2 * (n_steps - step) / n_steps)
             chosen = rng.choice(len(windows), min(len(windows), settings.batch_rows), replace=False)
             batch = torch.from_numpy(windows[chosen].astype(np.int64)).to(device)
-            weights = {name: grids[name].weight(z) for name, z in positions.items()}
+            # the weights that round(z) stands for, with the gradient of z
+            weights = {name: (z + (z.round() - z).detach()) * grids[name].step for name, z in positions.items()}
             logits = functional_call(model, weights | vectors, args=(batch[:, :-1],)).logits
             nll = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
-            bits = sum(grids[name].bits(z) for name, z in positions.items())
-            loss = nll + price * bits / quantized.n_params
+            bits = sum((z.abs() * grids[name].bits_per_step).sum() for name, z in positions.items())
             if not math.isfinite(nll.item()):
                 raise UserError(f"retraining diverged at step {step}: choose more bits or a smaller code_rate")
             optimizer.zero_grad()
-            loss.backward()
+            (nll + price * bits / quantized.n_params).backward()
             optimizer.step()
             bar.update()
-    tensors = {n: replace(tensor, codes=grids[n].codes(positions[n])) for n, tensor in quantized.tensors.items()}
+    tensors = {}
+    for name, tensor in quantized.tensors.items():
+        codes = (positions[name].detach().round() + grids[name].zero).clamp(0, 2**tensor.bits - 1)
+        tensors[name] = replace(tensor, codes=codes.to(torch.uint8).cpu().numpy())
     kept = {name: v.detach().cpu().numpy().astype(np.float16) for name, v in vectors.items()}
     return QuantizedModel(tensors, kept)
 
@@ -108,7 +110,6 @@ class _CodeGrid:
     start: torch.Tensor  # (rows, cols) codes less their zero points
     step: torch.Tensor  # (rows, cols) distance of neighbouring values
     zero: torch.Tensor  # (rows, cols)
-    largest: int  # code
     bits_per_step: torch.Tensor  # (1, cols)
 
     @classmethod
@@ -123,16 +124,4 @@ class _CodeGrid:
         start = torch.from_numpy(tensor.codes - zero).to(device)
         magnitude = start.abs().mean(0, keepdim=True) + _LEAST_MAGNITUDE
         fixed = (torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (step, zero))
-        return cls(start, *fixed, 2**tensor.bits - 1, torch.log2(1 + 1 / magnitude))
-
-    def weight(self, z: torch.Tensor) -> torch.Tensor:
-        """The weights that round(z) stands for, with the gradient of z."""
-        return (z + (z.round() - z).detach()) * self.step
-
-    def bits(self, z: torch.Tensor) -> torch.Tensor:
-        """Estimated length of the codes, up to a constant."""
-        return (z.abs() * self.bits_per_step).sum()
-
-    def codes(self, z: torch.Tensor) -> np.ndarray:
-        rounded = (z.detach().round() + self.zero).clamp(0, self.largest)
-        return rounded.to(torch.uint8).cpu().numpy()
+        return cls(start, *fixed, torch.log2(1 + 1 / magnitude))

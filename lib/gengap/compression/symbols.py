@@ -5,6 +5,8 @@ directions: the writer is given the values, the reader returns them. Probabiliti
 the same on every machine. The range coder is constriction's.
 """
 
+from collections import defaultdict
+
 import constriction
 import numpy as np
 
@@ -90,7 +92,7 @@ class Float16Model:
     """
 
     def __init__(self):
-        self._exponents: dict[int, np.ndarray] = {}
+        self._exponents = defaultdict(lambda: np.full(64, 0.05))
         self._mantissas = [np.full(32, 0.05), np.full(32, 0.05)]
 
     def code(self, coder, values, size: int, guide: np.ndarray | None = None) -> np.ndarray:
@@ -98,14 +100,11 @@ class Float16Model:
         words = None if values is None else values.astype(np.float16).view(np.uint16).astype(np.int32)
         guide = np.zeros(size, np.uint8) if guide is None else guide
         exponents = None if words is None else words >> 10
-        joined = code_by_context(coder, exponents, guide, self._histogram, first_chunk=2) << 10
+        joined = code_by_context(coder, exponents, guide, self._exponents.__getitem__, first_chunk=2) << 10
         for shift, counts in zip((5, 0), self._mantissas, strict=True):
             half = None if words is None else (words >> shift) & 31
             joined |= code_adaptive(coder, half, size, counts, first_chunk=2) << shift
         return joined.astype(np.uint16).view(np.float16)
-
-    def _histogram(self, context: int) -> np.ndarray:
-        return self._exponents.setdefault(context, np.full(64, 0.05))
 
 
 class MatrixModel:
@@ -141,7 +140,8 @@ class MatrixModel:
             turned = np.ascontiguousarray(values.T, dtype=np.int32)  # (cols, rows): columns are contiguous
             magnitude = np.abs(turned - middle)
             found = np.searchsorted(self._EDGES, 1024.0 * magnitude.mean(axis=1))
-            use_rows = np.array([self._rows_differ(magnitude)])
+            means, chance = magnitude.mean(axis=0), magnitude.var(axis=0).mean() / cols  # of rows
+            use_rows = np.array([means.var() - chance > (0.15 * means.mean()) ** 2])  # by more than chance and 15 %
         use_rows = code_adaptive(coder, use_rows, 1, self._flags)[0]
         column_level = code_adaptive(coder, found, cols, self._columns, first_chunk=2)  # (cols,)
         mean = self.LEVELS[column_level]  # (cols,)
@@ -159,13 +159,6 @@ class MatrixModel:
                 seen += 1024 * np.abs(out[part] - middle).sum(axis=0)
                 expected += int(mean[part].sum())
         return out.T
-
-    @staticmethod
-    def _rows_differ(magnitude: np.ndarray) -> bool:
-        """Whether the rows' mean magnitudes spread by more than chance and 15 % (magnitude is (cols, rows))."""
-        means = magnitude.mean(axis=0)
-        chance = magnitude.var(axis=0).mean() / len(magnitude)
-        return bool(means.var() - chance > (0.15 * means.mean()) ** 2)
 
     def _histogram(self, context: int) -> np.ndarray:
         if context not in self._histograms:

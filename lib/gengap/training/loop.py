@@ -91,7 +91,6 @@ def train_run(
         if start := last_start(trunk, schedule.fork_step):
             state.load(start, trunk.name)
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
-
     with tqdm(
         total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step, unit_scale=True, disable=None
     ) as bar:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Run:
+    """One training, and what its digits depend on."""
+
     spec: LadderSpec
     length: float = 1.0  # D over the compute-optimal 20 N
     seed: int = 0  # of the initial weights
@@ -111,8 +113,7 @@ class Run:
         return hashlib.sha256(json.dumps([*facts, more] if more else facts).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Checks:
+class Checks(NamedTuple):
     """Held-out losses along the way."""
 
     rows: np.ndarray  # (n, seq_len + 1) tokens never trained on
