@@ -1,4 +1,5 @@
 import copy
+import io
 import math
 import tracemalloc
 from dataclasses import replace
@@ -239,9 +240,9 @@ def resealed(content: bytes) -> bytes:
 
 def claimed_parameters(content: bytes) -> int:
     """N of the architecture in the header, 0 if the decoder refuses it before it allocates anything."""
-    numbers = archive._VarintReader(content[WHERE_CHECKSUM.stop :])
+    stream = io.BytesIO(content[WHERE_CHECKSUM.stop :])
     try:
-        shape = Architecture(*(numbers.next() for _ in range(9)))
+        shape = Architecture(*(archive._read_varint(stream) for _ in range(9)))
     except UserError:
         return 0
     return shape.n_params if shape.n_params <= 16 * len(content) else 0

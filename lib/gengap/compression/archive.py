@@ -1,20 +1,18 @@
 """Code lengths of a quantized model, and the file that proves one of them (statement T8).
 
-Three accountings of L(h), in bits: `nominal_bits` (the paper's b N), `honest_bits` (every parameter counted)
-and the length of a real file, which holds the whole model: its architecture, every code, scale and zero
-point, norms and biases. The file is read back by this module alone, bit for bit; every choice made on the
-data is inside.
+Three accountings of L(h), in bits: `nominal_bits` (the paper's b N), `honest_bits` (every parameter counted) and the
+length of a real file, which holds the whole model and every choice made on the data, and is read back bit for bit.
 
-Layout: magic, version, checksum (BLAKE2b, 8 bytes) of the rest, architecture, settings of the matrices,
-compressed symbols. A flipped byte, a truncated file, another version or another architecture is refused with
-a `UserError`.
+Layout: magic, version, checksum (BLAKE2b, 8 bytes) of the rest, architecture, settings of the matrices, compressed
+symbols. A flipped byte, a truncated file, another version or another architecture is refused with a `UserError`.
 """
 
 import hashlib
+import io
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -53,8 +51,7 @@ def honest_bits(model: QuantizedModel) -> int:
 
 def prefix_free_bits(n_bytes: int) -> int:
     """Bits of a file of `n_bytes`, preceded by its length in an Elias-style code: 2 ceil(log2 bits) + 1 more."""
-    bits = 8 * n_bytes
-    return bits + 2 * math.ceil(math.log2(bits)) + 1
+    return 8 * n_bytes + 2 * math.ceil(math.log2(8 * n_bytes)) + 1
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,6 @@ class Hypothesis:
     def read(cls, path: Path, method: str, bits: int, config: "GPTNeoXConfig | None" = None) -> "Hypothesis":
         """What an archive decodes to; raises as `read`."""
         return cls(read(path, config), method, bits, path.stat().st_size)
-
-    @classmethod
-    def of(cls, quantized: QuantizedModel, method: str, bits: int, architecture: Architecture) -> "Hypothesis":
-        """With the length of the archive that `encode` makes."""
-        return cls(quantized, method, bits, len(encode(quantized, architecture)))
 
     @property
     def code_length_bits(self) -> dict[str, int]:
@@ -104,10 +96,7 @@ def write(model: QuantizedModel, config: "GPTNeoXConfig", path: Path | str) -> i
 
 
 def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedModel:
-    """Read an archive back: codes, scales, zero points, norms and biases are bit for bit those that were written.
-
-    Raises `UserError` for a missing, damaged or foreign file, and for one of another architecture than `config`.
-    """
+    """Read an archive; `UserError` if it is missing, damaged, foreign or of another architecture than `config`."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -120,14 +109,12 @@ def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedMo
 
 def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
     """The bytes of the archive. Raises `UserError` if the tensors are not those of the architecture."""
-    if {name: t.codes.shape for name, t in model.tensors.items()} != architecture.matrices() or {
-        name: values.size for name, values in model.kept.items()
-    } != architecture.vectors():
+    shapes = {name: tensor.codes.shape for name, tensor in model.tensors.items()}
+    if shapes != architecture.matrices() or {n: k.size for n, k in model.kept.items()} != architecture.vectors():
         raise UserError("these quantized weights belong to another architecture than the given configuration")
-    settings = {name: _Settings.of(tensor) for name, tensor in model.tensors.items()}
-    table = sorted(set(settings.values()))
+    table = sorted(set(map(_Settings.of, model.tensors.values())))
     body = b"".join(map(_varint, astuple(architecture))) + _varint(len(table))
-    body += b"".join(_varint(number) for entry in table for number in astuple(entry))
+    body += b"".join(_varint(number) for entry in table for number in entry)
     writer = SymbolWriter()
     _code_model(writer, model, architecture, table)
     body += writer.finish()
@@ -145,21 +132,21 @@ def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
     body = content[_HEADER_BYTES:]
     if content[len(MAGIC) + 1 : _HEADER_BYTES] != _checksum(body):
         raise UserError("the archive is damaged (its checksum does not match): make or fetch it again")
-    numbers = _VarintReader(body)
-    architecture = Architecture(*(numbers.next() for _ in Architecture.__dataclass_fields__))
+    stream = io.BytesIO(body)
+    architecture = Architecture(*(_read_varint(stream) for _ in fields(Architecture)))
     if min(astuple(architecture)[:6]) < 1 or architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
         raise UserError("the archive is corrupt: it claims a model that its length cannot hold")
-    n_settings = numbers.next()
-    if not 1 <= n_settings <= len(architecture.matrices()):
+    n_settings = _read_varint(stream)
+    possible = 1 <= n_settings <= len(architecture.matrices())
+    table = [
+        _Settings(*(_read_varint(stream) for _ in _Settings._fields)) for _ in range(n_settings if possible else 0)
+    ]
+    if not possible or any(not 1 <= s.bits <= 8 or s.symmetric > 1 or s.column_scaled > 1 for s in table):
         raise UserError("the archive is corrupt: impossible settings")
-    table = [_Settings(*(numbers.next() for _ in _Settings.__dataclass_fields__)) for _ in range(n_settings)]
-    for entry in table:
-        entry.check()
-    return _code_model(SymbolReader(numbers.rest()), None, architecture, table), architecture
+    return _code_model(SymbolReader(stream.read()), None, architecture, table), architecture
 
 
-@dataclass(frozen=True, order=True)
-class _Settings:
+class _Settings(NamedTuple):
     """How a matrix was quantized, apart from its arrays."""
 
     bits: int
@@ -171,16 +158,12 @@ class _Settings:
     @classmethod
     def of(cls, tensor: QuantizedTensor) -> "_Settings":
         rotation = 0 if tensor.rotation_seed is None else 1 + tensor.rotation_seed
-        scaled = tensor.column_scales is not None
-        return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation, int(scaled))
-
-    def check(self) -> None:
-        if not 1 <= self.bits <= 8 or self.symmetric > 1 or self.column_scaled > 1:
-            raise UserError("the archive is corrupt: impossible settings")
+        column_scaled = int(tensor.column_scales is not None)
+        return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation, column_scaled)
 
 
 def _code_model(coder, model: QuantizedModel | None, architecture: Architecture, table: list[_Settings]):
-    """Write `model` (or read one, if None) with `coder`; the two directions share every line."""
+    """Write `model` (or read one, if None) with `coder`."""
     chosen = np.full(len(table), 0.5)
     code_models = {entry.bits: MatrixModel(2**entry.bits) for entry in table}
     zero_counts = {entry.bits: np.full(2**entry.bits, 0.5) for entry in table}
@@ -192,28 +175,21 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
         entry = table[int(code_adaptive(coder, index, 1, chosen)[0])]
         height, width = block_shape(rows, cols, entry.group_size)
         blocks = (math.ceil(rows / height), math.ceil(cols / width))
-        n_blocks = blocks[0] * blocks[1]
+        n_blocks = math.prod(blocks)
         guide = _scale_guide(name, n_blocks, tensors)
-        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide)
+        scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide).reshape(blocks)
         column_scales = None
         if entry.column_scaled:
             column_scales = column_model.code(coder, tensor.column_scales if model else None, cols)
-        if entry.symmetric:
-            zero_points = np.full(blocks, 2 ** (entry.bits - 1))
-        else:
+        zero_points = np.full(n_blocks, 2 ** (entry.bits - 1))
+        if not entry.symmetric:
             zeros = tensor.zero_points.ravel() if model else None
             zero_points = code_adaptive(coder, zeros, n_blocks, zero_counts[entry.bits])
-        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols))
-        tensors[name] = QuantizedTensor(
-            codes=codes.astype(np.uint8),
-            scales=scales.reshape(blocks),
-            zero_points=zero_points.astype(np.uint8).reshape(blocks),
-            bits=entry.bits,
-            group_size=entry.group_size,
-            symmetric=bool(entry.symmetric),
-            rotation_seed=entry.rotation - 1 if entry.rotation else None,
-            column_scales=column_scales,
-        )
+        zero_points = zero_points.astype(np.uint8).reshape(blocks)
+        codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols)).astype(np.uint8)
+        rotation_seed = entry.rotation - 1 if entry.rotation else None
+        settings = (entry.bits, entry.group_size, bool(entry.symmetric), rotation_seed)
+        tensors[name] = QuantizedTensor(codes, scales, zero_points, *settings, column_scales)
     vectors = architecture.vectors()
     stored = np.concatenate([model.kept[name] for name in vectors]) if model else None
     values = kept_model.code(coder, stored, sum(vectors.values()))
@@ -224,8 +200,8 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
 def _scale_guide(name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
     """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are small.
 
-    Tokens come in the order of the tokenizer's merges, roughly by frequency, so the place of a block in the
-    matrix is a guide; for the output head the scales of the same tokens' embeddings are a better one.
+    Tokens come roughly by frequency (in the order of the tokenizer's merges), so the place of a block in the matrix is a
+    guide; for the output head the scales of the same tokens' embeddings are a better one.
     """
     embedding = earlier.get("gpt_neox.embed_in.weight")
     if name == "lm_head.weight" and embedding is not None and embedding.scales.size == n_blocks:
@@ -241,29 +217,14 @@ def _checksum(body: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
     """LEB128: seven bits a byte, low bits first."""
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + _varint(number >> 7)
 
 
-class _VarintReader:
-    def __init__(self, content: bytes):
-        self._content, self._position = content, 0
-
-    def next(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            if self._position >= len(self._content):
-                break
-            byte = self._content[self._position]
-            self._position += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise UserError("the archive is corrupt: bad number in its header")
-
-    def rest(self) -> bytes:
-        return self._content[self._position :]
+def _read_varint(stream: io.BytesIO) -> int:
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = int.from_bytes(stream.read(1) or b"\x80")  # at the end there is always one more to come
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+    raise UserError("the archive is corrupt: bad number in its header")

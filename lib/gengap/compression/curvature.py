@@ -1,20 +1,13 @@
 """Curvature of the loss: products with the Hessian, its spectrum by stochastic Lanczos quadrature (statement T9).
 
-The Hessian H of the mean loss over some rows of tokens is never formed: a product H v costs about two
-gradients (torch.func), and a random probe with `n_steps` products gives a Gauss quadrature of the spectral
-density. The paper's argument: with a step Delta, rounding to the nearest value costs, in nats,
+The Hessian H of the mean loss over some rows of tokens is never formed: a product H v costs about two gradients
+(torch.func). The paper's argument: with a step Delta, rounding to the nearest value costs (Delta^2 / 24) tr(H) nats, and
+LDLQ or GPTQ, on layers made incoherent by random rotations, (Delta^2 / 24) tr(H^(1/2))^2 / N instead, so that a spectrum
+that decays fast makes large models cheap to quantize. The Gauss-Newton matrix G is the positive part of H that remains
+at a minimum; it equals the Fisher information.
 
-    (Delta^2 / 24) tr(H)
-
-and LDLQ or GPTQ, on layers made incoherent by random rotations,
-
-    (Delta^2 / 24) tr(H^(1/2))^2 / N
-
-instead, so that a spectrum that decays fast makes large models cheap to quantize. The Gauss-Newton matrix G is the positive
-part of H that remains at a minimum; it equals the Fisher information.
-
-CoLA supplies linear operators and Lanczos with reorthogonalization, nothing else: its iterative
-log-determinant was found to return |tr log A|.
+CoLA supplies Lanczos with reorthogonalization and nothing else: its iterative log-determinant was found to return
+|tr log A|.
 """
 
 import warnings
@@ -24,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -31,7 +25,6 @@ from gengap.compression.engine import expand_blocks
 from gengap.compression.quantized import QuantizedModel
 
 if TYPE_CHECKING:
-    from cola.ops import LinearOperator
     from transformers import GPTNeoXForCausalLM
 
 ROUNDING_LOSS = 1 / 24  # half the curvature times the variance of uniform rounding, Delta^2 / 12
@@ -44,19 +37,13 @@ class Curvature:
     size: int  # N
     matmul: Callable[[torch.Tensor], torch.Tensor]  # (N, k) -> (N, k), float32
 
-    def operator(self) -> "LinearOperator":
-        """The matrix as a CoLA operator."""
-        import cola
-
-        return cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, (self.size, self.size), matmat=self.matmul))
-
 
 def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Hessian of the mean next-token NLL over `rows` (m, seq + 1), in nats; forward over reverse mode."""
 
-    def product(parameters, tangent, batch):
+    def product(logits_of, parameters, tangent, batch):
         def loss(values):
-            return _mean_nll(_logits(model, values, batch), batch)
+            return F.cross_entropy(logits_of(values).flatten(0, 1), batch[:, 1:].flatten())
 
         return jvp(grad(loss), (parameters,), (tangent,))[1]
 
@@ -66,10 +53,7 @@ def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) 
 def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Gauss-Newton matrix J' (diag(p) - p p') J, mean over the tokens of `rows` (m, seq + 1)."""
 
-    def product(parameters, tangent, batch):
-        def logits_of(values):
-            return _logits(model, values, batch)
-
+    def product(logits_of, parameters, tangent, _batch):
         logits, moved = jvp(logits_of, (parameters,), (tangent,))
         probs = logits.softmax(-1)  # (batch, seq, vocab)
         weighted = probs * (moved - (probs * moved).sum(-1, keepdim=True))
@@ -78,29 +62,19 @@ def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int 
     return _curvature(model, rows, batch_rows, product)
 
 
-def _logits(model, parameters, batch):
-    return functional_call(model, parameters, (batch[:, :-1],), {"use_cache": False}).logits
-
-
-def _mean_nll(logits, batch):
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-
-
 def _curvature(model, rows, batch_rows, product) -> Curvature:
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    shapes = {name: p.shape for name, p in parameters.items()}
-    size = sum(p.numel() for p in parameters.values())
+    sizes = [p.numel() for p in parameters.values()]
     device = next(iter(parameters.values())).device
     batches = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device).split(batch_rows)
-    n_rows = sum(len(batch) for batch in batches)
-
-    def unflatten(vector):
-        parts = vector.split([shape.numel() for shape in shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def flat_product(vector, batch):  # (N,) -> (N,)
-        part = product(parameters, unflatten(vector), batch)
-        return torch.cat([part[name].flatten() for name in shapes])
+        def logits_of(values):
+            return functional_call(model, values, (batch[:, :-1],), {"use_cache": False}).logits
+
+        parts = zip(parameters.items(), vector.split(sizes), strict=True)
+        moved = product(logits_of, parameters, {name: part.view(p.shape) for (name, p), part in parts}, batch)
+        return torch.cat([moved[name].flatten() for name in parameters])
 
     def matmul(vectors):
         vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
@@ -110,10 +84,10 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
             warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
             for batch in batches:
                 columns = vmap(flat_product, (1, None), 1, chunk_size=64)(vectors, batch)
-                total += columns.detach() * (len(batch) / n_rows)
+                total += columns.detach() * (len(batch) / len(rows))
         return total
 
-    return Curvature(size, matmul)
+    return Curvature(sum(sizes), matmul)
 
 
 @dataclass(frozen=True)
@@ -148,11 +122,13 @@ def lanczos_quadrature(curvature: Curvature, n_probes: int, n_steps: int, seed: 
 
     Memory is n_steps vectors of length N. Raises ValueError for fewer than two probes, which have no error bar.
     """
+    import cola
     from cola.linalg.decompositions.lanczos import lanczos
 
     if n_probes < 2:
         raise ValueError(f"{n_probes} probes: at least two are needed for an error bar")
-    operator = curvature.operator()
+    shape = (curvature.size, curvature.size)
+    operator = cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, shape, matmat=curvature.matmul))
     generator = torch.Generator().manual_seed(seed)
     full, half = (np.zeros((2, n_probes, steps)) for steps in (n_steps, n_steps // 2))
     products = 0
@@ -174,7 +150,8 @@ def mean_squared_step(quantized: QuantizedModel) -> float:
         steps = expand_blocks(tensor.scales.astype(np.float64), tensor.block, tensor.codes.shape)
         if tensor.column_scales is not None:
             steps = steps * tensor.column_scales.astype(np.float64)
-        total, count = total + np.sum(steps**2), count + steps.size
+        total += np.sum(steps**2)
+        count += steps.size
     return total / count
 
 

@@ -1,9 +1,8 @@
 """Quantizers of one weight matrix: round-to-nearest and GPTQ by llm-compressor (statement T8).
 
-A quantized matrix is w[i, j] = (code[i, j] - zero) * scale, with one scale and one zero point for each block
-of rows x columns. The engine is llm-compressor, kept by the vLLM project; auto-gptq, which the paper used,
-ended with release 0.7.1 and cannot be imported beside transformers 5. Everything that touches the engine is
-in this file.
+A quantized matrix is w[i, j] = (code[i, j] - zero) * scale, with one scale and one zero point for each block of rows x
+columns. auto-gptq, which the paper used, ended with release 0.7.1 and cannot be imported beside transformers 5.
+Everything that touches the engine is in this file.
 """
 
 import os
@@ -38,9 +37,8 @@ class Grid:
 def block_shape(rows: int, cols: int, group_size: int) -> tuple[int, int]:
     """Rows and columns of the block in which about `group_size` weights share a scale; 0 means the whole matrix.
 
-    Long rows are cut into equal parts of at most `group_size`, short rows are joined: with 12 columns and a
-    group size of 128, eleven rows share one scale, since a float16 scale for every row would cost 1.3 bits a
-    weight.
+    Long rows are cut into equal parts of at most `group_size`, short rows are joined: with 12 columns and a group size
+    of 128, eleven rows share one scale, since a float16 scale for every row would cost 1.3 bits a weight.
     """
     if group_size == 0:
         return rows, cols
@@ -52,15 +50,9 @@ def _engine_arguments(bits: int, block: tuple[int, int], symmetric: bool):
     from compressed_tensors.quantization import QuantizationArgs
 
     search = {"maxshrink": 0.8, "grid": 40.0, "patience": 40, "norm": 2.0}  # clip to 20..100 % of the range
-    return QuantizationArgs(
-        num_bits=bits,
-        symmetric=symmetric,
-        strategy="block",
-        block_structure=list(block),
-        observer="memoryless_mse",
-        observer_kwargs=search,
-        actorder="static",
-    )
+    observer = {"observer": "memoryless_mse", "observer_kwargs": search}
+    blocks = {"strategy": "block", "block_structure": list(block)}
+    return QuantizationArgs(num_bits=bits, symmetric=symmetric, actorder="static", **blocks, **observer)
 
 
 def fit_grid(weight: torch.Tensor, bits: int, block: tuple[int, int], symmetric: bool = True) -> Grid:
@@ -99,9 +91,9 @@ def round_to_nearest(weight: torch.Tensor, grid: Grid) -> np.ndarray:
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
     """Codes (rows, columns) by GPTQ (Frantar et al. 2023) with static activation order.
 
-    `hessian` (columns, columns) is any positive multiple of the mean of x x' over the inputs x of the layer;
-    it is copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each
-    is fed back into the columns not yet rounded. A column whose input never fires is set to zero.
+    `hessian` (columns, columns) is any positive multiple of the mean of x x' over the inputs x of the layer, and is
+    copied. Columns are rounded one by one, in the order of decreasing diagonal, and the error of each is fed back into
+    the columns not yet rounded. A column whose input never fires is set to zero.
     """
     from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
@@ -115,7 +107,7 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid) -> np.ndarray:
         quant_args=_engine_arguments(grid.bits, grid.block, grid.symmetric),
         percdamp=DAMPING,
     )
-    if bool(fell_back.any()):
+    if fell_back.any():
         raise FloatingPointError("the damped Hessian is not positive definite: calibrate on more rows")
     return _codes(dequantized[0], grid)
 

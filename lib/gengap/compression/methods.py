@@ -1,13 +1,13 @@
-"""From a checkpoint to its quantized model by any method of the book: one table for commands, pages, surveys and the graph.
+"""From a checkpoint to its quantized model by any method of the book: one table for commands, pages, surveys, the graph.
 
-A method spends `bits` bits on every weight, or it aims at a file of `bits` bits a parameter, everything counted: its codes may then
-take many values, and an entropy coder charges for what they say. Another quantizer is a file beside this one and a line in
-`METHODS`.
+A method spends `bits` bits on every weight, or it aims at a file of `bits` bits a parameter, everything counted: its
+codes may then take many values, and an entropy coder charges for what they say. Another quantizer is a file beside
+this one and a line in `METHODS`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gengap.errors import UserError
@@ -39,15 +39,9 @@ class Compressor:
 
     @cached_property
     def architecture(self) -> "Architecture":
-        """Of the checkpoint."""
         from gengap.models.spec import Architecture
 
         return Architecture.of(self.model.config)
-
-    @property
-    def n_train_tokens(self) -> int:
-        """D, if `rows` are all that the checkpoint was trained on."""
-        return len(self.rows) * (self.rows[:1].shape[1] - 1)
 
     @cached_property
     def factors(self) -> "dict[str, FisherFactors]":
@@ -60,16 +54,13 @@ class Compressor:
         return fisher_factors(self.model, drawn, self.seed)
 
 
-def _of_width(method: str) -> "Callable[[Compressor, int], QuantizedModel]":
-    def quantize(of: Compressor, bits: int) -> "QuantizedModel":
-        from gengap.compression.layerwise import quantize
-        from gengap.tokens.rows import sample_rows
+def _of_width(method: str, of: Compressor, bits: int) -> "QuantizedModel":
+    from gengap.compression.layerwise import quantize
+    from gengap.tokens.rows import sample_rows
 
-        n_rows = of.n_calibration_rows if METHODS[method].looks_at_data else 1
-        calibration = sample_rows(of.rows, n_rows, of.seed)[:, :-1]
-        return quantize(of.model, method, bits, of.group_size, calibration, of.seed)
-
-    return quantize
+    n_rows = of.n_calibration_rows if METHODS[method].looks_at_data else 1
+    calibration = sample_rows(of.rows, n_rows, of.seed)[:, :-1]
+    return quantize(of.model, method, bits, of.group_size, calibration, of.seed)
 
 
 def _entropy(of: Compressor, bits: int) -> "QuantizedModel":
@@ -81,13 +72,12 @@ def _entropy(of: Compressor, bits: int) -> "QuantizedModel":
 def _qat(of: Compressor, bits: int) -> "QuantizedModel":
     from gengap.compression.retraining import price_per_bit, retrain
 
-    price = price_per_bit(of.architecture.n_params, of.n_train_tokens)
+    n_tokens = len(of.rows) * (of.rows[:1].shape[1] - 1)  # D, if the checkpoint was trained on all rows
+    price = price_per_bit(of.architecture.n_params, n_tokens)
     return retrain(_entropy(of, bits), of.architecture.config(), of.rows, price, of.seed)
 
 
 class Method(NamedTuple):
-    """One way to quantize."""
-
     label: str  # in figures and tables
     quantize: "Callable[[Compressor, int], QuantizedModel]"
     rooms: tuple[str, ...] = ("layerwise",)  # modules of this package that it is made of, for the graph
@@ -97,9 +87,9 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
-    "gptq": Method("GPTQ", _of_width("gptq")),
-    "quip": Method("QuIP", _of_width("quip")),
-    "rtn": Method("round to nearest", _of_width("rtn"), looks_at_data=False),
+    "gptq": Method("GPTQ", partial(_of_width, "gptq")),
+    "quip": Method("QuIP", partial(_of_width, "quip")),
+    "rtn": Method("round to nearest", partial(_of_width, "rtn"), looks_at_data=False),
     "entropy": Method("entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)),
     "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(2,)),
 }
@@ -126,8 +116,8 @@ def compress(
 ) -> "Hypothesis":
     """Quantize a checkpoint and measure its code: the hypothesis that `gengap.certify` bounds.
 
-    `rows`, (n, seq_len + 1), are training rows; a method may look at some of them, drawn by `seed`. Raises `UserError` for a method or a
-    number of bits that there is not, and for an architecture that the archive cannot hold.
+    `rows`, (n, seq_len + 1), are training rows; a method may look at some of them, drawn by `seed`. Raises `UserError`
+    for a method or a number of bits that there is not, and for an architecture that the archive cannot hold.
 
     >>> import gengap, numpy as np
     >>> from transformers import GPTNeoXForCausalLM
@@ -139,7 +129,8 @@ def compress(
     >>> list(hypothesis.code_length_bits)
     ['nominal', 'honest', 'archive']
     """
-    from gengap.compression.archive import Hypothesis
+    from gengap.compression.archive import Hypothesis, encode
 
     compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
-    return Hypothesis.of(compressor.quantize(method, bits), method, bits, compressor.architecture)
+    quantized = compressor.quantize(method, bits)
+    return Hypothesis(quantized, method, bits, len(encode(quantized, compressor.architecture)))

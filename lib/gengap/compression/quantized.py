@@ -47,7 +47,7 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """A model as integers: what an archive stores and what a bound pays for."""
+    """A model as integers, with its norms and biases."""
 
     tensors: dict[str, QuantizedTensor]  # every matrix, by its name in the state dict
     kept: dict[str, np.ndarray]  # norms and biases, float16
@@ -63,10 +63,7 @@ class QuantizedModel:
         return weights | {name: torch.from_numpy(k.astype(np.float32)) for name, k in self.kept.items()}
 
     def build(self, config: "GPTNeoXConfig") -> "GPTNeoXForCausalLM":
-        """A plain dense model in evaluation mode with the dequantized weights: no hooks, no wrappers.
-
-        Raises `UserError` if `config` is another architecture.
-        """
+        """A plain dense model in evaluation mode; raises `UserError` if `config` is another architecture."""
         from transformers import GPTNeoXForCausalLM
 
         # The initial values are overwritten, and the caller's stream of random numbers left alone.

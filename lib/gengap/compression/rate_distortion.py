@@ -1,27 +1,23 @@
 """The shortest honest file: GPTQ with steps chosen for entropy coding, not for a fixed number of bits (statement T8).
 
-An entropy coder charges for what codes say, not for how many values they could take, so the grid may be wide
-and the only choice left is its step. To second order an error e_i in row i of a matrix costs, in nats per token,
+An entropy coder charges for what codes say, not for how many values they could take, so the grid may be wide and the
+only choice left is its step. To second order an error e_i in row i of a matrix costs, in nats per token,
 
     (1/2) sum_i g_i e_i' A e_i
-    A    mean of x x' over the inputs x
-    g_i  mean squared gradient of output i
 
-(the Fisher information with inputs and outputs taken as independent). GPTQ turns e_i' A e_i into a sum over
-columns of d_j e_ij^2, with d_j the pivots of A's Cholesky factorization. Uniform rounding with step s_ij has an
-error of s_ij^2 / 12 on average and costs -log2 s_ij bits, so at the least rate for a given cost every weight
-costs the same:
+with A the mean of x x' over the inputs x and g_i the mean squared gradient of output i (the Fisher information with
+inputs and outputs taken as independent). GPTQ turns e_i' A e_i into a sum over columns of d_j e_ij^2, with d_j the pivots
+of A's Cholesky factorization. Uniform rounding with step s_ij has an error of s_ij^2 / 12 on average and costs -log2 s_ij
+bits, so at the least rate for a given cost every weight costs the same:
 
     s_ij = Delta / sqrt(g_i d_j)
     predicted gap = N Delta^2 / 24 nats per token
 
-One number, the gap that is asked for, thus fixes the step of every row and column of every matrix: bits go
-where the loss needs them, to frequent tokens first. Row steps are rounded to powers of two and column steps
-to powers of sqrt(2), which an archive stores in about a bit each.
+One number, the gap that is asked for, thus fixes every step: bits go where the loss needs them, to frequent tokens first.
+Row steps are rounded to powers of two and column steps to powers of sqrt(2), which an archive stores in about a bit each.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -45,44 +41,38 @@ _MIDDLE = 128
 _LARGEST_CODE = 90  # of 127: room for rounded scales and for fed-back errors
 
 
-@dataclass(frozen=True)
-class FisherFactors:
-    """The two factors of a matrix's Fisher information, means over tokens."""
+class FisherFactors(NamedTuple):
+    """Of a matrix's Fisher information, means over tokens."""
 
     inputs: torch.Tensor  # A: (cols, cols), of a linear map; (cols,) diagonal for an embedding
     outputs: torch.Tensor  # g: (rows,)
 
 
-def fisher_factors(
-    model: "GPTNeoXForCausalLM", rows: np.ndarray, seed: int = 0, batch_rows: int = 8
-) -> dict[str, FisherFactors]:
+def fisher_factors(model: "GPTNeoXForCausalLM", rows: np.ndarray, seed: int = 0) -> dict[str, FisherFactors]:
     """Factors for every matrix of `model`, from `rows` (m, seq) token ids, by name in the state dict.
 
-    Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps,
-    and one window full of such tokens can cost ten nats. Targets are drawn from the model's own predictions
-    (seeded), so that this is the Fisher information and equals the Gauss-Newton matrix in expectation; real
-    targets would add the model's error to it.
+    Take several hundred rows of the training text: a token that the rows do not hold gets the coarsest steps, and one
+    window full of such tokens can cost ten nats. Targets are drawn from the model's own predictions (seeded), so that
+    this is the Fisher information and equals the Gauss-Newton matrix in expectation; real targets would add the model's
+    error to it.
     """
-    inputs, outputs, handles = {}, {}, []
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     embedding = model.gpt_neox.embed_in
     per_entry = torch.zeros_like(embedding.weight)  # (vocab, hidden) sums of squared gradients
 
-    def watch_linear(name, linear):
-        inputs[name] = torch.zeros(linear.in_features, linear.in_features, device=device)
-        outputs[name] = torch.zeros(linear.out_features, device=device)
+    linears = {module: name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    inputs = {module: torch.zeros(module.in_features, module.in_features, device=device) for module in linears}
+    outputs = {module: torch.zeros(module.out_features, device=device) for module in linears}
 
-        def forward(_module, arguments, output):
-            x = arguments[0].detach().flatten(0, -2)
-            inputs[name].addmm_(x.T, x)
+    def watch_linear(linear, arguments, output):
+        x = arguments[0].detach().flatten(0, -2)
+        inputs[linear].addmm_(x.T, x)
 
-            def backward(grad):
-                outputs[name].add_(grad.flatten(0, -2).square().sum(0))
+        def backward(grad):
+            outputs[linear].add_(grad.flatten(0, -2).square().sum(0))
 
-            output.register_hook(backward)
-
-        handles.append(linear.register_forward_hook(forward))
+        output.register_hook(backward)
 
     def watch_embedding(_module, arguments, output):
         ids = arguments[0]  # (batch, seq)
@@ -97,14 +87,12 @@ def fisher_factors(
 
         output.register_hook(backward)
 
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            watch_linear(f"{name}.weight", module)
+    handles = [linear.register_forward_hook(watch_linear) for linear in linears]
     handles.append(embedding.register_forward_hook(watch_embedding))
     ids = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device)
     try:
         with torch.enable_grad():
-            for batch in ids.split(batch_rows):
+            for batch in ids.split(8):
                 logits = model(batch, use_cache=False).logits.flatten(0, 1)  # (tokens, vocab)
                 with torch.no_grad():
                     drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
@@ -114,12 +102,9 @@ def fisher_factors(
         for handle in handles:
             handle.remove()
     n_tokens = ids.numel()
-    found = {name: FisherFactors(inputs[name] / n_tokens, outputs[name] / n_tokens) for name in inputs}
-    total = per_entry.sum().clamp(min=1e-30)
-    found["gpt_neox.embed_in.weight"] = FisherFactors(
-        per_entry.sum(0) * per_entry.shape[1] / total, per_entry.mean(1) / n_tokens
-    )
-    return found
+    found = {f"{n}.weight": FisherFactors(inputs[m] / n_tokens, outputs[m] / n_tokens) for m, n in linears.items()}
+    diagonal = per_entry.sum(0) * per_entry.shape[1] / per_entry.sum().clamp(min=1e-30)
+    return found | {"gpt_neox.embed_in.weight": FisherFactors(diagonal, per_entry.mean(1) / n_tokens)}
 
 
 @torch.no_grad()
@@ -128,18 +113,14 @@ def quantize_for_entropy(
 ) -> QuantizedModel:
     """Quantize `model` with the steps that predict a loss increase of `gap_nats`, at the least entropy of the codes.
 
-    The codes have eight bits; their entropy is what the archive pays. Raises `UserError` for a gap that is
-    not positive.
+    The codes have eight bits; their entropy is what the archive pays. Raises `UserError` for a gap that is not positive.
     """
     if not gap_nats > 0:
         raise UserError(f"a quantization gap of {gap_nats} nats: choose a positive number, for example 0.1")
     parameters = dict(model.named_parameters())
     step = (24 * gap_nats / sum(p.numel() for p in parameters.values())) ** 0.5  # Delta
-    tensors = {
-        name: _quantize_matrix(parameters[name].detach().float(), factors[name], step)
-        for name in parameters
-        if parameters[name].ndim == 2
-    }
+    matrices = {n: p.detach().float() for n, p in parameters.items() if p.ndim == 2}
+    tensors = {name: _quantize_matrix(weight, factors[name], step) for name, weight in matrices.items()}
     kept = {n: p.detach().cpu().numpy().astype(np.float16) for n, p in parameters.items() if p.ndim < 2}
     return QuantizedModel(tensors, kept)
 
@@ -156,8 +137,7 @@ def quantize_to_length(
         if trial >= _TRIALS and best is not None:
             break
         quantized = quantize_for_entropy(model, factors, gap)
-        n_bytes = len(archive.encode(quantized, architecture))
-        length = archive.prefix_free_bits(n_bytes) / architecture.n_params
+        length = archive.prefix_free_bits(len(archive.encode(quantized, architecture))) / architecture.n_params
         if length <= bits and (best is None or gap < best[0]):
             best = gap, quantized
             if length > bits - _CLOSE:
@@ -174,26 +154,15 @@ def _quantize_matrix(weight: torch.Tensor, factors: FisherFactors, step: float) 
     row_scales = _power((importance / typical).rsqrt(), per_octave=1)
     one_hot = factors.inputs.ndim == 1
     conditional = factors.inputs.double().clamp(min=1e-6).rsqrt() if one_hot else conditional_steps(factors.inputs)
-    largest = (weight.double().abs() / row_scales.double()[:, None]).amax(0)  # (cols,)
-    least = largest / _LARGEST_CODE  # no weight is clipped
+    least = (weight.double().abs() / row_scales.double()[:, None]).amax(0) / _LARGEST_CODE  # (cols,): none is clipped
     column_scales = _power(torch.maximum(step * typical.rsqrt() * conditional, least), per_octave=2)
-    grid = Grid(
-        bits=_BITS,
-        block=(1, 1),
-        scales=row_scales.float()[:, None] * column_scales.float(),
-        zero_points=torch.full(weight.shape, float(_MIDDLE), device=weight.device),
-        symmetric=True,
-    )
+    steps = row_scales.float()[:, None] * column_scales.float()
+    zeros = torch.full(weight.shape, float(_MIDDLE), device=weight.device)
+    grid = Grid(_BITS, (1, 1), steps, zeros, symmetric=True)
     codes = round_to_nearest(weight, grid) if one_hot else gptq(weight, factors.inputs, grid)
-    return QuantizedTensor(
-        codes=codes,
-        scales=row_scales.cpu().numpy()[:, None],
-        zero_points=np.full((len(codes), 1), _MIDDLE, np.uint8),
-        bits=_BITS,
-        group_size=weight.shape[1],
-        symmetric=True,
-        column_scales=column_scales.cpu().numpy(),
-    )
+    scales, column_scales = row_scales.cpu().numpy()[:, None], column_scales.cpu().numpy()
+    zero_points = np.full(scales.shape, _MIDDLE, np.uint8)
+    return QuantizedTensor(codes, scales, zero_points, _BITS, weight.shape[1], True, column_scales=column_scales)
 
 
 def _power(values: torch.Tensor, per_octave: int) -> torch.Tensor:

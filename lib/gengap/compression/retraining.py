@@ -1,8 +1,8 @@
 """Quantization-aware training: a quantized model learns to live with its grid, and to be short (statement T8).
 
-Steps, scales and file format stay as they are; only codes (and norms and biases) move. Each weight is kept as a real
-number z of grid steps and used as round(z); the gradient passes through the rounding as if it were not there
-(straight-through estimator, Bengio et al. 2013). What is minimized is what the bound charges for,
+Steps, scales and file format stay; only codes (and norms and biases) move. Each weight is kept as a real number z of grid
+steps and used as round(z); the gradient passes through the rounding as if it were not there (straight-through estimator,
+Bengio et al. 2013). What is minimized is what the bound charges for,
 
     NLL of the quantized model + price * (estimated bits of the codes) / N
 
@@ -29,7 +29,6 @@ from gengap.units import nats_from_bits
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
-
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
 _LEAST_MAGNITUDE = 0.02  # of a column's codes: the price of its first nonzero one is finite
 
@@ -45,7 +44,7 @@ class Retraining:
     vector_rate: float = 3e-4  # for norms and biases
 
     def steps_on(self, n_rows: int) -> int:
-        """Steps for a model with `n_rows` training windows."""
+        """For a model with `n_rows` training windows."""
         return max(1, min(self.n_steps, int(self.share * n_rows) // self.batch_rows))
 
 
@@ -61,16 +60,15 @@ def retrain(
     price: float,
     seed: int = 0,
     settings: Retraining | None = None,
-    device: str | None = None,
 ) -> QuantizedModel:
     """`quantized` with codes, norms and biases retrained on windows drawn from `rows`, the training rows (n, seq + 1).
 
-    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds
-    for all of them at once; `Retraining.steps_on` x batch_rows windows are read again, and part of what is gained
-    is more training. Raises `UserError` if a loss is not finite; ValueError for rotated matrices.
+    Windows are drawn by `seed`. Any hypothesis may be chosen by looking at the training data, since the bound holds for
+    all of them at once; part of what is gained is more training. Raises `UserError` if a loss is not finite; ValueError
+    for rotated matrices.
     """
     settings = settings or Retraining()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     n_steps = settings.steps_on(len(rows))
     windows = sample_rows(rows, n_steps * settings.batch_rows, seed)
     rng = np.random.default_rng(seed)
@@ -78,33 +76,29 @@ def retrain(
     grids = {name: _CodeGrid.of(tensor, device) for name, tensor in quantized.tensors.items()}
     positions = {name: grid.start.clone().requires_grad_() for name, grid in grids.items()}  # z
     vectors = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters() if p.ndim < 2}
-    optimizer = torch.optim.Adam(
-        [
-            {"params": list(positions.values()), "peak": settings.code_rate},
-            {"params": list(vectors.values()), "peak": settings.vector_rate},
-        ],
-        lr=settings.code_rate,
-        betas=(0.9, 0.99),
-    )
+    groups = (positions, settings.code_rate), (vectors, settings.vector_rate)
+    optimizer = torch.optim.Adam([{"params": list(p.values()), "peak": rate} for p, rate in groups], betas=(0.9, 0.99))
     with torch.enable_grad(), tqdm(total=n_steps, desc="retrain", unit="step", unit_scale=True, disable=None) as bar:
         for step in range(n_steps):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * min(1.0, 2 * (n_steps - step) / n_steps)
             chosen = rng.choice(len(windows), min(len(windows), settings.batch_rows), replace=False)
             batch = torch.from_numpy(windows[chosen].astype(np.int64)).to(device)
-            weights = {name: grids[name].weight(z) for name, z in positions.items()}
+            # the weights that round(z) stands for, with the gradient of z
+            weights = {name: (z + (z.round() - z).detach()) * grids[name].step for name, z in positions.items()}
             logits = functional_call(model, weights | vectors, args=(batch[:, :-1],)).logits
             nll = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
-            bits = sum(grids[name].bits(z) for name, z in positions.items())
-            loss = nll + price * bits / quantized.n_params
+            bits = sum((z.abs() * grids[name].bits_per_step).sum() for name, z in positions.items())
             if not math.isfinite(nll.item()):
                 raise UserError(f"retraining diverged at step {step}: choose more bits or a smaller code_rate")
             optimizer.zero_grad()
-            loss.backward()
+            (nll + price * bits / quantized.n_params).backward()
             optimizer.step()
             bar.update()
-    codes = {name: grids[name].codes(z) for name, z in positions.items()}
-    tensors = {name: replace(tensor, codes=codes[name]) for name, tensor in quantized.tensors.items()}
+    tensors = {}
+    for name, tensor in quantized.tensors.items():
+        codes = (positions[name].detach().round() + grids[name].zero).clamp(0, 2**tensor.bits - 1)
+        tensors[name] = replace(tensor, codes=codes.to(torch.uint8).cpu().numpy())
     kept = {name: v.detach().cpu().numpy().astype(np.float16) for name, v in vectors.items()}
     return QuantizedModel(tensors, kept)
 
@@ -116,7 +110,6 @@ class _CodeGrid:
     start: torch.Tensor  # (rows, cols) codes less their zero points
     step: torch.Tensor  # (rows, cols) distance of neighbouring values
     zero: torch.Tensor  # (rows, cols)
-    largest: int  # code
     bits_per_step: torch.Tensor  # (1, cols)
 
     @classmethod
@@ -130,22 +123,5 @@ class _CodeGrid:
         zero = expand_blocks(tensor.zero_points.astype(np.float32), tensor.block, shape)
         start = torch.from_numpy(tensor.codes - zero).to(device)
         magnitude = start.abs().mean(0, keepdim=True) + _LEAST_MAGNITUDE
-        return cls(
-            start,
-            torch.from_numpy(np.ascontiguousarray(step)).to(device),
-            torch.from_numpy(np.ascontiguousarray(zero)).to(device),
-            2**tensor.bits - 1,
-            torch.log2(1 + 1 / magnitude),
-        )
-
-    def weight(self, z: torch.Tensor) -> torch.Tensor:
-        """The weights that round(z) stands for, with the gradient of z."""
-        return (z + (z.round() - z).detach()) * self.step
-
-    def bits(self, z: torch.Tensor) -> torch.Tensor:
-        """Estimated length of the codes, up to a constant."""
-        return (z.abs() * self.bits_per_step).sum()
-
-    def codes(self, z: torch.Tensor) -> np.ndarray:
-        rounded = (z.detach().round() + self.zero).clamp(0, self.largest)
-        return rounded.to(torch.uint8).cpu().numpy()
+        fixed = (torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (step, zero))
+        return cls(start, *fixed, torch.log2(1 + 1 / magnitude))

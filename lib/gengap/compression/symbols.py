@@ -1,9 +1,11 @@
 """Entropy coding of integer arrays under models that the decoder learns as it decodes (statement T8).
 
-`SymbolWriter` and `SymbolReader` have the same method `code`, so every model below is written once and runs
-in both directions: the writer is given the values, the reader returns them. Probabilities are ratios of
-integer counts, hence the same on every machine. The range coder is constriction's.
+`SymbolWriter` and `SymbolReader` have the same method `code`, so every model below is written once and runs in both
+directions: the writer is given the values, the reader returns them. Probabilities are ratios of integer counts, hence
+the same on every machine. The range coder is constriction's.
 """
+
+from collections import defaultdict
 
 import constriction
 import numpy as np
@@ -14,8 +16,6 @@ _RESOLUTION = 1 << 20  # counts are at least 1/_RESOLUTION of their sum: every s
 
 
 class SymbolWriter:
-    """Collects symbols into a compressed stream."""
-
     def __init__(self):
         self._coder = constriction.stream.queue.RangeEncoder()
 
@@ -57,14 +57,14 @@ def code_adaptive(coder, values, size: int, counts: np.ndarray, first_chunk: int
 
     A chunk is an eighth of what the histogram has seen, so that what is known well is coded fast.
     """
-    parts, start, seen = [], 0, round(counts.sum())
+    coded, start, before = np.empty(size, np.int32), 0, round(counts.sum())
     while start < size:
-        stop = min(size, start + max(first_chunk, seen // 8))
+        stop = min(size, start + max(first_chunk, (before + start) // 8))
         part = coder.code(None if values is None else values[start:stop], stop - start, counts)
         counts += np.bincount(part, minlength=len(counts))
-        parts.append(part)
-        seen, start = seen + stop - start, stop
-    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        coded[start:stop] = part
+        start = stop
+    return coded
 
 
 def code_by_context(coder, values, contexts: np.ndarray, histogram_of, first_chunk: int = 32) -> np.ndarray:
@@ -87,36 +87,33 @@ def code_by_context(coder, values, contexts: np.ndarray, histogram_of, first_chu
 class Float16Model:
     """Codes float16 arrays bit for bit; values on a coarse grid cost little more than their exponents.
 
-    Sign and exponent are one symbol, learned for each value of a guide known to both sides; the mantissa
-    follows in two halves. What was learned on one array serves the next.
+    Sign and exponent are one symbol, learned for each value of a guide known to both sides; the mantissa follows in two
+    halves. What was learned on one array serves the next.
     """
 
     def __init__(self):
-        self._exponents: dict[int, np.ndarray] = {}
+        self._exponents = defaultdict(lambda: np.full(64, 0.05))
         self._mantissas = [np.full(32, 0.05), np.full(32, 0.05)]
 
     def code(self, coder, values, size: int, guide: np.ndarray | None = None) -> np.ndarray:
         """Code `values` (size,) float16, or read them if None; `guide` (size,) uint8."""
         words = None if values is None else values.astype(np.float16).view(np.uint16).astype(np.int32)
         guide = np.zeros(size, np.uint8) if guide is None else guide
-        tops = None if words is None else words >> 10
-        joined = code_by_context(coder, tops, guide, self._histogram, first_chunk=2) << 10
+        exponents = None if words is None else words >> 10
+        joined = code_by_context(coder, exponents, guide, self._exponents.__getitem__, first_chunk=2) << 10
         for shift, counts in zip((5, 0), self._mantissas, strict=True):
             half = None if words is None else (words >> shift) & 31
             joined |= code_adaptive(coder, half, size, counts, first_chunk=2) << shift
         return joined.astype(np.uint16).view(np.float16)
 
-    def _histogram(self, context: int) -> np.ndarray:
-        return self._exponents.setdefault(context, np.full(64, 0.05))
-
 
 class MatrixModel:
     """Codes integer matrices whose entries are larger in some rows and columns than in others.
 
-    The mean magnitude of each column is transmitted as one of 28 levels, two to an octave; that of a row is
-    learned from the columns coded before, where rows differ enough. Their product picks the histogram of an
-    entry, and histograms are shared by all matrices, so that small ones cost no learning. Contexts are
-    computed in integers and single float64 operations: the same on every machine.
+    The mean magnitude of each column is transmitted as one of 28 levels, two to an octave; that of a row is learned from
+    the columns coded before, where rows differ enough. Their product picks the histogram of an entry, and histograms are
+    shared by all matrices, so that small ones cost no learning. Contexts are computed in integers and single float64
+    operations: the same on every machine.
     """
 
     LEVELS = np.round(1024 * 2.0 ** (np.arange(28) / 2 - 6)).astype(np.int64)  # mean magnitude x 1024
@@ -138,12 +135,13 @@ class MatrixModel:
         rows, cols = shape
         middle = self._n_symbols // 2
         out = np.empty((cols, rows), np.int32)
-        turned = found = None
+        turned = found = use_rows = None
         if values is not None:
             turned = np.ascontiguousarray(values.T, dtype=np.int32)  # (cols, rows): columns are contiguous
-            magnitude = 1024.0 * np.abs(turned - middle).mean(axis=1)
-            found = np.searchsorted(self._EDGES, magnitude)
-        use_rows = None if values is None else np.array([self._rows_differ(np.abs(turned - middle))])
+            magnitude = np.abs(turned - middle)
+            found = np.searchsorted(self._EDGES, 1024.0 * magnitude.mean(axis=1))
+            means, chance = magnitude.mean(axis=0), magnitude.var(axis=0).mean() / cols  # of rows
+            use_rows = np.array([means.var() - chance > (0.15 * means.mean()) ** 2])  # by more than chance and 15 %
         use_rows = code_adaptive(coder, use_rows, 1, self._flags)[0]
         column_level = code_adaptive(coder, found, cols, self._columns, first_chunk=2)  # (cols,)
         mean = self.LEVELS[column_level]  # (cols,)
@@ -161,13 +159,6 @@ class MatrixModel:
                 seen += 1024 * np.abs(out[part] - middle).sum(axis=0)
                 expected += int(mean[part].sum())
         return out.T
-
-    @staticmethod
-    def _rows_differ(magnitude: np.ndarray) -> bool:
-        """Whether the rows' mean magnitudes spread by more than chance and 15 % (magnitude is (cols, rows))."""
-        means = magnitude.mean(axis=0)
-        chance = magnitude.var(axis=0).mean() / len(magnitude)
-        return bool(means.var() - chance > (0.15 * means.mean()) ** 2)
 
     def _histogram(self, context: int) -> np.ndarray:
         if context not in self._histograms:

@@ -21,10 +21,11 @@ class TrainingLog:
 
     def write(self, path: Path) -> None:
         """Nine digits a loss, so that `read` gives the same float32 back."""
-        head = f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f} run={self.run_key}\nstep,online_nll_nats\n"
-        text = head + "".join(f"{step},{nll:.9g}\n" for step, nll in enumerate(self.online_nll))
+        facts = f"# tokens_per_step={self.tokens_per_step} seconds={self.seconds:.1f} run={self.run_key}"
+        losses = "".join(f"{step},{nll:.9g}\n" for step, nll in enumerate(self.online_nll))
+        content = f"{facts}\nstep,online_nll_nats\n{losses}".encode()
         with atomic_path(path) as part:
-            part.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
+            part.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
     @classmethod
     def read(cls, path: Path) -> "TrainingLog":

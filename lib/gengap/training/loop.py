@@ -1,7 +1,7 @@
 """One epoch of training of a ladder rung, with the online loss of every batch before its update.
 
-The run can be killed at any moment: its whole state (weights, optimizer moments, losses) is written atomically
-every few seconds, and a resumed run is bit-identical to an undisturbed one.
+The run can be killed at any moment: its whole state is written atomically every few seconds, and a resumed run is
+bit-identical to an undisturbed one.
 """
 
 import time
@@ -62,13 +62,12 @@ def train_run(
     checks: Checks | None = None,
     save_every_s: float = SAVE_EVERY_S,
 ) -> TrainingLog:
-    """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return at once if finished.
+    """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return if finished.
 
-    Waypoints that were published for the rung are brought into `trunks`.
-
-    Writes `out_dir/checkpoint/` (safetensors in float16, as Pythia's releases), `out_dir/heldout_log.csv` if there are `checks`,
-    last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate begins to fall. Raises `UserError` if there are too few
-    rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or settings).
+    Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
+    `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate
+    begins to fall. Raises `UserError` if there are too few rows, if a loss is not finite, and if `out_dir` holds another
+    run (other size, length, data, seed or settings).
     """
     key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():
@@ -76,9 +75,8 @@ def train_run(
         refuse_other_run(log.run_key, key, out_dir)
         return log
     if len(rows) < run.n_rows:
-        raise UserError(
-            f"{run.spec.model_size}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run"
-        )
+        name = run.spec.model_size
+        raise UserError(f"{name}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run")
     precision.keep_freed_memory()
     torch.set_num_threads(precision.N_THREADS)
     schedule, checks = run.schedule, checks or Checks(rows[:0], ())
@@ -93,7 +91,6 @@ def train_run(
         if start := last_start(trunk, schedule.fork_step):
             state.load(start, trunk.name)
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
-
     with tqdm(
         total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step, unit_scale=True, disable=None
     ) as bar:

@@ -1,8 +1,8 @@
 """The gradient noise scale: the batch size at which noise and signal of a gradient are of one size.
 
-McCandlish et al. 2018, appendix A.1. A gradient over B tokens has E|G_B|^2 = |G|^2 + S/B, with the true gradient G and the sum S
-of the variances of a single token's gradient. Measured at two batch sizes, here one row and all rows together, the
-two unknowns follow without bias, and B_simple = S / |G|^2.
+McCandlish et al. 2018, appendix A.1. A gradient over B tokens has E|G_B|^2 = |G|^2 + S/B, with the true gradient G and
+the sum S of the variances of a single token's gradient. Measured at two batch sizes, here one row and all rows together,
+the two unknowns follow without bias, and B_simple = S / |G|^2.
 """
 
 from typing import NamedTuple
@@ -32,10 +32,10 @@ def noise_scale(model: torch.nn.Module, rows: np.ndarray, n_groups: int = 16) ->
     The standard error is the jackknife's over groups of rows: inner products of the groups' gradients are all that it needs.
     """
     parameters = list(model.parameters())
-    n_rows, seq_len = len(rows), rows.shape[1] - 1
-    row_squares = np.empty(n_rows)  # |G_row|^2
+    seq_len = rows.shape[1] - 1
+    row_squares = np.empty(len(rows))  # |G_row|^2
     sums = []  # of the gradients of each group's rows, (n_params,) each
-    for group in np.split(np.arange(n_rows), n_groups):
+    for group in np.split(np.arange(len(rows)), n_groups):
         sums.append(torch.zeros(sum(p.numel() for p in parameters)))
         for i in group:
             loss = next_token_nll(model, torch.from_numpy(rows[i : i + 1].astype(np.int64)))
@@ -44,8 +44,7 @@ def noise_scale(model: torch.nn.Module, rows: np.ndarray, n_groups: int = 16) ->
             sums[-1] += gradient
     products = torch.tensor([[torch.dot(a, b) for b in sums] for a in sums], dtype=torch.float64).numpy()
 
-    def estimate(groups: np.ndarray) -> tuple[float, float]:
-        """(B_simple, |G|^2) from some of the groups."""
+    def estimate(groups: np.ndarray) -> tuple[float, float]:  # (B_simple, |G|^2)
         used = row_squares.reshape(n_groups, -1)[groups]
         big_square = products[np.ix_(groups, groups)].sum() / used.size**2
         noise, signal = from_squares(used.mean(), big_square, seq_len, used.size * seq_len)
@@ -55,4 +54,4 @@ def noise_scale(model: torch.nn.Module, rows: np.ndarray, n_groups: int = 16) ->
     tokens, signal = estimate(everything)
     left_out = np.array([estimate(np.delete(everything, g))[0] for g in everything])
     spread = (n_groups - 1) / n_groups * np.square(left_out - left_out.mean()).sum()
-    return NoiseScale(tokens, float(np.sqrt(spread)), signal, n_rows)
+    return NoiseScale(tokens, float(np.sqrt(spread)), signal, len(rows))

@@ -1,7 +1,7 @@
 """In which numbers a rung is computed, and how a processor core does it fast.
 
-Small rungs: float32. Large ones: bfloat16 products under autocast with float32 weights, and attention a row at a time. The choice
-goes by size, never by machine, so that sums are taken in the same order everywhere. What was measured: `benchmarks/bench_training.py`.
+Small rungs: float32. Large ones: bfloat16 products under autocast with float32 weights, and attention a row at a time.
+What was measured: `benchmarks/bench_training.py`.
 """
 
 import contextlib
@@ -12,9 +12,8 @@ from transformers import AttentionInterface
 
 from gengap.training.run import Precision
 
-N_THREADS = (
-    1  # of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one
-)
+# Of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one.
+N_THREADS = 1
 CAUSAL_ATTENTION = "gengap_causal"  # the name of `CausalAttention` in a transformers configuration
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
@@ -23,8 +22,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
 def keep_freed_memory() -> None:
     """Let this process reuse the memory it frees instead of returning it to the system.
 
-    The logits of each step take 16 MB and more, which the allocator would otherwise map, fault in page by page and unmap again: two
-    fifths of the time of a small rung. No digit changes. Without effect where the C library is not glibc.
+    The logits of each step take 16 MB and more, which the allocator would otherwise map, fault in page by page and unmap
+    again: two fifths of the time of a small rung. No digit changes. Without effect where the C library is not glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -40,14 +39,16 @@ def autocast(kind: Precision) -> contextlib.AbstractContextManager:
 class CausalAttention(torch.autograd.Function):
     """softmax(scale * q k' + mask) v, one row of the batch at a time; the probabilities are kept for the gradient.
 
-    A row's (heads, seq, seq) scores stay in the core's cache. PyTorch's own kernel, which keeps nothing quadratic in `seq`, takes
-    twice as long at heads of 16 channels in bfloat16.
+    A row's (heads, seq, seq) scores stay in the core's cache. PyTorch's own kernel, which keeps nothing quadratic in
+    `seq`, takes twice as long at heads of 16 channels in bfloat16.
     """
 
     @staticmethod
     def forward(ctx, query, key, value, scale):
         """All (batch, heads, seq, channels) and of one dtype; returns the same shape."""
-        mask, out = _causal_mask(query), torch.empty_like(value)
+        n = query.shape[2]
+        mask = torch.full((n, n), -torch.inf, dtype=query.dtype).triu_(1)  # (seq, seq): 0 where a position may look
+        out = torch.empty_like(value)
         probs = query.new_empty(*query.shape[:3], key.shape[2])  # (batch, heads, seq, seq)
         for q, k, v, p, o in zip(query, key, value, probs, out, strict=True):
             torch.softmax(torch.baddbmm(mask, q, k.mT, alpha=scale), -1, out=p)
@@ -69,12 +70,6 @@ class CausalAttention(torch.autograd.Function):
         grads[0].mul_(ctx.scale)
         grads[1].mul_(ctx.scale)
         return *grads, None
-
-
-def _causal_mask(query: torch.Tensor) -> torch.Tensor:
-    """(seq, seq): 0 where a position may look, -inf at later ones."""
-    n = query.shape[2]
-    return torch.full((n, n), -torch.inf, dtype=query.dtype).triu_(1)
 
 
 def _causal_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):

@@ -1,14 +1,15 @@
 """What is trained: a rung, for how long, on how much text, from which seed; and the schedule. No torch here.
 
-The schedule is warmup-stable-decay. A run of D tokens is constant until 0.8 D and then cools down to zero; the warmup is that of the
-rung's compute-optimal run, whatever D. So all lengths share one trunk, and each costs little more than its own last fifth.
+The schedule is warmup-stable-decay. A run of D tokens is constant until 0.8 D and then cools down to zero; the warmup is
+that of the rung's compute-optimal run, whatever D. So all lengths share one trunk, and each costs little more than its
+own last fifth.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,11 +24,6 @@ WEIGHT_DECAY = 0.1  # of matrices; none on norms and biases
 GRADIENT_CLIP = 1.0
 WAYPOINTS_FROM = 2_000_000  # parameters: more than an hour of one core
 WAYPOINTS = 20  # in a compute-optimal run, evenly spaced (see `gengap.training.state`)
-
-
-def precision_of(spec: LadderSpec) -> Precision:
-    """What `spec` is trained in: by size, never by machine, so that sums are taken in the same order everywhere."""
-    return "float32" if spec.n_params < BFLOAT16_FROM else "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained, for how long, on how much text, from which seed."""
+    """One training, and what its digits depend on."""
 
     spec: LadderSpec
     length: float = 1.0  # D over the compute-optimal 20 N
@@ -82,7 +78,7 @@ class Run:
 
     @property
     def n_rows(self) -> int:
-        """Different rows of training data."""
+        """Different rows."""
         return self.n_unique_steps * self.spec.batch_rows
 
     @property
@@ -94,7 +90,8 @@ class Run:
 
     @cached_property
     def computed_in(self) -> Precision:
-        return self.precision or precision_of(self.spec)
+        """By size, never by machine, so that sums are taken in the same order everywhere."""
+        return self.precision or ("float32" if self.spec.n_params < BFLOAT16_FROM else "bfloat16")
 
     def key(self, data_sha256: str) -> str:
         """Hash of everything that the digits of the run depend on."""
@@ -105,8 +102,8 @@ class Run:
         return self._hash(data_sha256, {"length": None})
 
     def _hash(self, data_sha256: str, more: dict) -> str:
-        facts = [asdict(self.spec), data_sha256, self.seed, WARMUP_SHARE, DECAY_SHARE]
-        facts += [BETAS, WEIGHT_DECAY, GRADIENT_CLIP]
+        settings = [WARMUP_SHARE, DECAY_SHARE, BETAS, WEIGHT_DECAY, GRADIENT_CLIP]
+        facts = [asdict(self.spec), data_sha256, self.seed, *settings]
         if self.unique_share != 1:
             more = more | {"unique_share": self.unique_share}
         if self.computed_in != "float32":
@@ -116,8 +113,7 @@ class Run:
         return hashlib.sha256(json.dumps([*facts, more] if more else facts).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Checks:
+class Checks(NamedTuple):
     """Held-out losses along the way."""
 
     rows: np.ndarray  # (n, seq_len + 1) tokens never trained on

@@ -1,11 +1,11 @@
 """Everything that a resumed run needs, as named tensors in one safetensors file; the forks and waypoints of a trunk.
 
-Runs of one rung that differ in length alone begin alike: warmup, then a constant rate, until the shortest begins to cool down.
-The state at that point is kept, and the next longer run goes on from there: one trunk carries all branches.
+Runs of one rung that differ in length alone begin alike, until the shortest begins to cool down. The state at that point
+is kept, and the next longer run goes on from there: one trunk carries all branches.
 
-A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So its trunk passes
-waypoints, steps at which *every* run rounds its state to a sixth of the size and goes on from the rounded one. A waypoint is
-all of a run that another machine needs, and stopping there changes no digit.
+A large rung takes more hours than one machine may have at a time, and its whole state is too large to be committed. So
+its trunk passes waypoints, steps at which *every* run rounds its state to a sixth of the size and goes on from the
+rounded one. A waypoint is all of a run that another machine needs, and stopping there changes no digit.
 """
 
 import lzma
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gengap.errors import UserError
 from gengap.paths import atomic_path
@@ -51,26 +51,12 @@ class TrainingState:
         """Wall clock of this run, of earlier processes and of the trunk it grew from."""
         return self._seconds + time.monotonic() - self._started
 
-    def _tensors(self, rounded: bool) -> dict[str, torch.Tensor]:
-        """By name; of a rounded state only what `round_off` has left."""
-        tensors = {"losses": self.losses, "checks": self.checks}
-        for name, p in self.model.named_parameters():
-            tensors[f"model.{name}"] = p.detach().half() if rounded else p.detach()
-            kept = dict(self.optimizer.state[p])
-            if rounded:
-                del kept["exp_avg"]
-                if name in self._factors:
-                    del kept["exp_avg_sq"]
-                    kept["row_sums"], kept["column_sums"] = self._factors[name]
-            tensors |= {f"optimizer.{name}.{key}": value for key, value in kept.items()}
-        return tensors
-
     @torch.no_grad()
     def round_off(self) -> None:
         """Weights to float16, second moments of a matrix to rank one, first moments to zero; once before a step.
 
-        Rank one is what Adafactor (Shazeer and Stern 2018) makes do with all the time; here the next twenty steps or so, which is all that
-        the second moments remember, replace it. The first moments remember ten.
+        Rank one is what Adafactor (Shazeer and Stern 2018) makes do with all the time; here the next twenty steps or so,
+        which is all that the second moments remember, replace it. The first moments remember ten.
         """
         if self._rounded_at == self.step:
             return
@@ -85,9 +71,19 @@ class TrainingState:
             moments["exp_avg"].zero_()
 
     def save(self, path: Path, key: str, rounded: bool = False) -> None:
-        """Write the state, atomically; `key` says whose it is, `rounded` that `round_off` has just been called."""
+        """Write the state, atomically; `key` says whose it is, `rounded` that only what `round_off` has left is kept."""
+        tensors = {"losses": self.losses, "checks": self.checks}
+        for name, p in self.model.named_parameters():
+            tensors[f"model.{name}"] = p.detach().half() if rounded else p.detach()
+            kept = dict(self.optimizer.state[p])
+            if rounded:
+                del kept["exp_avg"]
+                if name in self._factors:
+                    del kept["exp_avg_sq"]
+                    kept["row_sums"], kept["column_sums"] = self._factors[name]
+            tensors |= {f"optimizer.{name}.{moment}": value for moment, value in kept.items()}
         with atomic_path(path) as part:
-            save_file(self._tensors(rounded), part, metadata={"key": key, "seconds": repr(self.seconds)})
+            save_file(tensors, part, metadata={"key": key, "seconds": repr(self.seconds)})
         self.saved = time.monotonic()
 
     def load(self, path: Path, key: str) -> None:
@@ -117,8 +113,7 @@ class TrainingState:
             self.checks = tensors["checks"]
         if self._factors:
             self._rounded_at = self.step
-        self._seconds = seconds
-        self._started = time.monotonic()
+        self._seconds, self._started = seconds, time.monotonic()
 
 
 def rank_one(row_sums: torch.Tensor, column_sums: torch.Tensor) -> torch.Tensor:
@@ -144,9 +139,7 @@ def fork_steps(trunk: Path) -> list[int]:
 
 def fork_weights(path: Path) -> dict[str, torch.Tensor]:
     """The model's tensors of a fork, by parameter name."""
-    with safe_open(path, "pt") as file:
-        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118 (no mapping)
-        return {name.removeprefix("model."): file.get_tensor(name) for name in names}
+    return {name.removeprefix("model."): p for name, p in load_file(path).items() if name.startswith("model.")}
 
 
 def last_start(trunk: Path, until: int) -> Path | None:
@@ -157,9 +150,10 @@ def last_start(trunk: Path, until: int) -> Path | None:
 
 def pack(path: Path, folder: Path) -> Path:
     """Copy a waypoint into `folder` without loss in five sixths of its size; the copy."""
-    with atomic_path(folder / f"{path.name}.xz") as part:
+    packed = folder / f"{path.name}.xz"
+    with atomic_path(packed) as part:
         part.write_bytes(lzma.compress(path.read_bytes(), filters=_PACKING))
-    return folder / f"{path.name}.xz"
+    return packed
 
 
 def unpack_into(trunk: Path, folder: Path) -> None:
