@@ -71,7 +71,6 @@ from gengap.statistics import tilted_statistics, token_statistics
 from gengap.tokens import TokenRows, sample_rows
 from gengap.training import train
 from gengap.units import nats_from_bits
-from gengap.workflow.certify import best_tilt
 
 plt.style.use("gengap.book")
 logging.disable_progress_bar()
@@ -342,7 +341,9 @@ def all_bounds(name):
     grid = grids.tight_grid(alphas, vocab_size)
     choice = grids.choose(nll, entropies, grid, vocab_size, c.complexity(grid.size))
     few = run.rows[:: max(1, len(run.rows) // 64)]  # any element of a grid is admissible
-    tilt = best_tilt(tilted_statistics, model, few, tilt_grid, c, range_cost=0.0, known={})
+    tilt = grids.choose_tilt(
+        lambda tilt: tilted_statistics(model, few, tilt), tilt_grid, vocab_size, c.complexity(tilt_grid.size)
+    )
     tilted = tilted_statistics(model, run.rows, tilt)
     found = {
         "Azuma": azuma_bound(c, nll, train_risk),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from projects import SMALL
 
-from gengap import models
+from gengap.models import ladder
 from gengap.training import precision
 from gengap.training.loop import new_model, next_token_nll, train_run
 from gengap.training.run import Run
@@ -46,19 +46,19 @@ def test_attention_does_not_look_ahead():
     assert not torch.equal(before[:, :, 10:], after[:, :, 10:])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_rung_has_the_same_loss_and_gradient_in_both_precisions(precision, small_rows):
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_rung_has_the_same_loss_and_gradient_in_both_precisions(kind, small_rows):
     rows = torch.from_numpy(small_rows[:8].astype(np.int64))
     plain, other = new_model(SMALL, 0), new_model(SMALL, 0)
     other.set_attn_implementation(precision.CAUSAL_ATTENTION)
     expected = next_token_nll(plain, rows)
-    with precision.autocast(precision):
+    with precision.autocast(kind):
         loss = next_token_nll(other, rows)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6 if precision == "float32" else 3e-3)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6 if kind == "float32" else 3e-3)
     expected.backward()
     loss.backward()
     got, wanted = (torch.cat([p.grad.flatten() for p in model.parameters()]) for model in (other, plain))
-    assert F.cosine_similarity(got, wanted, dim=0).item() > (1 - 1e-6 if precision == "float32" else 0.995)
+    assert F.cosine_similarity(got, wanted, dim=0).item() > (1 - 1e-6 if kind == "float32" else 0.995)
     assert got.dtype == torch.float32
 
 
@@ -73,6 +73,6 @@ def test_bfloat16_run_learns_as_the_float32_run(small_rows, tmp_path):
 
 
 def test_choice_goes_by_size():
-    kinds = {spec.size: precision.precision(spec) for spec in models.REGISTRY.values() if spec.family == "ladder"}
+    kinds = {spec.size: Run(spec).computed_in for spec in ladder.MODELS}
     assert kinds["400k"] == "float32"  # published: their digits stay
     assert kinds["800k"] == kinds["4.5m"] == "bfloat16"
