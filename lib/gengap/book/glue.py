@@ -16,10 +16,10 @@ def glue_all(**values: object) -> None:
 
 
 def glue_range(name: str, values: ArrayLike) -> None:
-    """The least and the greatest of some values, as `name`_least and `name`_most."""
+    """The least and the greatest of some values, as `<name>_least` and `<name>_most`."""
     glue_all(**{f"{name}_least": np.min(values), f"{name}_most": np.max(values)})
 
 
 def glue_interval(name: str, value: float, low: float, high: float) -> None:
-    """A value and the ends of its interval, as `name`, `name`_low and `name`_high."""
+    """A value and the ends of its interval, as `name`, `<name>_low` and `<name>_high`."""
     glue_all(**{name: value, f"{name}_low": low, f"{name}_high": high})
