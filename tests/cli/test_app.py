@@ -17,6 +17,12 @@ from commands import run
         (("notebook", "notebooks/05_bound.ipynb", "out.ipynb", "-p", "bits=four"), "bits is a int"),
         (("notebook", "notebooks/no.ipynb", "out.ipynb"), "there is no notebook"),
         (("site", "bild"), "unknown step 'bild'"),
+        (("certify", "ladder-10k"), "unknown model size 'ladder-10k': did you mean"),
+        (
+            ("certify", "ladder-50k", "--failure-prob", "1"),
+            "a failure probability of 1.0: choose a number between 0 and 1",
+        ),
+        (("run", "ladder-50k", "--n-windows", "1"), "n_windows = 1: choose at least 2"),
         (("run", "ladder-10k"), "unknown model size 'ladder-10k': did you mean"),
         (("run", "ladder-50k", "--revision", "step8"), "ladder-50k has one checkpoint"),
         (("run", "pythia-14m", "--revision", "step3"), "pythia-14m has no checkpoint 'step3'"),

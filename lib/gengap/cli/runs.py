@@ -1,6 +1,7 @@
 """Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,12 +38,15 @@ def certify(
 
     Quantizes the checkpoint unless that is done.
     """
-    from gengap.workflow.certify import certify_spec
     from gengap.workflow.settings import Settings
 
-    job, settings = _prepared(model_size, revision, method, bits), Settings(**settings)
-    record = certify_spec(job.spec, method, bits, settings)
+    asked = Settings(**settings)  # first of all: what cannot be is refused before any work
+    job = _prepared(model_size, revision, method, bits)
+    from gengap.workflow.certify import certify_spec, store_of
+
+    record = certify_spec(job.spec, method, bits, asked)
     path = record.write()
+    shutil.rmtree(store_of(job.spec, method, bits), ignore_errors=True)
     print(headline(record))
     print(f"record: {path}")
 
