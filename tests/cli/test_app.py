@@ -19,7 +19,7 @@ from commands import run
         (("site", "bild"), "unknown step 'bild'"),
         (("certify", "ladder-10k"), "unknown model size 'ladder-10k': did you mean"),
         (
-            ("certify", "ladder-50k", "--failure-prob", "1"),
+            ("certify", "pythia-14m", "--failure-prob", "1"),
             "a failure probability of 1.0: choose a number between 0 and 1",
         ),
         (("run", "ladder-50k", "--n-windows", "1"), "n_windows = 1: choose at least 2"),

@@ -1,4 +1,4 @@
-"""How a rung comes to be, to the same bits every time."""
+"""How a model of the ladder is trained, to the same bits every time."""
 
 import lazy_loader
 
