@@ -38,6 +38,14 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+#: What Chromium answers to an expression whose document went away while it was evaluated.
+GONE = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find context")
+
+
+class DocumentGone(Exception):
+    """The page that was asked has given way to the next one."""
+
+
 class Page:
     """One tab. `errors` collects console errors, uncaught exceptions and failed requests since the last `open`."""
 
@@ -55,6 +63,8 @@ class Page:
         while True:
             message = json.loads(self._socket.recv())
             if message.get("id") == number:
+                if "error" in message and message["error"].get("message", "").startswith(GONE):
+                    raise DocumentGone(message["error"]["message"])
                 assert "error" not in message, f"{method}: {message['error']}"
                 return message["result"]
             self._notice(message)
@@ -92,11 +102,17 @@ class Page:
         return result["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 10, loaded: bool = False) -> None:
-        """Wait until the expression is true; AssertionError after `seconds`."""
+        """Wait until the expression is true, through a change of documents; AssertionError after `seconds`."""
         end = time.monotonic() + seconds
-        while not (self.evaluate(expression) and (self._loaded or not loaded)):
+        while not (self._holds(expression) and (self._loaded or not loaded)):
             assert time.monotonic() < end, f"not within {seconds} s: {expression}"
             time.sleep(0.05)
+
+    def _holds(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except DocumentGone:
+            return False
 
     def screenshot(self, path: Path) -> None:
         """The whole page as PNG."""
