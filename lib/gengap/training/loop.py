@@ -22,6 +22,7 @@ from gengap.tokens.rows import TokenRows
 from gengap.training import precision
 from gengap.training.log import TrainingLog, write_heldout_log
 from gengap.training.run import BETAS, GRADIENT_CLIP, WEIGHT_DECAY, Checks, Run
+from gengap.training.snapshots import MovingAverages, snapshot_path, snapshot_steps
 from gengap.training.state import TrainingState, fork_path, last_start, refuse_other_run, unpack_into
 
 SAVE_EVERY_S = 10.0
@@ -50,8 +51,8 @@ def new_optimizer(model: torch.nn.Module, spec: LadderSpec) -> torch.optim.AdamW
 def train(
     spec: LadderSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
 ) -> TrainingLog:
-    """Train `spec` on its rows in order, once: the compute-optimal run of a rung. See `train_run`."""
-    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s)
+    """Train `spec` on its rows in order, once: the compute-optimal run of a rung, with snapshots. See `train_run`."""
+    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s, snapshots=out_dir / "snapshots")
 
 
 def train_run(
@@ -61,12 +62,13 @@ def train_run(
     trunks: Path | None = None,
     checks: Checks | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    snapshots: Path | None = None,
 ) -> TrainingLog:
     """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return if finished.
 
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
     `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate
-    begins to fall. Raises `UserError` if there are too few rows, if a loss is not finite, and if `out_dir` holds another
+    begins to fall; and snapshots of the weights into the folder `snapshots`, which needs a run without `trunks`. Raises `UserError` if there are too few rows, if a loss is not finite, and if `out_dir` holds another
     run (other size, length, data, seed or settings).
     """
     key = run.key(rows.sha256)
@@ -81,7 +83,9 @@ def train_run(
     torch.set_num_threads(precision.N_THREADS)
     schedule, checks = run.schedule, checks or Checks(rows[:0], ())
     model = prepared_model(run)
-    state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps))
+    averages = MovingAverages(model) if snapshots else None
+    state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps), averages)
+    snapshot_at = set(snapshot_steps(run.n_steps)) if snapshots else ()
     path = out_dir / "training_state.safetensors"
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
     if path.exists():
@@ -99,6 +103,10 @@ def train_run(
                 state.round_off()
             if trunk and (rounded or step == schedule.fork_step) and not fork_path(trunk, step).exists():
                 state.save(fork_path(trunk, step), trunk.name, rounded)
+            if averages:
+                averages.update(step)
+            if step in snapshot_at:
+                averages.save(snapshot_path(snapshots, step))
             batch = batches[step % run.n_unique_steps]
             state.losses[step] = loss = take_step(model, state.optimizer, batch, step, run)
             if step in checks.steps:

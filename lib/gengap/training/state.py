@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from gengap.errors import UserError
 from gengap.paths import atomic_path
+from gengap.training.snapshots import MovingAverages
 
 # Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
 _PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
@@ -32,8 +33,15 @@ def refuse_other_run(found: str, wanted: str, folder: Path) -> None:
 class TrainingState:
     """Weights, optimizer moments, the losses so far: what a run is at the beginning of a step."""
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.AdamW, n_steps: int, n_checks: int):
-        self.model, self.optimizer = model, optimizer
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.AdamW,
+        n_steps: int,
+        n_checks: int,
+        averages: MovingAverages | None = None,
+    ):
+        self.model, self.optimizer, self.averages = model, optimizer, averages
         self.losses = torch.full((n_steps,), torch.nan)  # online loss of each step, nats/token
         self.checks = torch.full((n_checks,), torch.nan)  # held-out losses along the way, nats/token
         self._factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # of the second moments of matrices
@@ -72,7 +80,7 @@ class TrainingState:
 
     def save(self, path: Path, key: str, rounded: bool = False) -> None:
         """Write the state, atomically; `key` says whose it is, `rounded` that only what `round_off` has left is kept."""
-        tensors = {"losses": self.losses, "checks": self.checks}
+        tensors = {"losses": self.losses, "checks": self.checks} | (self.averages.tensors() if self.averages else {})
         for name, p in self.model.named_parameters():
             tensors[f"model.{name}"] = p.detach().half() if rounded else p.detach()
             kept = dict(self.optimizer.state[p])
@@ -96,6 +104,11 @@ class TrainingState:
         except Exception as error:  # safetensors raises its own classes for damaged files
             raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
         refuse_other_run(found, key, path.parent)
+        if self.averages:
+            try:
+                self.averages.load(tensors)
+            except KeyError as error:
+                raise UserError(f"{path} has no moving averages of its weights: delete it and run again") from error
         with torch.no_grad():
             for name, p in self.model.named_parameters():
                 p.copy_(tensors[f"model.{name}"])
