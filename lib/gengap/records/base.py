@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,7 +24,13 @@ Accounting = Literal["nominal", "honest", "archive"]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name, and shown on pages
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
+
+
+def optional() -> Any:
+    """A field that is None where there is nothing to say, and then not in the file."""
+    return Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Part(BaseModel):
@@ -90,9 +96,9 @@ class Stored(Part):
 class Identity(Part):
     """Which model, trained on what."""
 
-    family: str
-    size: str
-    revision: str  # "main", or a branch such as "step21000"
+    family: Name
+    size: Name
+    revision: Name  # "main", or a branch such as "step21000"
     n_params: Count  # N, embeddings included
     n_train_tokens: Count  # D
     vocab_size: Annotated[int, Field(gt=1)]  # V
