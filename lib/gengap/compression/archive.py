@@ -20,7 +20,7 @@ from gengap.compression.engine import block_shape
 from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture
 from gengap.paths import atomic_path
 
 if TYPE_CHECKING:

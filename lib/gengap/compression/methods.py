@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gengap.compression.archive import Hypothesis
     from gengap.compression.quantized import QuantizedModel
     from gengap.compression.rate_distortion import FisherFactors
-    from gengap.models.spec import Architecture
+    from gengap.models.architecture import Architecture
     from gengap.tokens.rows import Rows
 
 
@@ -39,7 +39,7 @@ class Compressor:
 
     @cached_property
     def architecture(self) -> "Architecture":
-        from gengap.models.spec import Architecture
+        from gengap.models.architecture import Architecture
 
         return Architecture.of(self.model.config)
 

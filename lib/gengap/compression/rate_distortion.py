@@ -30,7 +30,7 @@ from gengap.errors import UserError
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
-    from gengap.models.spec import Architecture
+    from gengap.models.architecture import Architecture
 
 _LEAST_SHARE = 0.05  # of the mean curvature, added to every row: hardly seen tokens must not get any step
 _FIRST_GAP = 0.1  # nats, of a file of about 2.6 bits a parameter

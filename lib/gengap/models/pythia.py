@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from gengap import hardware, published
 from gengap.errors import UserError
 from gengap.hardware import Finding
-from gengap.models.spec import TOKENS_PER_PARAMETER, Architecture, ModelSpec
+from gengap.models.architecture import Architecture
+from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM

@@ -20,7 +20,8 @@ from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, Tight
 from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
-from gengap.models.spec import Architecture, ModelSpec, quantized_name
+from gengap.models.architecture import Architecture
+from gengap.models.spec import ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
 from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
