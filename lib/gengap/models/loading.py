@@ -8,6 +8,8 @@ code. All that can be known from the configuration and the headers of the files 
 
 import json
 import re
+import textwrap
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from gengap.models import safetensors_files
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+MAX_LAYERS = 1000  # of a model that is built to be compared with its files
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SMALL_FILES = "config.json", "adapter_config.json"
 # Fields of a configuration that would choose code or files: the first are passed here, so that a usual value of theirs is of no account.
@@ -66,7 +69,7 @@ def load_checkpoint(
     """
     import torch
 
-    local = Path(source).expanduser()
+    local = Path(source or "no name").expanduser()
     what = f"{name} from {source}" if name else f"{source} {revision}" if revision else f"{source}"
     with _one_sentence(f"cannot load {what}"):
         folder = _local(local, revision) if local.exists() else _fetch(str(source), revision, _SMALL_FILES)
@@ -113,10 +116,21 @@ def _one_sentence(failure: str):
     except MemoryError:
         raise
     except Exception as error:  # whatever a file that others wrote leads to
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(f"{failure}: {reason}") from error
+        raise UserError(f"{failure}: {_reason(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(str(error), 240) or type(error).__name__
+
+
+def _build(make: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """What `make` makes of a configuration; `UserError` for whatever it stumbles over."""
+    try:
+        return make(*arguments, **more)
+    except Exception as error:  # transformers checks little of what a file says before it computes with it
+        raise UserError(f"its config.json describes no model that can be built ({_reason(error)})") from error
 
 
 def _local(folder: Path, revision: str | None) -> Path:
@@ -179,7 +193,7 @@ def _understand(fields: dict[str, Any]) -> tuple[type["PreTrainedModel"], "Pretr
         also = " and brings code of its own, which is not run" if own_code else ""
         raise UserError(f"its config.json names a model that transformers does not have (model_type {kind!r}){also}")
     config_class = CONFIG_MAPPING[kind]
-    config = config_class.from_dict(fields)
+    config = _build(config_class.from_dict, fields)
     if config.is_encoder_decoder or config_class in auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         raise UserError(f"{kind} is an encoder with a decoder: only causal language models can be certified")
     if config_class in auto.MODEL_FOR_MASKED_LM_MAPPING:
@@ -224,8 +238,11 @@ def _check_shape(model_class: type["PreTrainedModel"], config: "PretrainedConfig
     import torch
     from transformers.initialization import no_init_weights
 
+    n_layers = getattr(config, "num_hidden_layers", 1)
+    if not 1 <= n_layers <= MAX_LAYERS:
+        raise UserError(f"its config.json names {n_layers} layers: between 1 and {MAX_LAYERS} are expected")
     with torch.device("meta"), no_init_weights():
-        model = model_class._from_config(config, attn_implementation=attention(model_class, config))
+        model = _build(model_class._from_config, config, attn_implementation=attention(model_class, config))
     mixtures = [
         type(module).__name__ for module in model.modules() if re.search(r"expert|moe", type(module).__name__, re.I)
     ]
@@ -240,15 +257,11 @@ def _check_report(model: "PreTrainedModel", report: dict[str, Any]) -> None:
     """Raise `UserError` unless the files held exactly the weights of the model, all of them finite."""
     import torch
 
-    absent = sorted(
+    safetensors_files.raise_absent(
         str(key[0] if isinstance(key, tuple) else key)
         for kind in ("missing_keys", "mismatched_keys")
         for key in report[kind]
     )
-    if absent:
-        raise UserError(
-            f"{len(absent)} weights are missing or misshapen, such as {absent[0]}; fetch or save the checkpoint again, with its config.json"
-        )
     if surplus := sorted(report["unexpected_keys"]):
         raise UserError(
             f"it holds {len(surplus)} weights that its config.json does not name, such as {surplus[0]}; fetch or save the checkpoint again"

@@ -1,7 +1,9 @@
 """The safetensors of a checkpoint, one file or several with an index: are they whole, and do they hold floating-point weights?"""
 
 import json
+import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,17 +45,20 @@ def files(folder: Path) -> dict[Path, set[str] | None]:
 
 
 def check(folder: Path, model: "PreTrainedModel") -> None:
-    """Raise `UserError` unless the files are whole and hold what their index says, as floating-point numbers; reads headers alone.
+    """Raise `UserError` unless the files are whole, hold what their index says as floating-point numbers, and enough for `model`.
 
-    `model`, without weights, says which names are of no account to it.
+    Reads the headers alone. `model` has shapes and no weights; it says which names are of no account to it.
     """
     from safetensors import SafetensorError, safe_open
 
     ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
+    shapes: dict[str, tuple[int, ...]] = {}
     for path, named in files(folder).items():
         try:
             with safe_open(path, "pt") as file:
-                types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+                found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                types = {name: part.get_dtype() for name, part in found.items()}
+                held = {name: tuple(part.get_shape()) for name, part in found.items()}
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path.name} is damaged or cut short ({error}); fetch or save it again") from error
         if named is not None and named != set(types):
@@ -62,3 +67,24 @@ def check(folder: Path, model: "PreTrainedModel") -> None:
         for name, kind in types.items():
             if kind not in FLOATS and not any(pattern.search(name) for pattern in ignored):
                 raise UserError(f"{name} is stored as {kind}: give the checkpoint before it was quantized")
+        shapes |= held
+    needed = {
+        name: tuple(weight.shape)
+        for name, weight in model.named_parameters()
+        if name not in model.all_tied_weights_keys
+    }
+    if sum(map(math.prod, needed.values())) > sum(map(math.prod, shapes.values())):
+        prefix = f"{model.base_model_prefix}."  # which older files leave out
+        raise_absent(
+            name
+            for name, shape in needed.items()
+            if shape not in (shapes.get(name), shapes.get(name.removeprefix(prefix)))
+        )
+
+
+def raise_absent(names: Iterable[str]) -> None:
+    """Raise `UserError` if there are any: weights that the configuration names and the files do not hold in that shape."""
+    if absent := sorted(names):
+        raise UserError(
+            f"{len(absent)} weights are missing or misshapen, such as {absent[0]}; fetch or save the checkpoint again, with its config.json"
+        )

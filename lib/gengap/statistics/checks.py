@@ -1,5 +1,7 @@
 """Is a model what the bounds suppose: a causal language model, without chance, whose losses are those that are computed here?"""
 
+import textwrap
+
 import numpy as np
 import torch
 
@@ -40,7 +42,7 @@ def check_model(model, rows: np.ndarray) -> None:
         except UserError:
             raise
         except Exception as error:  # of a forward pass that others wrote
-            reason = str(error).strip().partition("\n")[0]
+            reason = textwrap.shorten(str(error), 240)
             raise UserError(f"{type(model).__name__} cannot be run on rows of tokens alone: {reason}") from error
         size = RELATIVE_ERROR * max(1.0, logits.abs().max().item()) * max(1.0, torch.finfo(model.dtype).eps / 1e-6)
         if not torch.isfinite(logits).all():

@@ -29,7 +29,7 @@ SHARE_OF_MEMORY = 0.25  # of what is free, for activations, and as much for logi
 AFTER_HEAD = {
     "final_logit_softcapping": ("gemma2", "gemma3_text", "nanochat", "vaultgemma"),
     "logit_scale": ("cohere", "cohere2"),
-    "logits_scaling": ("granite", "granite_swa", "hyperclovax", "minicpm3"),
+    "logits_scaling": ("granite", "granite_swa", "hyperclovax"),
 }
 
 
