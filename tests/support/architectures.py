@@ -107,7 +107,6 @@ _SUPPORTED: dict[str, tuple[str, dict]] = {
     ),
     "smollm3": ("SmolLM3Config", _LLAMA),  # no rotation in some layers
     "apertus": ("ApertusConfig", _LLAMA | {"rope_parameters": _ROPE}),
-    "gpt-bigcode": ("GPTBigCodeConfig", _GPT2 | {"multi_query": True}),
 }
 
 ARCHITECTURES: tuple[str, ...] = tuple(_SUPPORTED)

@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gengap.compression.engine import expand_blocks
 from gengap.compression.quantized import QuantizedModel
+from gengap.statistics.inputs import check_rows, evaluation_mode
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
@@ -66,7 +67,8 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     sizes = [p.numel() for p in parameters.values()]
     device = next(iter(parameters.values())).device
-    batches = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device).split(batch_rows)
+    rows = check_rows(model, rows)
+    batches = torch.as_tensor(rows.astype(np.int64)).to(device).split(batch_rows)
 
     def flat_product(vector, batch):  # (N,) -> (N,)
         def logits_of(values):
@@ -79,7 +81,7 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
     def matmul(vectors):
         vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
         # the fused kernels have no second derivative
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        with evaluation_mode(model), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
             warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
             for batch in batches:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 from gengap.errors import UserError
 from gengap.hardware import Finding
 from gengap.models.architecture import Architecture
+from gengap.models.loading import load_checkpoint
 from gengap.paths import published_results_dir, run_results_dir
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
     from gengap.tokens.rows import Rows
 
@@ -123,14 +124,6 @@ def quantized_name(revision: str, method: str, bits: int) -> str:
     return f"{revision}-{method}-{bits}bit"
 
 
-def load_folder(folder: Path) -> "GPTNeoXForCausalLM":
-    """The checkpoint in a folder of `gengap.training`, float32, in evaluation mode."""
-    import torch
-    from transformers import GPTNeoXForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = GPTNeoXForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
-    return model.eval()
+def load_folder(folder: Path) -> "PreTrainedModel":
+    """The checkpoint in a folder of `gengap.training`, float32, in evaluation mode; `UserError` as `load_checkpoint`."""
+    return load_checkpoint(folder)
