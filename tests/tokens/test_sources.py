@@ -168,6 +168,27 @@ def test_parquet_and_saved_data_sets(tmp_path, tokenizer):
     check(test, expected_rows(tokenizer, TEXTS[:1]))
 
 
+def test_data_sets_of_tokens(tmp_path, tokenizer):
+    blocks = FLAT.reshape(50, 20)
+    table = datasets.Dataset.from_dict({"input_ids": blocks.tolist(), "labels": blocks.tolist()})
+    table.save_to_disk(str(tmp_path / "saved"))
+    datasets.DatasetDict({"train": table.select(range(10)), "valid": table}).save_to_disk(str(tmp_path / "splits"))
+    for rows in (as_rows(table), open_rows(tmp_path / "saved"), open_rows(tmp_path / "splits", split="valid")):
+        check(rows, blocks)
+    check(open_rows(tmp_path / "saved", column="labels", vocab_size=VOCAB), blocks)
+    check(as_rows(table.select(range(5, 30))), blocks[5:30])
+    ragged = datasets.Dataset.from_dict({"input_ids": [[1, 2, 3], [4, 5]]})
+    with pytest.raises(UserError, match="lists of 2 different lengths"):
+        as_rows(ragged)
+    with pytest.raises(UserError, match="no lists of tokens in a column 'input_ids'"):
+        as_rows(datasets.Dataset.from_dict({"text": TEXTS}))
+    with pytest.raises(UserError, match="has no split 'test': it has 'train', 'valid'"):
+        open_rows(tmp_path / "splits", split="test")
+    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "texts"))
+    with pytest.raises(UserError, match="give the tokenizer"):
+        open_rows(tmp_path / "texts", seq_len=SEQ_LEN)
+
+
 def test_a_text_file_is_one_document(tmp_path, tokenizer):
     for i, text in enumerate(TEXTS[:4]):
         (tmp_path / f"{i}.txt").write_text(text)
@@ -364,7 +385,9 @@ TEXT = {
     ),
     "mixed texts": (lambda f: write(write(f / "a.txt", "a").with_suffix(".jsonl"), LINES).parent, r"more than one format"),
     "hub": (lambda f: "nobody/has-this-data-set", r"need the network"),
-    "no data set": (lambda f: write(f / "dataset_dict.json", '{"splits": ["train"]}').parent, r"cannot read data set"),
+    "no data set": (lambda f: write(f / "dataset_dict.json", '{"splits": ["train"]}').parent, r"cannot read data set .*is it whole"),
+    "no path": (lambda f: "", r"'' is no path"),
+    "an empty byte": (lambda f: f"{f}\0.bin", r"is no path"),
     "address": (lambda f: "https://example.org/t.jsonl", r"fetch the file and give its path"),
 }  # fmt: skip
 
@@ -428,7 +451,7 @@ def test_text_asks_for_what_it_needs(tmp_path, tokenizer):
     ("array", "message"),
     [
         (np.ma.masked_array([[1, 2]], [[0, 1]]), "masked array"),
-        ([[1, 2], [3]], "not of one length"),
+        ([[1, 2], [3]], "no array of integers: cut them to rows of one length"),
         ([[1.0, 2.0]], "type float64"),
         ([["a", "b"]], "type <U1"),
         (np.ones((2, 2, 2), int), r"shape \(2, 2, 2\)"),

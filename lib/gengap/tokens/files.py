@@ -27,6 +27,8 @@ def data_files(source: str | Path) -> tuple[str, list[Path]]:
     its rows; "hub", without files. Raises `UserError` if there is nothing, nothing known, or more than one kind.
     """
     text = str(source)
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{text!r} is no path: give a file, a folder, a pattern or the name of a data set")
     path = Path(text).expanduser()
     try:
         if path.is_dir():

@@ -58,7 +58,7 @@ class FileRows:
         indices = row_numbers(indices, len(self))
         found = np.empty((len(indices), self.row_tokens), self.dtype)
         which = np.searchsorted(self.ends, indices, side="right")
-        for i in np.unique(which):
+        for i in np.flatnonzero(np.bincount(which)):
             first = self.ends[i - 1] if i else 0
             windows = np.lib.stride_tricks.sliding_window_view(self.files[i].tokens(), self.row_tokens)
             found[which == i] = windows[(indices[which == i] - first) * self.step]

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from gengap.errors import UserError
 
-CHUNK_TOKENS = 2**20
+CHUNK_TOKENS = 2**16  # fits a cache
 PASSAGE_TOKENS = 64
+FEWEST_TOKENS = 32  # of a passage whose return tells something: shorter ones are no copies
 SAMPLED_PASSAGES = 2**20
 MAX_REPEATED = 0.45  # of the passages; a text that stands there twice repeats half of them
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that its powers have inverses modulo 2^64
@@ -41,7 +42,7 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
     passage = min(PASSAGE_TOKENS, row_tokens)
     powers = _powers(row_tokens + 1)
     inverses = _powers(row_tokens + 1, pow(_MULTIPLIER, -1, 2**64))[: row_tokens - passage + 1]
-    every = max(1, n_rows * row_tokens // SAMPLED_PASSAGES)
+    rarity = max(0, (n_rows * row_tokens // SAMPLED_PASSAGES).bit_length() - 1)  # one passage in 2^rarity is looked at
     digest = hashlib.sha256(f"{(n_rows, row_tokens)}\n".encode())
     hashes, sampled, places = np.empty(n_rows, np.uint64), [], []
     step = max(1, CHUNK_TOKENS // row_tokens)
@@ -54,8 +55,7 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
             np.cumsum((chunk.astype(np.uint64) + np.uint64(1)) * powers[:-1], axis=1, out=sums[:, 1:])
             hashes[start : start + len(chunk)] = sums[:, -1]
             passages = (sums[:, passage:] - sums[:, :-passage]) * inverses  # the same wherever they stand
-            passages ^= passages >> np.uint64(29)
-            chosen = passages % np.uint64(every) == 0
+            chosen = passages >> np.uint64(64 - rarity) == 0 if rarity else np.ones(passages.shape, bool)
             sampled.append(passages[chosen])
             places.append(start + np.nonzero(chosen)[0])
             bar.update(len(chunk))
@@ -68,7 +68,7 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
     if kept is not None:
         passages = passages[np.isin(np.concatenate(places), kept)]
     repeated = 1 - len(np.unique(passages)) / len(passages) if len(passages) else 0.0
-    if repeated > MAX_REPEATED:
+    if repeated > MAX_REPEATED and passage >= FEWEST_TOKENS:
         raise UserError(
             f"{repeated:.0%} of the passages of {what} stood in it before: it holds a text more than once, and a certificate counts "
             "each token once; give the text of one epoch"

@@ -8,8 +8,9 @@ What is read, told from the path:
 - `.bin`: nanoGPT's flat tokens; with an `.idx` beside it Megatron's documents (`gengap.tokens.memmaps`). `.npy`: rows, or flat tokens;
 - `.jsonl`, `.json`, `.ndjson`, `.parquet`, `.txt`, the first and last also as `.gz`, `.bz2`, `.xz`, `.zst`: text, with the model's
   tokenizer (`gengap.tokens.text`), documents joined by its end-of-text token; a `.txt` file is one document;
-- a folder of such files, or a pattern (`data/*.jsonl`), in the order of their names; a folder that `datasets` has saved; the name
-  of a data set of the hub;
+- a folder of such files, or a pattern (`data/*.jsonl`), in the order of their names;
+- a folder that `datasets` has saved, with texts, or with blocks of tokens of one length in `input_ids`; the name of a data set of the
+  hub, with texts;
 - a folder of the ladder's corpus (with its manifest); a folder of the preshuffled Pile's shards.
 
 Every token is predicted once: rows of a flat source overlap by one token, those of files that hold rows are taken as they are. The
@@ -18,7 +19,7 @@ order may be any that no one chose after looking at the text: the stored one alw
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,43 +27,15 @@ import numpy as np
 
 from gengap.errors import UserError
 from gengap.paths import file_sha256
+from gengap.tokens.counted import Limits, TrainingRows, check_numbers, count, limit_rows
 from gengap.tokens.files import data_files
-from gengap.tokens.memmaps import FileRows, TokenFile, flat_file, megatron_file, npy_file, row_numbers
-from gengap.tokens.repeats import survey
+from gengap.tokens.memmaps import FileRows, TokenFile, flat_file, megatron_file, npy_file
 from gengap.tokens.rows import Rows
+from gengap.tokens.tables import TOKENS_COLUMN, TableRows, saved_table, token_column
 from gengap.tokens.text import TextSource, token_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """Rows in training order, each counted once, as `gengap.tokens.rows.Rows`. Use `open_rows` or `as_rows`."""
-
-    rows: Rows | np.ndarray  # where they lie
-    sha256: str  # of the rows counted: of their shape and tokens, whatever file they lie in
-    source: str  # what they were read from, for people
-    n_rows: int  # of those counted
-    kept: np.ndarray | None = None  # numbers of the rows that are counted, where repeated ones are not
-    notes: tuple[str, ...] = ()  # what is not counted, and why; one sentence each
-
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
-        indices = row_numbers(indices, self.n_rows)
-        return np.asarray(self.rows[indices if self.kept is None else self.kept[indices]])
-
-    @property
-    def seq_len(self) -> int:
-        """Predicted tokens of a row."""
-        return self[:1].shape[1] - 1
-
-    @property
-    def n_train_tokens(self) -> int:
-        """D: predicted tokens, each once."""
-        return len(self) * self.seq_len
 
 
 def open_rows(
@@ -89,19 +62,23 @@ def open_rows(
 
     Raises `UserError` with one sentence for whatever cannot be read, is damaged, is no text or no tokens, or is not one text read once.
     """
-    _check_numbers(seq_len=seq_len, vocab_size=vocab_size, n_train_tokens=n_train_tokens, n_rows=n_rows)
+    check_numbers(seq_len=seq_len, vocab_size=vocab_size, n_train_tokens=n_train_tokens, n_rows=n_rows)
     if not isinstance(source, str | Path):
         return as_rows(source, seq_len=seq_len, vocab_size=vocab_size, n_train_tokens=n_train_tokens, n_rows=n_rows)
-    limits = _Limits(str(source), seq_len, vocab_size, n_train_tokens, n_rows)
+    limits = Limits(str(source), seq_len, vocab_size, n_train_tokens, n_rows)
     kind, files = data_files(source)
     if kind in ("bin", "npy", "megatron"):
-        return _count(_binary_rows(kind, files, limits, dtype), limits)
+        return count(_binary_rows(kind, files, limits, dtype), limits)
     if dtype is not None:
         raise UserError(f"{source} holds no flat tokens, so it has no dtype to give: leave it out")
     if kind == "corpus":
-        return _count(_corpus_rows(files[0], limits), limits, each=True)
+        return count(_corpus_rows(files[0], limits), limits, each=True)
     if kind == "shards":
         return _shards(str(source), limits)
+    if kind == "saved":
+        table = saved_table(files[0], split)
+        if tokens := token_column(table, column):
+            return count(TableRows(table, tokens, str(source)), limits)
     if tokenizer is None:
         raise UserError(f"{source} is text: give the tokenizer that the model was trained with")
     if seq_len is None:
@@ -113,7 +90,7 @@ def open_rows(
     )
     file = token_file(text, tokenizer, wanted)
     limits = replace(limits, vocab_size=vocab_size or len(tokenizer))
-    return _count(_cut([file], limits), limits)
+    return count(_cut([file], limits), limits)
 
 
 def as_rows(
@@ -129,22 +106,28 @@ def as_rows(
     Converted once; the array is not copied where it is an array of integers, so leave it as it is. Raises `UserError` for masks, for
     numbers that are not integers, for rows of different lengths, and as `open_rows` does.
     """
-    _check_numbers(seq_len=seq_len, vocab_size=vocab_size, n_train_tokens=n_train_tokens, n_rows=n_rows)
-    limits = _Limits("the array of rows", seq_len, vocab_size, n_train_tokens, n_rows)
+    check_numbers(seq_len=seq_len, vocab_size=vocab_size, n_train_tokens=n_train_tokens, n_rows=n_rows)
+    limits = Limits("the array of rows", seq_len, vocab_size, n_train_tokens, n_rows)
     if isinstance(array, TrainingRows):
-        return _count(array, replace(limits, source=array.source), array.notes)
+        return count(array, replace(limits, source=array.source), array.notes)
     if isinstance(array, np.ma.MaskedArray):
         raise UserError(
             "the rows are a masked array: fill or drop what is masked, since every token of a row is predicted"
         )
     if hasattr(array, "sha256"):
-        return _count(array, limits)
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
+        return count(array, limits)
+    if hasattr(array, "column_names") and hasattr(array, "features"):
+        if tokens := token_column(array, TOKENS_COLUMN):
+            return count(TableRows(array, tokens, "the data set"), limits)
+        raise UserError(
+            f"the data set has no lists of tokens in a column {TOKENS_COLUMN!r}: tokenize it, or save it and give its folder"
+        )
     try:
-        tokens = np.asarray(array)
-    except ValueError as error:
-        raise UserError("the rows are not of one length: cut them to rows of seq_len + 1 tokens") from error
+        tokens = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            "the rows are no array of integers: cut them to rows of one length, seq_len + 1 tokens each"
+        ) from error
     if tokens.dtype.kind not in "iu":
         raise UserError(f"the rows hold numbers of type {tokens.dtype}: tokens are integers")
     if tokens.ndim == 1 and seq_len is not None:
@@ -154,27 +137,10 @@ def as_rows(
         raise UserError(
             f"the rows have the shape {tokens.shape}: give (n_rows, seq_len + 1), or flat tokens and seq_len"
         )
-    return _count(tokens, limits)
+    return count(tokens, limits)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What was asked for, whatever the format."""
-
-    source: str
-    seq_len: int | None
-    vocab_size: int | None
-    n_train_tokens: int | None
-    n_rows: int | None
-
-
-def _check_numbers(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1):
-            raise UserError(f"{name} is {number!r}: give a whole number from 1 on")
-
-
-def _binary_rows(kind: str, files: list[Path], limits: _Limits, dtype: str | None) -> FileRows:
+def _binary_rows(kind: str, files: list[Path], limits: Limits, dtype: str | None) -> FileRows:
     if kind == "megatron":
         return _cut([megatron_file(path) for path in files], limits)
     if kind == "bin":
@@ -189,7 +155,7 @@ def _binary_rows(kind: str, files: list[Path], limits: _Limits, dtype: str | Non
     return _stored([file for file, _ in arrays], width, limits)
 
 
-def _cut(files: list[TokenFile], limits: _Limits) -> FileRows:
+def _cut(files: list[TokenFile], limits: Limits) -> FileRows:
     """Flat tokens as rows that overlap by one token."""
     if limits.seq_len is None:
         raise UserError(f"{limits.source} holds flat tokens: give seq_len, the number of predicted tokens in a row")
@@ -197,7 +163,7 @@ def _cut(files: list[TokenFile], limits: _Limits) -> FileRows:
     return FileRows(files, limits.seq_len + 1, limits.seq_len)
 
 
-def _stored(files: list[TokenFile], row_tokens: int, limits: _Limits) -> FileRows:
+def _stored(files: list[TokenFile], row_tokens: int, limits: Limits) -> FileRows:
     """Rows as they are stored."""
     if row_tokens < 2 or not sum(file.n_tokens for file in files):
         raise UserError(f"{limits.source} has no row of two tokens or more, so that nothing is predicted")
@@ -215,7 +181,7 @@ def _enough(source: str, n_tokens: int, seq_len: int) -> None:
         )
 
 
-def _corpus_rows(path: Path, limits: _Limits) -> FileRows:
+def _corpus_rows(path: Path, limits: Limits) -> FileRows:
     """The ladder's training text, or its held-out text, by the manifest."""
     manifest = path.with_name("manifest.json")
     try:
@@ -231,7 +197,7 @@ def _corpus_rows(path: Path, limits: _Limits) -> FileRows:
     return _stored([file], row_tokens, limits)
 
 
-def _shards(url: str, limits: _Limits) -> TrainingRows:
+def _shards(url: str, limits: Limits) -> TrainingRows:
     """The preshuffled Pile's rows, of which those that are asked for are read; they are not searched for repeats."""
     from gengap.tokens.pile import PileRows, RowCache, cache_dir
     from gengap.tokens.shards import open_shards
@@ -240,7 +206,7 @@ def _shards(url: str, limits: _Limits) -> TrainingRows:
     there, rest = divmod(file.size, 2 * row_tokens)
     if rest and file.complete:
         raise UserError(f"{url}: {file.size:,} bytes are no whole number of rows of {row_tokens} tokens: give seq_len")
-    n_rows, notes = _limit(there, row_tokens - 1, limits)
+    n_rows, notes = limit_rows(there, row_tokens - 1, limits)
     cache = RowCache(cache_dir() / file.source_sha256[:16], row_tokens)
     rows = PileRows(file, cache, 0, n_rows, limits.vocab_size or 2**16)
     return TrainingRows(rows, rows.sha256, url, n_rows, notes=notes)
@@ -249,49 +215,3 @@ def _shards(url: str, limits: _Limits) -> TrainingRows:
 def _least(n_rows: int | None, n_train_tokens: int | None, seq_len: int) -> int:
     """Rows asked for by either number."""
     return min(n for n in (n_rows, n_train_tokens and max(1, n_train_tokens // seq_len)) if n is not None)
-
-
-def _limit(there: int, seq_len: int, limits: _Limits) -> tuple[int, tuple[str, ...]]:
-    """How many of the rows that are there are counted, and what is to be said of it."""
-    asked, notes = limits.n_train_tokens, []
-    if limits.n_rows is not None and limits.n_rows > there:
-        raise UserError(
-            f"{limits.source} holds {there:,} rows, fewer than {limits.n_rows:,}: ask for those that there are"
-        )
-    n_rows = there if limits.n_rows is None else limits.n_rows
-    if asked is not None:
-        if asked < seq_len:
-            raise UserError(
-                f"{asked:,} training tokens do not fill a row of {seq_len:,}: give the number of tokens, not of rows"
-            )
-        if asked > n_rows * seq_len:
-            notes.append(
-                f"training read {asked:,} tokens, {asked / (n_rows * seq_len):.3g} times the {n_rows * seq_len:,} that there are: each is "
-                "counted once, since another epoch changes the model and not the text"
-            )
-        n_rows = min(n_rows, asked // seq_len)
-        if rest := asked % seq_len if n_rows < there else 0:
-            notes.append(f"the last {rest:,} of {asked:,} training tokens fill no row and are not counted")
-    return n_rows, tuple(notes)
-
-
-def _count(rows: Rows | np.ndarray, limits: _Limits, notes: tuple[str, ...] = (), each: bool = False) -> TrainingRows:
-    """The rows that are counted, after one look at all of them; `each`: also those equal to an earlier one."""
-    if not len(rows):
-        raise UserError(f"{limits.source} holds no rows")
-    seq_len = rows[:1].shape[1] - 1
-    if seq_len < 1:
-        raise UserError(
-            f"{limits.source} has rows of one token, so that nothing is predicted: rows have seq_len + 1 tokens"
-        )
-    if limits.seq_len not in (None, seq_len):
-        raise UserError(
-            f"{limits.source} has rows of {seq_len + 1} tokens, {seq_len} of them predicted, not {limits.seq_len}"
-        )
-    n_rows, more = _limit(len(rows), seq_len, limits)
-    found = survey(rows, n_rows, limits.vocab_size, limits.source, each)
-    notes += more
-    if found.kept is not None:
-        notes += (f"{n_rows - len(found.kept):,} of {n_rows:,} rows equal an earlier one and are not counted again",)
-        n_rows = len(found.kept)
-    return TrainingRows(rows, found.sha256, limits.source, n_rows, found.kept, notes)

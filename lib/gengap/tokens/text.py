@@ -20,6 +20,7 @@ from gengap.paths import atomic_path, build_dir, file_sha256
 from gengap.tokens.memmaps import TokenFile, stamp
 from gengap.tokens.readers import checked, json_texts, lines, parquet_texts
 from gengap.tokens.rows import TokenRows
+from gengap.tokens.tables import saved_table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,10 +104,7 @@ class TextSource:
         import datasets
 
         if self.path == "saved":
-            found = datasets.load_from_disk(self.data_files[0])
-            if isinstance(found, datasets.DatasetDict) and self.split not in found:
-                raise UserError(f"{self} is not there: it has {', '.join(map(repr, found))}; name one of them as split")
-            return found[self.split] if isinstance(found, datasets.DatasetDict) else found
+            return saved_table(Path(self.data_files[0]), self.split)
         files = list(self.data_files) or None
         options = {"split": self.split, "data_files": files, "revision": self.revision, "streaming": True}
         return datasets.load_dataset(self.path, self.name, **options)
