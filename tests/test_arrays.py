@@ -38,12 +38,12 @@ def _streamed(x, y):
 
 REAL = {  # name: function, its arrays
     **{
-        f"{name}_{kind}": (lambda x, f=getattr(classical, f"{name}_{kind}"): f(x, 0, 1, 0.05), [UNIT])
+        f"{name}_{kind}": (lambda x, of=f"{name}_{kind}": getattr(classical, of)(x, 0, 1, 0.05), [UNIT])
         for name in ("hoeffding", "empirical_bernstein", "betting")
         for kind in ("upper", "excess")
     },
     **{
-        name: (lambda x, f=getattr(classical, name): f(x, None, 1.0, 0.1).value, [UNIT])
+        name: (lambda x, of=name: getattr(classical, of)(x, None, 1.0, 0.1).value, [UNIT])
         for name in ("azuma", "hoeffding", "betting", "empirical_bernstein")
     },
     "known variance": (lambda x: classical.freedman_known_variance(x, None, 1.0, 0.1, 0.2).value, [UNIT]),
@@ -63,7 +63,7 @@ REAL = {  # name: function, its arrays
     "smoothed_nll": (lambda x: smoothing.smoothed_nll(x, 0.1, 64), [NLL]),
     "checked_nll": (smoothing.checked_nll, [NLL]),
     **{
-        name: (lambda a, f=getattr(smoothing, name): f(a, 64), [UNIT / 2 + 0.1])
+        name: (lambda a, of=name: getattr(smoothing, of)(a, 64), [UNIT / 2 + 0.1])
         for name in ("min_nll", "max_nll", "loss_range", "entropy_floor", "worst_case_cost", "closed_form_cost")
     },
     "smoothing_cost": (smoothing.smoothing_cost, [UNIT / 2 + 0.1]),
@@ -240,7 +240,7 @@ def test_integers_are_integers(name):
         for like in (list, pd.Series, torch.tensor, Once, lambda a: a.astype(np.uint16)):
             same(answer(like(array)), answer(array))
         for bad in (np.ma.masked_array(array, array > 3), array + 0.5, array.astype(str), array > 0):
-            with pytest.raises(ValueError, match="have a mask|must be integers"):
+            with pytest.raises(ValueError, match=r"have a mask|must be integers"):
                 answer(bad)
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from gengap.book import notebooks
+from gengap.book import parameters as params
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 from gengap.errors import UserError
 from gengap.paths import project_root
@@ -60,7 +61,7 @@ def test_committed_pairs_are_in_step_and_without_outputs(source):
 def test_overrides_exist_with_their_types():
     overrides = yaml.safe_load((project_root() / "tests" / "overrides.yaml").read_text())
     for name, parameters in overrides.items():
-        notebooks.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
+        params.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
 
 
 @pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
@@ -72,7 +73,7 @@ def test_the_first_code_cell_holds_typed_parameters_with_comments(source):
 
 
 def test_the_chapter_of_one_model_has_the_settings_of_a_certificate():
-    declared = {p.name: p.default for p in notebooks.parameters(notebooks.chapter_path())}
+    declared = {p.name: p.default for p in params.parameters(notebooks.chapter_path())}
     assert asdict(Settings()).items() <= declared.items()
     assert (declared["method"], declared["bits"]) == (DEFAULT_METHOD, DEFAULT_BITS)
 
@@ -137,17 +138,17 @@ def test_wrong_parameters_are_refused_before_anything_runs(pair, tmp_path, param
 
 
 def test_parameters_are_read_with_type_default_and_help(pair):
-    assert notebooks.parameters(notebooks.pair_of(pair)) == [
-        notebooks.Parameter("n_windows", int, 3, "windows"),
-        notebooks.Parameter("share", float, 0.5, "of them"),
-        notebooks.Parameter("name", str, "ladder", "a name"),
+    assert params.parameters(notebooks.pair_of(pair)) == [
+        params.Parameter("n_windows", int, 3, "windows"),
+        params.Parameter("share", float, 0.5, "of them"),
+        params.Parameter("name", str, "ladder", "a name"),
     ]
     with pytest.raises(UserError, match="`make sync` writes the pairs"):
-        notebooks.parameters(pair.with_name("02_other.ipynb"))
+        params.parameters(pair.with_name("02_other.ipynb"))
 
 
 def test_parameters_on_the_command_line_keep_their_types():
-    parsed = notebooks.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
+    parsed = params.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
     assert parsed == {"a": 7, "b": 0.5, "c": "ladder-50k", "d": True, "e": "7"}
     with pytest.raises(UserError, match="name=value"):
-        notebooks.parse_parameters(["a"])
+        params.parse_parameters(["a"])
