@@ -46,7 +46,7 @@ assert n_windows < 100, "too many"
 
 
 @pytest.fixture
-def pair(tmp_path):
+def pair(tmp_path, empty_project):
     source = tmp_path / "01_page.py"
     source.write_text(SOURCE)
     assert notebooks.sync_pair(source)
@@ -86,6 +86,74 @@ def test_edits_are_seen_and_mended_keeping_cell_ids(pair):
     assert not notebooks.sync_pair(pair)
     after = nbformat.read(notebooks.pair_of(pair), as_version=4)
     assert [cell.id for cell in after.cells] == ids
+
+
+def edited(pair, change):
+    """The pair of a source, changed as an editor does."""
+    notebook = nbformat.read(notebooks.pair_of(pair), as_version=4)
+    change(notebook)
+    nbformat.write(notebook, notebooks.pair_of(pair))
+    return notebooks.pair_of(pair).read_text()
+
+
+def kept(root):
+    return {path.read_text() for path in (root / "build" / "pairs").glob("*.ipynb")}
+
+
+def work(notebook):
+    notebook.cells[-1].source += "\n# an hour's work"
+
+
+def more_work(notebook):
+    notebook.cells.append(nbformat.v4.new_markdown_cell("Another hour."))
+
+
+def run_it(notebook):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
+    notebook.cells[2].execution_count = 3
+
+
+def test_an_edit_of_the_pair_is_kept_whichever_side_is_later(pair, empty_project):
+    first = edited(pair, work)
+    done = notebooks.sync_pair(pair)
+    assert kept(empty_project) == {first}
+    assert done.startswith("wrote 01_page.ipynb; what it said before, which 01_page.py does not, is kept in ")
+    assert "hour" not in notebooks.pair_of(pair).read_text()
+    second = edited(pair, more_work)
+    pair.write_text(SOURCE.replace("A page", "Both sides edited"))
+    assert "kept in" in notebooks.sync_pair(pair)
+    assert kept(empty_project) == {first, second}
+    assert "Both sides" in notebooks.pair_of(pair).read_text()
+
+
+def test_outputs_alone_and_edits_of_the_source_alone_are_no_edit_of_the_pair(pair, empty_project):
+    edited(pair, run_it)
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    pair.write_text(SOURCE.replace("A page", "Another page"))
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    edited(pair, run_it)
+    pair.write_text(SOURCE.replace("A page", "A third page"))
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    assert notebooks.sync_pair(pair) == ""
+    assert not kept(empty_project)
+
+
+def test_a_pair_that_cannot_be_read_or_was_never_seen_is_kept_too(pair, empty_project):
+    notebooks.pair_of(pair).write_text("<<<<<<< a conflict")
+    assert "cannot be read" not in notebooks.sync_pair(pair)
+    former = edited(pair, work)
+    for path in (empty_project / "build" / "pairs").glob("*.sha256"):
+        path.unlink()  # a fresh checkout
+    pair.write_text(SOURCE.replace("A page", "Another page"))
+    assert "kept in" in notebooks.sync_pair(pair)
+    assert kept(empty_project) == {"<<<<<<< a conflict", former}
+
+
+def test_an_edit_brought_into_the_source_is_in_step(pair, empty_project):
+    edited(pair, lambda notebook: notebook.cells[0].update(source="# A better page"))
+    pair.write_text(SOURCE.replace("A page", "A better page"))
+    assert notebooks.sync_pair(pair) == ""
+    assert not kept(empty_project)
 
 
 def test_outputs_in_the_pair_are_out_of_step(pair):
