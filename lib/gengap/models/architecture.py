@@ -232,18 +232,27 @@ def configuration_of(config: "PreTrainedConfig") -> dict[str, Any]:
 def build(config: "PreTrainedConfig") -> "PreTrainedModel":
     """An untrained model of that configuration, float32, in evaluation mode; the caller's random numbers are left alone.
 
-    Attention is transformers' default, without code from the hub, but for soft caps of its scores, which only the plain code knows.
+    No code is taken from the hub, that of attention included.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    attention = "eager" if getattr(config, "attn_logit_softcapping", None) else None
+    attention = "eager" if _soft_caps(config) else None  # None: torch's fused code where the model knows it
     with torch.random.fork_rng(devices=[]):
-        own = copy.deepcopy(config)
         model = AutoModelForCausalLM.from_config(
-            own, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+            copy.deepcopy(config), dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
         )
     return model.eval()
+
+
+def attention_of(model: "PreTrainedModel") -> str:
+    """The code of attention that `build` chooses: torch's fused one, but for models that it does not know."""
+    return "sdpa" if model._supports_sdpa and not _soft_caps(model.config) else "eager"
+
+
+def _soft_caps(config: "PreTrainedConfig") -> bool:
+    """Whether scores are capped, which the fused code leaves out without a word."""
+    return getattr(config, "attn_logit_softcapping", None) is not None
 
 
 def refuse_unusable_weights(model: "PreTrainedModel") -> None:
