@@ -74,14 +74,10 @@ def calibrated_parts(model: "PreTrainedModel", rows: torch.Tensor, device: str) 
     for index, stub in enumerate(stubs):
         part, name = copy_of(index), f"{prefix}.{index}"
 
-        def run(part=part, stub=stub) -> list[torch.Tensor]:
-            outputs = (call.of(part, states) for call, states in zip(stub.calls, hidden, strict=True))
-            return [output[0] if isinstance(output, tuple) else output for output in outputs]
-
         with _inputs(_linear_maps(part, name)) as found:
-            run()
+            stub.answer(part, hidden)
         yield Part(dict(part.named_parameters(name)), found)
-        hidden = run()
+        hidden = stub.answer(part, hidden)
     stubs[-1].answers = hidden
     for name in [name for name in maps if name not in early]:  # a projection of the last states; the head
         is_head = maps[name] is skeleton.get_output_embeddings()
@@ -134,6 +130,11 @@ class _Stub(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(self.__dict__["layer"], name)  # such as its kind of attention
+
+    def answer(self, layer: nn.Module, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What `layer` makes of the states of each batch, called as this stub was."""
+        outputs = (call.of(layer, states) for call, states in zip(self.calls, hidden, strict=True))
+        return [output[0] if isinstance(output, tuple) else output for output in outputs]
 
     def forward(self, hidden_states, *arguments, **keywords):
         call, tape = _Call(hidden_states, arguments, keywords), self.tape

@@ -67,7 +67,11 @@ def check_settings(method: str, bits: int, group_size: int, seed: int) -> None:
     """Raise `UserError` for a setting that cannot be, or that an archive could not hold."""
     if method not in FIXED_WIDTH:
         raise UserError(f"unknown quantization method {method!r} of a fixed width: choose {' or '.join(FIXED_WIDTH)}")
-    whole = {"number of bits": (bits, 2, 8), "group size": (group_size, 0, LARGEST_SETTING), "seed": (seed, 0, LARGEST_SETTING - 1)}
+    whole = {
+        "number of bits": (bits, 2, 8),
+        "group size": (group_size, 0, LARGEST_SETTING),
+        "seed": (seed, 0, LARGEST_SETTING - 1),
+    }
     for name, (value, least, most) in whole.items():
         if not isinstance(value, int | np.integer) or not least <= value <= most:
             raise UserError(f"a {name} of {value}: choose {least} to {most}")
