@@ -8,6 +8,7 @@ where it suffices.
 import copy
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -270,6 +271,18 @@ def refuse_unusable_weights(model: "PreTrainedModel") -> None:
                 f"{name} holds values from {low:g} to {high:g}: weights must be finite and at most {LARGEST_WEIGHT:.0f}, "
                 "look for an overflow in training or in a conversion"
             )
+
+
+@contextmanager
+def evaluating(model: "PreTrainedModel"):
+    """The model in evaluation mode (no dropout); its own mode is restored."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def canonical(value: Any) -> str:
