@@ -27,8 +27,14 @@ _IDLE = re.compile(
 LARGEST_WEIGHT = 65504.0  # of float16, in which scales, norms and biases are stored
 
 
+class _Named:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor, by name."""
+        return self.matrices() | {name: (size,) for name, size in self.vectors().items()}
+
+
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(_Named):
     """A GPT-NeoX model in nine integers, the header of its archive: the order of the fields is part of the format."""
 
     vocab_size: int  # V
@@ -106,10 +112,6 @@ class Architecture:
                 sizes[name.removesuffix("weight") + "bias"] = rows
         return sizes
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor, by name."""
-        return self.matrices() | {name: (size,) for name, size in self.vectors().items()}
-
     @property
     def n_params(self) -> int:
         """N, without forming anything of that size."""
@@ -119,7 +121,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class Blueprint(_Named):
     """Any dense causal language model of transformers: its configuration, and its tensors by name."""
 
     configuration: str  # every field that changes the function, as JSON with sorted keys
@@ -135,7 +137,7 @@ class Blueprint:
         from transformers.pytorch_utils import Conv1D
 
         _require_own_class(model)
-        text = _canonical(configuration_of(model.config))
+        text = canonical(configuration_of(model.config))
         names = {parameter: name for name, parameter in model.named_parameters()}
         ends = [getattr(m, "weight", None) for m in (model.get_input_embeddings(), model.get_output_embeddings())]
         if not all(end in names for end in ends):
@@ -155,7 +157,8 @@ class Blueprint:
             raise UserError(
                 f"{shared[0]} is shared with another layer: only the embedding and the output head may be one"
             )
-        if kept := sorted(model.state_dict().keys() - everywhere.keys()):
+        kept = sorted(model.state_dict().keys() - everywhere.keys())
+        if kept and model.device.type != "meta":
             fresh = build(_config_of(json.loads(text))).state_dict()
             if changed := [
                 n for n in kept if n not in fresh or not fresh[n].equal(model.state_dict()[n].cpu().float())
@@ -191,19 +194,22 @@ class Blueprint:
         return matrices + sum(self.vectors().values())
 
 
-def architecture_of(model: "PreTrainedModel") -> Architecture | Blueprint:
-    """The shape of a dense causal language model, as an archive of it begins.
+def architecture_of(model: "PreTrainedModel | PreTrainedConfig") -> Architecture | Blueprint:
+    """The shape of a dense causal language model, or of those with that configuration: what an archive begins with.
 
     Raises `UserError` for a model that is not dense (fused experts, matrices of no linear map, state beside the parameters),
     for one that is not of transformers' own classes, and for a configuration that does not survive being written down.
     """
+    from transformers import PreTrainedConfig
+
+    if isinstance(model, PreTrainedConfig):
+        model = build(model, "meta")
     blueprint = Blueprint.of(model)
     try:
         architecture = Architecture.of(model.config)
     except UserError:
         return blueprint
-    same = dict(blueprint.tensors) == architecture.shapes()
-    return architecture if same else blueprint
+    return architecture if dict(blueprint.tensors) == architecture.shapes() else blueprint
 
 
 def function_of(config: "PreTrainedConfig") -> dict[str, Any]:
@@ -216,7 +222,7 @@ def configuration_of(config: "PreTrainedConfig") -> dict[str, Any]:
     fields = function_of(config)
     for name, value in fields.items():
         try:
-            _canonical(value)
+            canonical(value)
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"the configuration's {name} cannot be written as JSON: no archive can hold this model"
@@ -229,21 +235,30 @@ def configuration_of(config: "PreTrainedConfig") -> dict[str, Any]:
     return fields
 
 
-def build(config: "PreTrainedConfig") -> "PreTrainedModel":
+def build(config: "PreTrainedConfig", device: str = "cpu") -> "PreTrainedModel":
     """An untrained model of that configuration, float32, in evaluation mode; the caller's random numbers are left alone.
 
-    Attention is transformers' default, without code from the hub, but for soft caps of its scores, which only the plain code knows.
+    No code is taken from the hub, that of attention included.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    attention = "eager" if getattr(config, "attn_logit_softcapping", None) else None
-    with torch.random.fork_rng(devices=[]):
-        own = copy.deepcopy(config)
+    attention = "eager" if _soft_caps(config) else None  # None: torch's fused code where the model knows it
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         model = AutoModelForCausalLM.from_config(
-            own, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+            copy.deepcopy(config), dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
         )
     return model.eval()
+
+
+def attention_of(model: "PreTrainedModel") -> str:
+    """The code of attention that `build` chooses: torch's fused one, but for models that it does not know."""
+    return "sdpa" if model._supports_sdpa and not _soft_caps(model.config) else "eager"
+
+
+def _soft_caps(config: "PreTrainedConfig") -> bool:
+    """Whether scores are capped, which the fused code leaves out without a word."""
+    return getattr(config, "attn_logit_softcapping", None) is not None
 
 
 def refuse_unusable_weights(model: "PreTrainedModel") -> None:
@@ -257,13 +272,13 @@ def refuse_unusable_weights(model: "PreTrainedModel") -> None:
             )
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
     """JSON with sorted keys; TypeError or ValueError for what JSON does not hold."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(_canonical(fields))
+    return json.loads(canonical(fields))
 
 
 def _config_of(fields: dict[str, Any]) -> "PreTrainedConfig":
