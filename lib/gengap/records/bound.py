@@ -82,7 +82,7 @@ class Bounds(Part):
 
 
 class BoundRecord(Stored):
-    KIND = "record"
+    KIND = "record of a bound"
     REMEDY = "run its size again"
     PATTERN = "*/*/*bit.json"
 
