@@ -1,7 +1,5 @@
 """Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
 
-import math
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,38 +15,12 @@ from gengap.cli.app import (
     complete_revision,
     complete_size,
 )
+from gengap.cli.certificates import headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 
 if TYPE_CHECKING:
-    from gengap.records.bound import BoundRecord
-    from gengap.workflow.jobs import Job
-
-
-@app.command()
-@takes_settings
-def certify(
-    model_size: ModelSize,
-    revision: Revision = "",
-    method: QuantizationMethod = DEFAULT_METHOD,
-    bits: Bits = DEFAULT_BITS,
-    **settings,
-) -> None:
-    """Bound one model and write its record: the number without the page.
-
-    Quantizes the checkpoint unless that is done.
-    """
-    from gengap.workflow.settings import Settings
-
-    asked = Settings(**settings)  # first of all: what cannot be is refused before any work
-    job = _prepared(model_size, revision, method, bits)
-    from gengap.workflow.certify import certify_spec, store_of
-
-    record = certify_spec(job.spec, method, bits, asked)
-    path = record.write()
-    shutil.rmtree(store_of(job.spec, method, bits), ignore_errors=True)
-    print(headline(record))
-    print(f"record: {path}")
+    pass
 
 
 @app.command()
@@ -72,26 +44,12 @@ def run(
     Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
-    job = _prepared(model_size, revision, method, bits)
+    job = prepared(model_size, revision, method, bits)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
     notebooks.execute(notebooks.chapter_path(), page, settings)
     print(headline(BoundRecord.read(job.record)))
     print(f"record: {job.record}\npage:   {page}")
-
-
-def _prepared(model_size: str, revision: str, method: str, bits: int) -> "Job":
-    """The job, with its archive there."""
-    from gengap import models
-    from gengap.cli import steps
-    from gengap.compression.methods import check
-    from gengap.workflow.jobs import Job
-
-    job = Job(models.get(model_size, revision), method, bits)
-    check(method, bits)
-    if job.archive is None:
-        steps.quantize(model_size, method, bits, revision=job.spec.revision)
-    return job
 
 
 @app.command(cls=PassesOn)
@@ -183,20 +141,6 @@ def forecast(
     for p in Forecast.read(path).predictions:
         print(f"{p.size:<6}{p.quantity:<15}{p.value:.3f}, {p.low:.3f} to {p.high:.3f} nats/token")
     print(f"forecast: {path}")
-
-
-def headline(record: "BoundRecord") -> str:
-    """What a run came to, in one line."""
-    from gengap.models.spec import quantized_name
-
-    nominal, archive = record.bounds["nominal"], record.bounds["archive"]
-    name = quantized_name(record.identity.revision, record.quantization.method, record.quantization.bits)
-    mark = f"arithmetic, no certificate ({record.not_certified}): " if record.not_certified else ""
-    return (
-        f"{record.identity.model_size}/{name}: {mark}loss {record.risks.train.mean:.3f}, "
-        f"bound {nominal.paper.value:.3f} (paper), {nominal.tight.value:.3f} (ours), "
-        f"{archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
-    )
 
 
 @app.command()
