@@ -71,7 +71,7 @@ columns = {
         "parameters": record.identity.n_params,
         "tokens per parameter": record.identity.n_train_tokens / record.identity.n_params,
         "loss": record.risks.train.mean,
-        "held-out loss": record.risks.heldout.mean,
+        "held-out loss": record.risks.heldout.mean if record.risks.heldout else math.nan,
         "quantized": record.risks.quantized.mean,
         "Azuma": record.bounds["nominal"].azuma.value,
         "paper": record.bounds["nominal"].paper.value,
@@ -84,7 +84,7 @@ columns = {
     for record in records
 }
 table = pd.DataFrame(columns).T
-table.style.format("{:.3f}").format("{:,.0f}", subset=["parameters"]).format(
+table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["parameters"]).format(
     "{:.1f}", subset=["tokens per parameter"]
 )
 

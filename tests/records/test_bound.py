@@ -5,7 +5,10 @@ import json
 import pytest
 
 from gengap.errors import UserError
+from gengap.paths import published_results_dir
+from gengap.records.base import Identity
 from gengap.records.bound import BoundRecord, load_records, publish_model
+from gengap.records.forecast import observe
 
 
 def test_a_record_survives_its_file_exactly(record):
@@ -14,6 +17,52 @@ def test_a_record_survives_its_file_exactly(record):
     assert BoundRecord.read(path) == record
     assert BoundRecord.read(path).bounds["nominal"].tight.value == record.bounds["nominal"].tight.value
     assert record.provenance.packages["torch"].startswith("2.")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(published_results_dir().glob("*/*/*bit.json")), ids=lambda path: path.parent.name
+)
+def test_a_published_record_is_written_back_byte_for_byte(path, tmp_path):
+    written = BoundRecord.read(path).write(tmp_path)
+    assert written.read_bytes() == path.read_bytes()
+    assert written.relative_to(tmp_path) == path.relative_to(published_results_dir())
+
+
+def test_what_a_record_does_not_say_is_not_in_its_file(record):
+    content = json.loads(record.write().read_text())
+    assert "not_certified" not in content
+    assert "archive_sha256" not in content["evidence"]
+    risks = record.risks.model_copy(update={"heldout": None, "heldout_quantized": None})
+    evidence = record.evidence.model_copy(update={"heldout_sha256": None, "archive_sha256": "5" * 64})
+    own = record.model_copy(update={"risks": risks, "evidence": evidence})
+    content = json.loads(own.write().read_text())
+    assert list(content["risks"]) == ["train", "quantized"]
+    assert "heldout_sha256" not in content["evidence"]
+    assert content["evidence"]["archive_sha256"] == "5" * 64
+    assert BoundRecord.read(own.write()) == own
+    assert observe([own]) == ()
+    assert len(observe([record])) == 1
+
+
+def test_arithmetic_has_a_name_of_its_own_and_is_no_certificate(record, empty_project):
+    arithmetic = record.model_copy(update={"not_certified": "these are not its training rows"})
+    path = arithmetic.write()
+    assert path.name == "main-gptq-4bit-arithmetic.json"
+    assert BoundRecord.read(path) == arithmetic
+    assert load_records() == []
+    path.rename(path.with_name("main-gptq-4bit.json"))  # under the name of a certificate it is none either
+    assert load_records() == []
+    record.write()
+    assert load_records() == [record]
+    with pytest.raises(ValueError, match="at least 1 character"):
+        BoundRecord.model_validate(record.model_dump() | {"not_certified": ""})
+
+
+@pytest.mark.parametrize("name", ["", "<b>", "a b", "../up", ".hidden", "a/b", "ü", "main\n"])
+def test_names_are_parts_of_file_names_without_markup(record, name):
+    for part in ("family", "size", "revision"):
+        with pytest.raises(ValueError, match="pattern"):
+            Identity.model_validate(record.identity.model_dump() | {part: name})
 
 
 def test_this_machines_record_replaces_the_published_one(record, empty_project):

@@ -191,8 +191,9 @@ def headline(record: "BoundRecord") -> str:
 
     nominal, archive = record.bounds["nominal"], record.bounds["archive"]
     name = quantized_name(record.identity.revision, record.quantization.method, record.quantization.bits)
+    mark = f"arithmetic, no certificate ({record.not_certified}): " if record.not_certified else ""
     return (
-        f"{record.identity.model_size}/{name}: loss {record.risks.train.mean:.3f}, "
+        f"{record.identity.model_size}/{name}: {mark}loss {record.risks.train.mean:.3f}, "
         f"bound {nominal.paper.value:.3f} (paper), {nominal.tight.value:.3f} (ours), "
         f"{archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
     )

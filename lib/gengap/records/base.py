@@ -6,12 +6,13 @@ another machine dropped into `results/`.
 """
 
 import importlib.metadata
+import json
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,7 +25,44 @@ Accounting = Literal["nominal", "honest", "archive"]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name, and shown on pages
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
+
+
+def optional() -> Any:
+    """A field that is None where there is nothing to say, and then not in the file."""
+    return Field(default=None, exclude_if=lambda value: value is None)
+
+
+KINDS = {  # what a person calls each kind of record, by a field that no other kind has
+    "bounds": "the record of a bound",
+    "cells": "a survey of quantization",
+    "schedule": "the record of a training",
+    "predictions": "a forecast",
+}
+
+
+def kind_of(content: bytes) -> str:
+    """The field of `KINDS` by which a file's content is known; empty for anything else."""
+    try:
+        fields = json.loads(content)
+    except ValueError:
+        return ""
+    return next((field for field in KINDS if isinstance(fields, dict) and field in fields), "")
+
+
+def content_of(path: Path) -> bytes:
+    """What a file holds; `UserError` if it is not there, a folder, a pattern that matches nothing, or not to be read."""
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json") from error
+    except FileNotFoundError as error:
+        if any(letter in str(path) for letter in "*?["):
+            raise UserError(f"no file matches {path}: look at the folder's name") from error
+        raise UserError(f"there is no file {path}: look at its name") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class Part(BaseModel):
@@ -47,10 +85,13 @@ class Stored(Part):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises `UserError` naming the first fault if the file is no valid record of this kind."""
+        """Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead."""
+        content = content_of(path)
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(content)
         except ValidationError as error:
+            if (kind := kind_of(content)) and kind not in cls.model_fields:
+                raise UserError(f"{path} is {KINDS[kind]} and no {cls.KIND}: leave it out") from error
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "file"
             raise UserError(f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}") from error
@@ -90,9 +131,9 @@ class Stored(Part):
 class Identity(Part):
     """Which model, trained on what."""
 
-    family: str
-    size: str
-    revision: str  # "main", or a branch such as "step21000"
+    family: Name
+    size: Name
+    revision: Name  # "main", or a branch such as "step21000"
     n_params: Count  # N, embeddings included
     n_train_tokens: Count  # D
     vocab_size: Annotated[int, Field(gt=1)]  # V

@@ -1,4 +1,8 @@
-"""The result record: one JSON file per (model, revision, quantization), from which every page and figure is made."""
+"""The result record: one JSON file per (model, revision, quantization), from which every page and figure is made.
+
+A record may also be the arithmetic of a bound and no certificate: the terms computed on rows that are not the model's training
+rows, say. It holds the reason, lies under another name, and is never collected among the certificates.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,14 +14,29 @@ from gengap.bounds.terms import AzumaBound, PaperBound, TightBound
 from gengap.errors import UserError
 from gengap.models.spec import quantized_name
 from gengap.paths import run_results_dir
-from gengap.records.base import Accounting, Count, Estimate, Identity, Part, Positive, Provenance, Sha256, Stored
+from gengap.records.base import (
+    Accounting,
+    Count,
+    Estimate,
+    Identity,
+    Name,
+    Part,
+    Positive,
+    Provenance,
+    Sha256,
+    Stored,
+    optional,
+)
 
 PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
 PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
+ARITHMETIC = (
+    "-arithmetic"  # ends the name of a record that is no certificate, so that no pattern of certificates finds it
+)
 
 
 class Quantization(Part):
-    method: str  # "gptq", "quip", "rtn"
+    method: Name  # "gptq", "quip", "rtn"
     bits: Annotated[int, Field(ge=2, le=16)]  # per weight
     group_size: int  # weights sharing a scale; 0: one scale per output channel
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
@@ -40,7 +59,8 @@ class Evidence(Part):
     checkpoint_sha256: Sha256  # weights before quantization
     quantized_sha256: Sha256  # weights that the archive decodes to
     windows_sha256: Sha256  # the training windows drawn for the certificate, pilot first
-    heldout_sha256: Sha256  # the held-out windows drawn
+    heldout_sha256: Sha256 | None = optional()  # the held-out windows drawn, if any
+    archive_sha256: Sha256 | None = optional()  # the file whose length is paid for
 
 
 class Risks(Part):
@@ -48,8 +68,8 @@ class Risks(Part):
 
     train: Estimate  # Rhat_h, the checkpoint on its training tokens
     quantized: Estimate  # Rhat_q, the quantized model on the same tokens
-    heldout: Estimate  # the checkpoint on documents it never saw
-    heldout_quantized: Estimate
+    heldout: Estimate | None = optional()  # the checkpoint on documents it never saw, if there are any
+    heldout_quantized: Estimate | None = optional()
 
 
 class Bounds(Part):
@@ -62,11 +82,12 @@ class Bounds(Part):
 
 
 class BoundRecord(Stored):
-    KIND = "record"
+    KIND = "record of a bound"
     REMEDY = "run its size again"
     PATTERN = "*/*/*bit.json"
 
     schema_version: Literal[2] = 2
+    not_certified: Annotated[str, Field(min_length=1)] | None = optional()  # why this is arithmetic and no certificate
     identity: Identity
     evidence: Evidence
     quantization: Quantization
@@ -78,7 +99,8 @@ class BoundRecord(Stored):
     @property
     def place(self) -> Path:
         name = quantized_name(self.identity.revision, self.quantization.method, self.quantization.bits)
-        return Path(self.identity.family, self.identity.size, f"{name}.json")
+        mark = ARITHMETIC if self.not_certified else ""
+        return Path(self.identity.family, self.identity.size, f"{name}{mark}.json")
 
 
 def publish_model(family: str, size: str) -> list[Path]:
@@ -90,8 +112,8 @@ def publish_model(family: str, size: str) -> list[Path]:
 
 
 def load_records(family: str = "", method: str = "", bits: int = 0) -> list[BoundRecord]:
-    """Published records, overridden by this machine's, `ordered`: all of them, or those of the final models of a family, or of these
-    the ones quantized by a method to a number of bits. Raises `UserError` outside a copy of the project.
+    """Published certificates, overridden by this machine's, `ordered`: all of them, or those of the final models of a family, or of
+    these the ones quantized by a method to a number of bits. Mere arithmetic is not among them. Raises `UserError` outside a copy of the project.
 
     >>> import gengap
     >>> smallest = gengap.load_records("ladder", "gptq", 4)[0]
@@ -99,7 +121,7 @@ def load_records(family: str = "", method: str = "", bits: int = 0) -> list[Boun
     >>> smallest.identity.model_size, bounds.tight.value < bounds.paper.value
     ('ladder-50k', True)
     """
-    records = ordered(BoundRecord.collect())
+    records = ordered(record for record in BoundRecord.collect() if not record.not_certified)
     if family:
         records = [r for r in records if (r.identity.family, r.identity.revision) == (family, "main")]
     if method:

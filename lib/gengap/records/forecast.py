@@ -75,12 +75,13 @@ def law(observed: Sequence[Observation], quantity: Quantity) -> Ensemble:
 
 
 def observe(records: Sequence[BoundRecord]) -> tuple[Observation, ...]:
-    """What the laws see of records of one family, method and number of bits."""
+    """What the laws see of records of one family, method and number of bits; those without held-out losses are left out."""
     return tuple(
         Observation(
             size=r.identity.size, n_params=r.identity.n_params, values={name: of(r) for name, of in QUANTITIES.items()}
         )
         for r in records
+        if r.risks.heldout
     )
 
 

@@ -1,9 +1,12 @@
 """What a certificate is asked for, and the defaults: for the page, the commands, the graph and the library alike."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from gengap.errors import UserError
+
+if TYPE_CHECKING:
+    from gengap.records.bound import BoundRecord
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,11 @@ class Settings:
     n_windows: Annotated[int, "training windows drawn to certify it"] = 3_000
     n_pairs: Annotated[int, "(window, position) pairs of the paper's own estimate"] = 10_000
     seed: Annotated[int, "of the samples"] = 0
+
+    @classmethod
+    def of(cls, record: "BoundRecord") -> "Settings":
+        """Those that a record was made with."""
+        return cls(**record.settings.model_dump(exclude={"s_grid_size"}))
 
     def __post_init__(self):
         if not 0 < self.failure_prob < 1:
