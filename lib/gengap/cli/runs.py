@@ -148,10 +148,10 @@ def sizes() -> None:
     """List the model sizes."""
     from gengap.models import REGISTRY
 
-    print(f"{'model size':<20}{'parameters':>15}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
+    print(f"{'model size':<21}{'parameters':>14}{'tokens':>18}{'layers':>8}{'width':>7}  checkpoint")
     for name, spec in REGISTRY.items():
         print(
-            f"{name:<20}{spec.n_params:>15,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
+            f"{name:<21}{spec.n_params:>14,}{spec.n_train_tokens:>18,}{spec.n_layers:>8}{spec.hidden_size:>7}"
             f"  {spec.revision}"
         )
 
