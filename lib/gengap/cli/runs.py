@@ -23,6 +23,7 @@ from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 if TYPE_CHECKING:
     from gengap.records.bound import BoundRecord
     from gengap.workflow.jobs import Job
+    from gengap.workflow.settings import Settings
 
 
 @app.command()
@@ -41,7 +42,7 @@ def certify(
     from gengap.workflow.settings import Settings
 
     asked = Settings(**settings)  # first of all: what cannot be is refused before any work
-    job = _prepared(model_size, revision, method, bits)
+    job = _prepared(model_size, revision, method, bits, asked)
     from gengap.workflow.certify import certify_spec, store_of
 
     record = certify_spec(job.spec, method, bits, asked)
@@ -69,10 +70,10 @@ def run(
     from gengap.records.bound import BoundRecord
     from gengap.workflow.settings import Settings
 
-    Settings(**settings)
+    asked = Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
-    job = _prepared(model_size, revision, method, bits)
+    job = _prepared(model_size, revision, method, bits, asked)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
     notebooks.execute(notebooks.chapter_path(), page, settings)
@@ -80,8 +81,8 @@ def run(
     print(f"record: {job.record}\npage:   {page}")
 
 
-def _prepared(model_size: str, revision: str, method: str, bits: int) -> "Job":
-    """The job, with its archive there."""
+def _prepared(model_size: str, revision: str, method: str, bits: int, asked: "Settings") -> "Job":
+    """The job, with its archive there; what cannot be asked of it is refused before."""
     from gengap import models
     from gengap.cli import steps
     from gengap.compression.methods import check
@@ -89,6 +90,7 @@ def _prepared(model_size: str, revision: str, method: str, bits: int) -> "Job":
 
     job = Job(models.get(model_size, revision), method, bits)
     check(method, bits)
+    asked.check_rows(job.spec.n_train_rows)
     if job.archive is None:
         steps.quantize(model_size, method, bits, revision=job.spec.revision)
     return job
@@ -109,12 +111,15 @@ def sweep(
     ] = [],
     method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],
     bits: Annotated[list[int], typer.Option(help="Per quantized weight; repeat for several.")] = [],
-    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
-    threads: Annotated[int, typer.Option(help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
     gpus: Annotated[
-        int, typer.Option(help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none.")
+        int,
+        typer.Option(min=-1, help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none."),
     ] = -1,
-    retries: Annotated[int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")] = -1,
+    retries: Annotated[
+        int, typer.Option(min=-1, help="Of a failed job; -1: 2 on a cluster, none on this machine.")
+    ] = -1,
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
@@ -128,10 +133,12 @@ def sweep(
     from gengap.workflow import graph, jobs
     from gengap.workflow.settings import Settings
 
-    Settings(**settings)
+    certificate = Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
     asked = jobs.expand(model_sizes, revision, method, bits)
+    for job in asked:
+        certificate.check_rows(job.spec.n_train_rows)
     gpus = hardware.has_gpu() if gpus < 0 else gpus
     passed_on = ctx.meta.get(PASSED_ON, [])
     config = {
@@ -215,8 +222,11 @@ def sizes() -> None:
 @app.command()
 def doctor(timeout_s: float = 3.0) -> None:
     """Say what this machine can run, and what is missing."""
+    from gengap.errors import UserError
     from gengap.workflow import doctor
 
+    if not 0 < timeout_s < math.inf:
+        raise UserError(f"timeout_s = {timeout_s}: choose a number of seconds above 0")
     for finding in doctor.examine(timeout_s):
         print(f"{'ok  ' if finding.fine else 'note'} {finding.name:<13} {finding.what}")
         if not finding.fine:
