@@ -32,7 +32,8 @@ def template(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENGAP_ROOT", str(root))
         corpus.build(SMALL.vocab_size, SMALL.seq_len)
-    shutil.copytree(CHECKOUT / "notebooks", root / "notebooks")
+    for name in ("notebooks", "book"):
+        shutil.copytree(CHECKOUT / name, root / name)
     shutil.copytree(
         CHECKOUT / "results" / "ladder" / "50k",
         root / "results" / "ladder" / "50k",
@@ -53,8 +54,8 @@ def root(template, tmp_path, monkeypatch):
 
 
 def contents(root: Path) -> dict[str, tuple]:
-    """Everything that lies in the project: names, bytes, modes."""
-    paths = [p for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
+    """Every file that lies in the project: names, bytes, modes."""
+    paths = [p for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts and not p.is_dir()]
     return {
         p.relative_to(root).as_posix(): (
             p.lstat().st_mode,
@@ -155,7 +156,7 @@ def folder_in_place_of(name: Path | str) -> Callable:
 MISTAKES = [
     # model
     Mistake("certify ladder-10k", "unknown model size 'ladder-10k': did you mean"),
-    Mistake("certify", "Missing argument 'MODEL_SIZE'"),
+    Mistake("certify", "Missing argument 'model_size'"),
     Mistake("certify Ladder-50K", "did you mean"),
     Mistake("run ladder-50k --revision step8", "ladder-50k has one checkpoint"),
     Mistake("run pythia-14m --revision step3", "pythia-14m has no checkpoint 'step3'"),
@@ -259,14 +260,15 @@ MISTAKES = [
     Mistake(f"quantize {RUNG}", "config.json", removed(PUBLISHED / "checkpoint" / "config.json")),
     Mistake(f"quantize {RUNG}", "config.json", written(PUBLISHED / "checkpoint" / "config.json", "{")),
     Mistake(f"quantize {RUNG}", "hidden_size", changed(PUBLISHED / "checkpoint" / "config.json", "hidden_size", value=16)),
-    Mistake(f"quantize {RUNG}", "rows, the corpus has"),
+    Mistake(f"quantize {RUNG}", "reads rows of 257 tokens, those in build/corpus have 65"),
     Mistake(f"quantize {RUNG}", "truncated or altered", cut(Path("build/corpus/train.bin"), 5000)),
     Mistake(f"quantize {RUNG}", "there is no corpus yet", removed("build/corpus/manifest.json")),
     Mistake(f"quantize {RUNG}", "manifest.json", written("build/corpus/manifest.json", "{")),
     Mistake(f"quantize {RUNG}", "manifest.json", written("build/corpus/manifest.json", "[]")),
     Mistake(f"train {RUNG}", "there is no corpus yet", removed("build/corpus")),
-    Mistake(f"train {RUNG}", "rows, the corpus has"),
-    Mistake("corpus", "corpus.lock", written("corpus.lock", "numpy\n")),
+    Mistake(f"train {RUNG}", "reads rows of 257 tokens, those in build/corpus have 65"),
+    Mistake("corpus", "corpus.lock: 'numpy' is no pin", lambda root, patch: (removed("build/corpus/manifest.json")(root, patch), written("corpus.lock", "numpy\n")(root, patch))),
+    Mistake("corpus", "is no manifest of a corpus", cut(Path("build/corpus/manifest.json"), 100)),
     Mistake("site stage", "is missing: run the notebook first"),
     Mistake("site stage", "_config.yml", written("_config.yml", "a: [")),
     # environment
