@@ -75,7 +75,7 @@ def certify(
     if model in REGISTRY:
         if rows or heldout or n_train_tokens or not_training_rows or name or reading:
             raise UserError(f"{model} has its own rows and name: leave out the options of {OWN.lower()}")
-        record = _certify_job(prepared(model, revision, method, bits), asked)
+        record = _certify_job(prepared(model, revision, method, bits, asked), asked)
     else:
         if "/" not in model and not Path(model).expanduser().exists():
             models.get(model)  # a misspelt size, or a folder that is not there
@@ -100,14 +100,15 @@ def _certify_job(job: "Job", settings: "Settings") -> "BoundRecord":
     return record
 
 
-def prepared(model_size: str, revision: str, method: str, bits: int) -> "Job":
-    """The job, with its archive there."""
+def prepared(model_size: str, revision: str, method: str, bits: int, asked: "Settings") -> "Job":
+    """The job, with its archive there; what cannot be asked of it is refused before."""
     from gengap import models
     from gengap.cli import steps
     from gengap.workflow.jobs import Job
 
     job = Job(models.get(model_size, revision), method, bits)
     check(method, bits)
+    asked.check_rows(job.spec.n_train_rows)
     if job.archive is None:
         steps.quantize(model_size, method, bits, revision=job.spec.revision)
     return job

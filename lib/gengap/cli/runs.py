@@ -1,7 +1,7 @@
 """Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from gengap.cli.app import (
 from gengap.cli.certificates import headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -41,10 +38,10 @@ def run(
     from gengap.records.bound import BoundRecord
     from gengap.workflow.settings import Settings
 
-    Settings(**settings)
+    asked = Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
-    job = prepared(model_size, revision, method, bits)
+    job = prepared(model_size, revision, method, bits, asked)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
     notebooks.execute(notebooks.chapter_path(), page, settings)
@@ -67,12 +64,15 @@ def sweep(
     ] = [],
     method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],
     bits: Annotated[list[int], typer.Option(help="Per quantized weight; repeat for several.")] = [],
-    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
-    threads: Annotated[int, typer.Option(help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Of one job of Pythia; 0: all cores of this machine.")] = 0,
     gpus: Annotated[
-        int, typer.Option(help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none.")
+        int,
+        typer.Option(min=-1, help="Asked for by each job of Pythia; -1: 1 if this machine has any. A rung takes none."),
     ] = -1,
-    retries: Annotated[int, typer.Option(help="Of a failed job; -1: 2 on a cluster, none on this machine.")] = -1,
+    retries: Annotated[
+        int, typer.Option(min=-1, help="Of a failed job; -1: 2 on a cluster, none on this machine.")
+    ] = -1,
     exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
@@ -86,10 +86,12 @@ def sweep(
     from gengap.workflow import graph, jobs
     from gengap.workflow.settings import Settings
 
-    Settings(**settings)
+    certificate = Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
     asked = jobs.expand(model_sizes, revision, method, bits)
+    for job in asked:
+        certificate.check_rows(job.spec.n_train_rows)
     gpus = hardware.has_gpu() if gpus < 0 else gpus
     passed_on = ctx.meta.get(PASSED_ON, [])
     config = {
@@ -159,8 +161,11 @@ def sizes() -> None:
 @app.command()
 def doctor(timeout_s: float = 3.0) -> None:
     """Say what this machine can run, and what is missing."""
+    from gengap.errors import UserError
     from gengap.workflow import doctor
 
+    if not 0 < timeout_s < math.inf:
+        raise UserError(f"timeout_s = {timeout_s}: choose a number of seconds above 0")
     for finding in doctor.examine(timeout_s):
         print(f"{'ok  ' if finding.fine else 'note'} {finding.name:<13} {finding.what}")
         if not finding.fine:
