@@ -76,7 +76,7 @@ def _possible(place: str, found: Iterator[Check]) -> Iterator[Check]:
     try:
         yield from found
     except (ArithmeticError, ValueError) as error:
-        yield Check("closed forms", place, False, f"holds an impossible number: {error}")
+        yield Check("grids", place, False, f"holds an impossible number: {error}")
 
 
 def coded_model(record: BoundRecord, accounting: str) -> CodedModel:
