@@ -1,9 +1,11 @@
 # Every target sets up what it needs; `make help` lists them.
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
-PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3.14))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14; do command -v $$name && break; done)
+export PYTHON
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
+GENGAP := $(BIN)/python -m gengap.cli
 ENV := .venv/.installed
 
 .PHONY: help book test test-runs test-cluster lint sync sweep ladder report lock clean
@@ -13,25 +15,25 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
 $(ENV): requirements.lock pyproject.toml
-	@command -v "$(PYTHON)" > /dev/null || { echo "error: no Python here: install Python 3.11 or newer, or name yours with 'make PYTHON=...'"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@command -v "$$PYTHON" > /dev/null || { echo "error: no Python here: install Python 3.11 or newer, or name yours with 'make PYTHON=...'"; exit 1; }
+	test -x $(BIN)/python || "$$PYTHON" -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 book: $(ENV)  ## corpus, training, quantization, bounds, notebooks, and the book in _build/html
-	$(BIN)/gengap book --cores $(CORES)
-	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+	$(GENGAP) book --cores $(CORES)
+	@echo "The book is ready: open $$PWD/_build/html/index.html"
 
 sweep: $(ENV)  ## records and pages for MODELS="pythia-70m ladder-300k" [REVISIONS="step1000 step4000"] [BITS="3 4"] [METHODS="gptq rtn"] [ARGS="--n-windows 500 -- --executor slurm --jobs 20"]
-	$(BIN)/gengap sweep $(MODELS) $(REVISIONS:%=--revision %) $(BITS:%=--bits %) $(METHODS:%=--method %) --cores $(CORES) $(ARGS)
+	$(GENGAP) sweep $(MODELS) $(REVISIONS:%=--revision %) $(BITS:%=--bits %) $(METHODS:%=--method %) --cores $(CORES) $(ARGS)
 
 ladder: $(ENV)  ## every training of the plan, cheapest first, each with its record (days; resumable; ARGS="--group grid --max-flops 1e12")
-	$(BIN)/gengap corpus
-	$(BIN)/gengap ladder $(ARGS)
+	$(GENGAP) corpus
+	$(GENGAP) ladder $(ARGS)
 
 report: $(ENV)  ## build/report.html: every record side by side, or RECORDS="build/results/pythia/70m/*.json"
-	$(BIN)/gengap report $(RECORDS)
+	$(GENGAP) report $(RECORDS)
 
 test: $(ENV)  ## the test suite
 	$(BIN)/python -m pytest
@@ -43,13 +45,13 @@ test-cluster: $(ENV)  ## a sweep on a real Slurm of one node (as root; Debian: a
 	$(BIN)/python -m pytest -m cluster
 
 lint: $(ENV)  ## style, the layers of the library, and every notebook in step with its pair
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/gengap sync --check
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo --no-cache
+	$(GENGAP) sync --check
 
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook
-	$(BIN)/gengap sync
+	$(GENGAP) sync
 
 lock: $(ENV)  ## renew requirements.lock from the environment (of Python 3.11)
 	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's|+cpu$$||'; $(BIN)/python -m pip freeze --all | grep -E '^(setuptools|wheel)=='; } > .venv/lock

@@ -13,7 +13,7 @@ from gengap.compression.methods import METHODS
 from gengap.models.spec import quantized_name
 from gengap.workflow import graph, jobs
 
-GENGAP = Path(sys.executable).with_name("gengap")
+PYTHON = sys.executable  # its scripts would not start in a folder with a $ in its name
 BOOK = [jobs.default_job(size) for size in models.DEFAULT_LADDER]
 CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
 SHORTEST = [jobs.Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]  # certified too
@@ -106,7 +106,7 @@ rule corpus:
     output: "build/corpus/manifest.json",
     threads: 2
     resources: mem_mb=MEMORY_MB, runtime=60,
-    shell: "{GENGAP} corpus"
+    shell: "{PYTHON:q} -m gengap.cli corpus"
 
 
 rule train:
@@ -114,7 +114,7 @@ rule train:
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
     resources: mem_mb=MEMORY_MB, runtime=24 * 60,
-    shell: "{GENGAP} train {wildcards.family}-{wildcards.size}"
+    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size}"
 
 
 rule quantize:
@@ -129,7 +129,7 @@ rule quantize:
         runtime=lambda w: job(w).minutes(GPUS),
         gpu=lambda w: GPUS if job(w).spec.uses_gpu else 0,
     shell:
-        "{GENGAP} quantize {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
+        "{PYTHON:q} -m gengap.cli quantize {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
         " --method {wildcards.method} --bits {wildcards.bits}"
 
 
@@ -144,14 +144,14 @@ rule code:  # prose does not count: a run depends on the code cells alone (small
 rule ladder:
     input: "build/code/00_ladder.py", rules.train.output,
     output: "build/notebooks/00_ladder/{family}-{size}.ipynb",
-    shell: "{GENGAP} notebook notebooks/00_ladder.ipynb {output} -p model_size={wildcards.family}-{wildcards.size}"
+    shell: "{PYTHON:q} -m gengap.cli notebook notebooks/00_ladder.ipynb {output:q} -p model_size={wildcards.family}-{wildcards.size}"
 
 
 rule survey:
     input: checkpoint, rooms("archive", "curvature", *METHODS_ROOMS), "lib/gengap/workflow/survey.py", "lib/gengap/records/survey.py",
     output: "build/results/{family}/{size}/main-quantization.json",
     resources: mem_mb=MEMORY_MB, runtime=120,
-    shell: "{GENGAP} survey {wildcards.family}-{wildcards.size}"
+    shell: "{PYTHON:q} -m gengap.cli survey {wildcards.family}-{wildcards.size}"
 
 
 rule bound:
@@ -165,7 +165,7 @@ rule bound:
         runtime=lambda w: job(w).minutes(GPUS),
         gpu=lambda w: GPUS if job(w).spec.uses_gpu else 0,
     shell:
-        "{GENGAP} run {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
+        "{PYTHON:q} -m gengap.cli run {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
         " --method {wildcards.method} --bits {wildcards.bits}{params.settings}"
 
 
@@ -179,7 +179,7 @@ rule page:
     params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
     wildcard_constraints: page="|".join(PAGES),
-    shell: "{GENGAP} notebook notebooks/{wildcards.page}.ipynb {output}"
+    shell: "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {output:q}"
 
 
 rule stage:
@@ -193,10 +193,10 @@ rule stage:
         files(f"{QUANTIZED}.json", BOOK),
         "_config.yml", "_toc.yml", LIBRARY,
     output: touch("build/staged"),
-    shell: "{GENGAP} site stage"
+    shell: "{PYTHON:q} -m gengap.cli site stage"
 
 
 rule html:
     input: "build/staged",
     output: "_build/html/index.html",
-    shell: "{GENGAP} site build && {sys.executable} book/_ext/htmlcheck.py"
+    shell: "{PYTHON:q} -m gengap.cli site build && {PYTHON:q} book/_ext/htmlcheck.py"

@@ -22,7 +22,7 @@ from gengap import models
 from gengap.compression import archive
 from gengap.compression.layerwise import quantize
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture
 
 REPEATS = 7
 PEERS = {

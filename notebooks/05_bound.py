@@ -316,7 +316,16 @@ pd.DataFrame(
 # It evaluates nothing again that was kept above. Is its record what this page has just gone through?
 
 # %%
-record = gengap.certify(checkpoint, hypothesis, rows, heldout, settings, identity, store, started)
+record = gengap.certify(
+    checkpoint,
+    rows,
+    heldout,
+    hypothesis=hypothesis,
+    settings=settings,
+    identity=identity,
+    store=store,
+    started=started,
+)
 for name, bounds in record.bounds.items():
     assert (bounds.paper, bounds.azuma, bounds.tight) == (paper[name], azuma[name], tight[name])
     assert bounds.paper_mode == paper_mode[name]

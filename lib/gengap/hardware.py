@@ -4,6 +4,8 @@
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     from accelerate import PartialState
 
+CGROUPS, PROC_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # of Linux; elsewhere there are none
+# Names of limit, usage and reclaimable pages; of version 1 those that count nested groups.
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -29,14 +36,42 @@ class Finding:
 
 
 def memory_bytes() -> int:
-    """Main memory that a new process can have, within the limit of a container if there is one."""
-    free = psutil.virtual_memory().available
+    """Main memory that a new process can have, within the limits of the containers around this one if there are any.
+
+    Pages of files that nothing has used lately count as free, because the kernel gives them back on demand.
+    """
+    return min([psutil.virtual_memory().available, *_left_by_cgroups()])
+
+
+def _left_by_cgroups() -> Iterator[int]:
+    """What each control group with a limit around this process leaves it, bytes: version 2 and version 1, nested ones too."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+        lines = PROC_CGROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = ["0::/"]
+    for _, controllers, place in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, names = (CGROUPS / "memory", _VERSION_1) if controllers else (CGROUPS, _VERSION_2)
+        group = root / place.strip("/")
+        for folder in (group, *group.parents):
+            if (left := _left_by(folder, *names)) is not None:
+                yield left
+            if folder == root:
+                break
+
+
+def _left_by(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """None without a limit, or if it cannot be read (a container may see no group but the root's, as its own)."""
+    try:
+        most, used = (int((folder / name).read_text(encoding="utf-8")) for name in (limit, usage))
+    except (OSError, ValueError):  # "max" is no limit
+        return None
+    idle = 0
+    with suppress(OSError, ValueError):
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        idle = int(stat.get(reclaimable, 0))
+    return max(0, most - max(0, used - idle))
 
 
 def n_cores() -> int:

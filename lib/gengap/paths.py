@@ -15,17 +15,39 @@ from gengap.errors import UserError
 
 
 def project_root() -> Path:
-    """The project folder: `$GENGAP_ROOT`, else the nearest parent of the working directory with a `corpus.lock`.
+    """The project folder, absolute: `$GENGAP_ROOT`, else the nearest parent of the working directory that is one.
 
-    Raises `UserError` outside a copy of the project.
+    At its first use a relative `$GENGAP_ROOT`, or one with `~`, is replaced by the folder that it names then, so that kernels and jobs
+    that work in other folders find the same one. Raises `UserError` outside a copy of the project.
     """
     if root := os.environ.get("GENGAP_ROOT"):
-        return Path(root)
+        folder = _resolved(root)
+        os.environ["GENGAP_ROOT"] = str(folder)
+        return folder
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "corpus.lock").is_file() and (folder / "lib" / "gengap").is_dir():
+        if _is_project(folder):
             return folder
     raise UserError(f"{here} is not inside the project: change to its folder, or set GENGAP_ROOT to it")
+
+
+def _resolved(root: str) -> Path:
+    """The project folder that a `GENGAP_ROOT` names, seen from the working directory."""
+    try:
+        folder = Path(root).expanduser().resolve()
+    except RuntimeError as error:  # ~nobody
+        raise UserError(f"GENGAP_ROOT is {root!r}, but {error}: set it to the project's folder") from error
+    if not folder.is_dir():
+        raise UserError(f"GENGAP_ROOT is {root!r}, but there is no folder {folder}: set it to the project's folder")
+    if not _is_project(folder):
+        raise UserError(
+            f"GENGAP_ROOT is {root!r}, but {folder} holds no corpus.lock and lib/gengap: set it to the project's folder"
+        )
+    return folder
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / "corpus.lock").is_file() and (folder / "lib" / "gengap").is_dir()
 
 
 def build_dir() -> Path:
@@ -47,6 +69,27 @@ def file_sha256(path: Path) -> str:
     """Of the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def short_folder(longest: int) -> Iterator[Path]:
+    """A new folder for one block whose path has at most `longest` bytes: sockets take no more.
+
+    It lies where temporary files lie, or, if that path is too long (batch systems set TMPDIR so), in /tmp or /var/tmp. Raises
+    `UserError` if none of them will do.
+    """
+    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="gengap-", dir=place)
+        except OSError:
+            continue
+        with folder as name:
+            if len(os.fsencode(name)) <= longest:
+                yield Path(name)
+                return
+    raise UserError(
+        f"no folder for temporary files has a path of {longest} characters or less: set TMPDIR to a shorter one, such as /tmp"
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from gengap.book import notebooks
+from gengap.book import parameters as params
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 from gengap.errors import UserError
 from gengap.paths import project_root
@@ -45,7 +46,7 @@ assert n_windows < 100, "too many"
 
 
 @pytest.fixture
-def pair(tmp_path):
+def pair(tmp_path, empty_project):
     source = tmp_path / "01_page.py"
     source.write_text(SOURCE)
     assert notebooks.sync_pair(source)
@@ -60,7 +61,7 @@ def test_committed_pairs_are_in_step_and_without_outputs(source):
 def test_overrides_exist_with_their_types():
     overrides = yaml.safe_load((project_root() / "tests" / "overrides.yaml").read_text())
     for name, parameters in overrides.items():
-        notebooks.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
+        params.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
 
 
 @pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
@@ -72,7 +73,7 @@ def test_the_first_code_cell_holds_typed_parameters_with_comments(source):
 
 
 def test_the_chapter_of_one_model_has_the_settings_of_a_certificate():
-    declared = {p.name: p.default for p in notebooks.parameters(notebooks.chapter_path())}
+    declared = {p.name: p.default for p in params.parameters(notebooks.chapter_path())}
     assert asdict(Settings()).items() <= declared.items()
     assert (declared["method"], declared["bits"]) == (DEFAULT_METHOD, DEFAULT_BITS)
 
@@ -85,6 +86,74 @@ def test_edits_are_seen_and_mended_keeping_cell_ids(pair):
     assert not notebooks.sync_pair(pair)
     after = nbformat.read(notebooks.pair_of(pair), as_version=4)
     assert [cell.id for cell in after.cells] == ids
+
+
+def edited(pair, change):
+    """The pair of a source, changed as an editor does."""
+    notebook = nbformat.read(notebooks.pair_of(pair), as_version=4)
+    change(notebook)
+    nbformat.write(notebook, notebooks.pair_of(pair))
+    return notebooks.pair_of(pair).read_text()
+
+
+def kept(root):
+    return {path.read_text() for path in (root / "build" / "pairs").glob("*.ipynb")}
+
+
+def work(notebook):
+    notebook.cells[-1].source += "\n# an hour's work"
+
+
+def more_work(notebook):
+    notebook.cells.append(nbformat.v4.new_markdown_cell("Another hour."))
+
+
+def run_it(notebook):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
+    notebook.cells[2].execution_count = 3
+
+
+def test_an_edit_of_the_pair_is_kept_whichever_side_is_later(pair, empty_project):
+    first = edited(pair, work)
+    done = notebooks.sync_pair(pair)
+    assert kept(empty_project) == {first}
+    assert done.startswith("wrote 01_page.ipynb; what it said before, which 01_page.py does not, is kept in ")
+    assert "hour" not in notebooks.pair_of(pair).read_text()
+    second = edited(pair, more_work)
+    pair.write_text(SOURCE.replace("A page", "Both sides edited"))
+    assert "kept in" in notebooks.sync_pair(pair)
+    assert kept(empty_project) == {first, second}
+    assert "Both sides" in notebooks.pair_of(pair).read_text()
+
+
+def test_outputs_alone_and_edits_of_the_source_alone_are_no_edit_of_the_pair(pair, empty_project):
+    edited(pair, run_it)
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    pair.write_text(SOURCE.replace("A page", "Another page"))
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    edited(pair, run_it)
+    pair.write_text(SOURCE.replace("A page", "A third page"))
+    assert notebooks.sync_pair(pair) == "wrote 01_page.ipynb"
+    assert notebooks.sync_pair(pair) == ""
+    assert not kept(empty_project)
+
+
+def test_a_pair_that_cannot_be_read_or_was_never_seen_is_kept_too(pair, empty_project):
+    notebooks.pair_of(pair).write_text("<<<<<<< a conflict")
+    assert "cannot be read" not in notebooks.sync_pair(pair)
+    former = edited(pair, work)
+    for path in (empty_project / "build" / "pairs").glob("*.sha256"):
+        path.unlink()  # a fresh checkout
+    pair.write_text(SOURCE.replace("A page", "Another page"))
+    assert "kept in" in notebooks.sync_pair(pair)
+    assert kept(empty_project) == {"<<<<<<< a conflict", former}
+
+
+def test_an_edit_brought_into_the_source_is_in_step(pair, empty_project):
+    edited(pair, lambda notebook: notebook.cells[0].update(source="# A better page"))
+    pair.write_text(SOURCE.replace("A page", "A better page"))
+    assert notebooks.sync_pair(pair) == ""
+    assert not kept(empty_project)
 
 
 def test_outputs_in_the_pair_are_out_of_step(pair):
@@ -137,17 +206,17 @@ def test_wrong_parameters_are_refused_before_anything_runs(pair, tmp_path, param
 
 
 def test_parameters_are_read_with_type_default_and_help(pair):
-    assert notebooks.parameters(notebooks.pair_of(pair)) == [
-        notebooks.Parameter("n_windows", int, 3, "windows"),
-        notebooks.Parameter("share", float, 0.5, "of them"),
-        notebooks.Parameter("name", str, "ladder", "a name"),
+    assert params.parameters(notebooks.pair_of(pair)) == [
+        params.Parameter("n_windows", int, 3, "windows"),
+        params.Parameter("share", float, 0.5, "of them"),
+        params.Parameter("name", str, "ladder", "a name"),
     ]
     with pytest.raises(UserError, match="`make sync` writes the pairs"):
-        notebooks.parameters(pair.with_name("02_other.ipynb"))
+        params.parameters(pair.with_name("02_other.ipynb"))
 
 
 def test_parameters_on_the_command_line_keep_their_types():
-    parsed = notebooks.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
+    parsed = params.parse_parameters(["a=7", "b=0.5", "c=ladder-50k", "d=True", "e='7'"])
     assert parsed == {"a": 7, "b": 0.5, "c": "ladder-50k", "d": True, "e": "7"}
     with pytest.raises(UserError, match="name=value"):
-        notebooks.parse_parameters(["a"])
+        params.parse_parameters(["a"])

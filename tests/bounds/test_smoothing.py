@@ -162,7 +162,7 @@ def test_alpha_outside_the_unit_interval_is_an_error(alpha):
         (lambda: smoothing.optimal_alpha(0.0), "complexity"),
         (lambda: smoothing.optimal_alpha(math.nan), "complexity"),
         (lambda: smoothing.smoothed_entropy(np.zeros((2, 5)), 0.1), "normalized"),
-        (lambda: smoothing.smoothed_entropy(np.full((2, 5), math.nan), 0.1), "normalized"),
+        (lambda: smoothing.smoothed_entropy(np.full((2, 5), math.nan), 0.1), "NaN"),
         (lambda: smoothing.smoothed_entropy(0.0, 0.1), "last axis"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 0.0), "rate"),
     ],

@@ -260,7 +260,7 @@ def test_terms_sum_to_the_value(windows):
         ({"nll": lambda nll: nll - 30}, "at least 0"),
         ({"entropy": lambda h: h[:, :3]}, "shape"),
         ({"entropy": lambda h: h * 0}, "evaluate them at this alpha"),
-        ({"entropy": lambda h: h * np.nan}, "evaluate them at this alpha"),
+        ({"entropy": lambda h: h * np.nan}, "NaN"),
         ({"entropy": lambda h: h + 9}, "evaluate them at this alpha"),
         ({"choice": Choice(0.2, 1.0, 1.0, 1, V)}, "its limit"),
         ({"choice": Choice(0.2, 9.0, 0.5, 1, V)}, "must be below"),

@@ -15,7 +15,7 @@ from gengap.compression.quantized import QuantizedModel
 from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture
 
 CONFIG = tiny_config()
 SHAPE = Architecture.of(CONFIG)

@@ -13,7 +13,7 @@ from gengap.compression.layerwise import quantize
 from gengap.compression.methods import METHODS, Compressor, check
 from gengap.compression.retraining import Retraining, price_per_bit, retrain
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture
 from gengap.paths import run_results_dir
 from gengap.records.survey import QuantizationSurvey, SurveySettings, load_surveys, place_of
 from gengap.statistics.per_token import token_statistics

@@ -9,7 +9,7 @@ from gengap.compression import archive, curvature
 from gengap.compression.layerwise import quantize
 from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture
 
 CONFIG = tiny_config(hidden_size=16, vocab_size=96, n_layers=2)
 SHAPE = Architecture.of(CONFIG)

@@ -117,5 +117,5 @@ def test_checkpoints_must_increase_from_zero(steps):
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="past the last step"):
         information.step_weights([0, 20], 10)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="NaN"):
         information.from_log([1.0, math.nan], TOKENS, 1.0, N_PARAMS)

@@ -139,7 +139,7 @@ def other_width(folder):
         (truncate, "cannot load pythia-9k step40"),
         (drop_a_weight, "1 weights are missing or misshapen, such as gpt_neox.layers.0.mlp.dense_h_to_4h.weight"),
         (pickled_only, "a checkpoint without safetensors files has to be converted first"),
-        (other_width, "is not pythia-9k: it has vocab_size 640 and not 512"),
+        (other_width, "is not pythia-9k step40: it has vocab_size 640 and not 512"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load pythia-9k step40"),
         (lambda folder: (folder / "config.json").unlink(), "holds no checkpoint"),
     ],

@@ -56,7 +56,7 @@ def test_the_cache_is_used_while_nothing_has_changed(tmp_path, tokenizer, monkey
     source = write(tmp_path, "json")
     first = text_rows(source, tokenizer, 20, SEQ_LEN)
     with monkeypatch.context() as patch:
-        patch.setattr(TextSource, "documents", lambda self: iter(()))  # nothing is read
+        patch.setattr(TextSource, "pieces", lambda self: iter(()))  # nothing is read
         again = text_rows(source, tokenizer, 20, SEQ_LEN)
     assert again.sha256 == first.sha256
     path = next(cache_dir().glob("*.bin"))
@@ -68,14 +68,14 @@ def test_the_cache_is_used_while_nothing_has_changed(tmp_path, tokenizer, monkey
 
 def test_reading_stops_when_there_are_enough_rows(tmp_path, tokenizer, monkeypatch):
     source, read = write(tmp_path, "json"), []
-    plain = TextSource.documents
+    plain = TextSource.pieces
 
     def counted(self):
         for document in plain(self):
             read.append(document)
             yield document
 
-    monkeypatch.setattr(TextSource, "documents", counted)
+    monkeypatch.setattr(TextSource, "pieces", counted)
     monkeypatch.setattr(text, "DOCUMENTS_PER_BATCH", 2)
     text_rows(source, tokenizer, 5, SEQ_LEN)
     assert 0 < len(read) < 10

@@ -1,6 +1,7 @@
 """The main job as a function: the record is what its steps say, for a model of the registry and for one's own."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +29,14 @@ def example():
     return model, compress(model, rows, n_calibration_rows=16), rows, token_rows(40, seq_len=17, seed=1)
 
 
+def bound(example, settings, **more) -> BoundRecord:
+    model, hypothesis, rows, heldout = example
+    return certify.certify(model, rows, heldout, hypothesis=hypothesis, settings=settings, **more)
+
+
 def test_the_record_is_what_its_steps_say(example):
     model, hypothesis, rows, _ = example
-    record = certify.certify(*example, FEW)
+    record = bound(example, FEW)
     assert record.identity.n_train_tokens == 60 * 16
     assert record.identity.n_params == sum(p.numel() for p in model.parameters())
     assert record.quantization.code_length_bits == hypothesis.code_length_bits
@@ -53,15 +59,26 @@ def test_the_record_is_what_its_steps_say(example):
 
 
 def test_another_seed_draws_other_windows_and_the_same_seed_the_same(example):
-    first, again, other = (certify.certify(*example, s) for s in (FEW, FEW, replace(FEW, seed=4)))
+    first, again, other = (bound(example, s) for s in (FEW, FEW, replace(FEW, seed=4)))
     assert (first.bounds, first.risks, first.evidence) == (again.bounds, again.risks, again.evidence)
     assert first.evidence.windows_sha256 != other.evidence.windows_sha256
 
 
 def test_what_was_evaluated_is_not_evaluated_again(example, tmp_path, monkeypatch):
-    first = certify.certify(*example, FEW, store=tmp_path)
+    first = bound(example, FEW, store=tmp_path)
     monkeypatch.setattr(forward, "reduce_logits", lambda *_: pytest.fail("evaluated again"))
-    assert certify.certify(*example, FEW, store=tmp_path).bounds == first.bounds
+    assert bound(example, FEW, store=tmp_path).bounds == first.bounds
+
+
+def test_neither_held_out_rows_nor_a_quantized_form_need_to_be_given(example):
+    model, _, rows, _ = example
+    record = certify.certify(model, rows, settings=FEW)
+    assert (record.risks.heldout, record.evidence.heldout_sha256, record.not_certified) == (None, None, None)
+    assert (record.quantization.method, record.quantization.bits) == ("gptq", 4)
+    assert record.place == Path("own", record.identity.size, "main-gptq-4bit.json")
+    arithmetic = certify.certify(model, rows, settings=FEW, not_certified="these are not its training rows")
+    assert arithmetic.bounds == record.bounds
+    assert arithmetic.place.name == "main-gptq-4bit-arithmetic.json"
 
 
 @pytest.mark.parametrize(
@@ -83,4 +100,4 @@ def test_settings_that_cannot_be_are_refused(change, said):
 def test_more_windows_than_there_are_rows_are_refused_before_any_work(example, monkeypatch):
     monkeypatch.setattr(forward, "reduce_logits", lambda *_: pytest.fail("evaluated"))
     with pytest.raises(UserError, match=r"6 \+ 55 windows cannot be drawn from 60 training rows: ask for fewer"):
-        certify.certify(*example, replace(FEW, n_windows=55))
+        bound(example, replace(FEW, n_windows=55))

@@ -4,27 +4,26 @@ papermill accepts a misspelt parameter or a value of the wrong type and still ex
 checked here first. A failed run leaves its partial notebook beside the place of the whole one.
 """
 
-import ast
 import difflib
+import hashlib
 import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jupytext
 import nbformat
 import papermill
 from traitlets.config import Config
 
+from gengap.book.parameters import check_parameters, read_notebook
 from gengap.errors import UserError
-from gengap.paths import atomic_path, build_dir, project_root
+from gengap.paths import atomic_path, build_dir, file_sha256, project_root, short_folder
 from gengap.workflow.jobs import Job
 
 CHAPTER = "05_bound"
-TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}  # of parameters
+MAX_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
 
 
 def chapter_path() -> Path:
@@ -46,20 +45,32 @@ def pair_of(source: Path) -> Path:
     return source.with_suffix(".ipynb")
 
 
-def sync_pair(source: Path) -> bool:
-    """Write the `.ipynb` of a `.py` (keeping the ids of unchanged cells); True if it changed."""
-    if not pair_difference(source):
-        return False
-    notebook = jupytext.read(source)
-    pair = pair_of(source)
-    if pair.exists():
-        notebook = jupytext.combine.combine_inputs_with_outputs(notebook, nbformat.read(pair, as_version=4))
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    with atomic_path(pair) as part:
-        part.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")
-    return True
+def sync_pair(source: Path) -> str:
+    """Write the `.ipynb` of a `.py` (keeping the ids of unchanged cells), and say so; an empty string if they are in step.
+
+    The source wins. A pair that says what the last `sync` did not leave there was edited by hand: a copy of it is kept in `build/`.
+    """
+    pair, done = pair_of(source), ""
+    seen = build_dir() / "pairs" / f"{source.stem}.sha256"  # of the words and code that `sync` left in the pair
+    if pair_difference(source):
+        notebook, done = jupytext.read(source), f"wrote {pair.name}"
+        former = read_notebook(pair) if pair.exists() else None
+        known = [_digest(_as_pair(source)), seen.read_text(encoding="utf-8") if seen.exists() else ""]
+        if pair.exists() and (former is None or _digest(former) not in known):  # outputs alone are no edit
+            copy = seen.with_name(f"{source.stem}-{file_sha256(pair)[:8]}.ipynb")
+            with atomic_path(copy) as part:
+                shutil.copyfile(pair, part)
+            done += f"; what it said before, which {source.name} does not, is kept in {copy}"
+        if former is not None:
+            notebook = jupytext.combine.combine_inputs_with_outputs(notebook, former)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        with atomic_path(pair) as part:
+            part.write_text(jupytext.writes(notebook, fmt="ipynb"), encoding="utf-8")
+    with atomic_path(seen) as part:
+        part.write_text(_digest(read_notebook(pair)), encoding="utf-8")
+    return done
 
 
 def pair_difference(source: Path) -> str:
@@ -67,67 +78,32 @@ def pair_difference(source: Path) -> str:
     pair = pair_of(source)
     if not pair.exists():
         return f"{pair.name} is missing\n"
-    notebook = nbformat.read(pair, as_version=4)
+    if (notebook := read_notebook(pair)) is None:
+        return f"{pair.name} is no notebook that can be read\n"
     if any(cell.get("outputs") for cell in notebook.cells):
         return f"{pair.name} holds outputs\n"
-    # Through the form of a pair, which sorts the keys of metadata.
-    as_pair = jupytext.reads(jupytext.writes(jupytext.read(source), fmt="ipynb"), fmt="ipynb")
-    old, new = (jupytext.writes(nb, fmt="py:percent").splitlines(True) for nb in (as_pair, notebook))
+    old, new = (_text(side).splitlines(True) for side in (_as_pair(source), notebook))
     return "".join(difflib.unified_diff(old, new, source.name, pair.name))
+
+
+def _as_pair(source: Path) -> nbformat.NotebookNode:
+    """The source through the form of a pair, which sorts the keys of metadata."""
+    return jupytext.reads(jupytext.writes(jupytext.read(source), fmt="ipynb"), fmt="ipynb")
+
+
+def _text(notebook: nbformat.NotebookNode) -> str:
+    """Words and code, as a source says them."""
+    return jupytext.writes(notebook, fmt="py:percent")
+
+
+def _digest(notebook: nbformat.NotebookNode) -> str:
+    return hashlib.sha256(_text(notebook).encode()).hexdigest()
 
 
 def code_of(source: Path) -> str:
     """The code cells alone: what a run depends on, so that editing prose repeats no computation."""
     cells = jupytext.read(source).cells
     return "\n# %%\n".join(cell.source for cell in cells if cell.cell_type == "code") + "\n"
-
-
-def parse_parameters(settings: list[str]) -> dict[str, object]:
-    """`["n_windows=500", "model_size=ladder-50k"]` as a dictionary of Python literals, else strings."""
-    parameters = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise UserError(f"{setting!r} is not of the form name=value")
-        try:
-            parameters[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            parameters[name] = text
-    return parameters
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a parameters cell: `name: type = default  # help`."""
-
-    name: str
-    type: type  # int, float, str, bool, list or dict
-    default: Any
-    help: str
-
-
-def parameters(notebook: Path) -> list[Parameter]:
-    """What can be set in an `.ipynb`, in the order of its cell; `UserError` if there is no such notebook."""
-    if not notebook.exists():
-        raise UserError(f"there is no notebook {notebook}: `make sync` writes the pairs")
-    return [
-        Parameter(name, TYPES[facts["inferred_type_name"]], ast.literal_eval(facts["default"]), facts["help"])
-        for name, facts in papermill.inspect_notebook(str(notebook)).items()
-    ]
-
-
-def check_parameters(notebook: Path, given: Mapping[str, object]) -> None:
-    """Raise `UserError` unless every parameter exists in the notebook's parameters cell and has its type."""
-    declared = {parameter.name: parameter for parameter in parameters(notebook)}
-    for name, value in given.items():
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(declared) or 'none'}"
-            raise UserError(f"{notebook.stem} has no parameter {name!r}{hint}")
-        want = declared[name].type.__name__
-        have = type(value).__name__
-        if have != want and (have, want) != ("int", "float"):
-            raise UserError(f"{notebook.stem}: parameter {name} is a {want}, but {value!r} is a {have}")
 
 
 def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> None:
@@ -141,7 +117,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
     output.parent.mkdir(parents=True, exist_ok=True)
     # Of the kernel: nothing real is hidden. The one exception: bars are not drawn in pages, so their widget may be missing.
     os.environ["PYTHONWARNINGS"] = "default,ignore:IProgress not found"
-    with tempfile.TemporaryDirectory() as sockets:
+    with short_folder(MAX_SOCKET_PATH - len("/kernel-12345")) as sockets:
         # Local sockets of its own: no open port, no warning about one, and parallel runs do not meet.
         transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         try:

@@ -21,7 +21,6 @@ import nbformat
 import yaml
 
 import gengap
-from gengap.book.notebooks import parameters
 from gengap.book.pages import (
     check_install_cell,
     for_size,
@@ -30,6 +29,7 @@ from gengap.book.pages import (
     named_figures,
     with_install_cell,
 )
+from gengap.book.parameters import parameters
 from gengap.errors import UserError
 from gengap.models import REGISTRY
 from gengap.paths import build_dir, project_root

@@ -26,23 +26,23 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import real_array, rounding
 from gengap.bounds.concentration import Deviation, Floats, check_failure_prob
 
 STAKE_LIMIT = 0.9  # largest part of the capital that one draw may cost; below 1, so no draw is ruinous
-_ROUNDING = 1e-9  # relative, what float arithmetic may move a value over the end of its range
+_ROUNDING = 1e-9  # relative, what arithmetic may move a float64 over the end of its range; `rounding` of a shorter type
 _BISECTIONS = 45
 
 
 def check_in_range(values: ArrayLike, lower: float, upper: float) -> Floats:
-    """`values` (..., n) as float64; ValueError if empty, NaN or outside [lower, upper] (rounding aside)."""
-    x = np.asarray(values, dtype=np.float64)
+    """`values` (..., n) as float64; ValueError if empty, NaN or outside [lower, upper] (rounding of their type aside)."""
+    given = real_array(values)
+    x = given.astype(np.float64, copy=False)
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"expected draws along the last axis, got an array of shape {x.shape}")
     if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
         raise ValueError(f"the range must be finite with lower < upper, got [{lower}, {upper}]")
-    if np.isnan(x).any():
-        raise ValueError(f"{int(np.isnan(x).sum())} of {x.size} values are NaN")
-    slack = _ROUNDING * max(1.0, abs(lower), abs(upper))
+    slack = max(_ROUNDING, rounding(given)) * max(1.0, abs(lower), abs(upper))
     if x.min() < lower - slack or x.max() > upper + slack:
         raise ValueError(
             f"values in [{x.min():.9g}, {x.max():.9g}] leave their stated range [{lower:.9g}, {upper:.9g}]"
@@ -157,7 +157,8 @@ def _predicted_variance(z: Floats, before: Floats) -> Floats:
 
 def _upper(excess: Callable[..., Floats], values: ArrayLike, lower, upper, failure_prob, *population) -> Floats:
     budget = -math.log(check_failure_prob(failure_prob))
-    return np.mean(values, axis=-1, dtype=np.float64) + excess(values, lower, upper, budget, *population)
+    x = check_in_range(values, lower, upper)
+    return x.mean(axis=-1) + excess(x, lower, upper, budget, *population)
 
 
 def hoeffding_upper(values: ArrayLike, lower: float, upper: float, failure_prob: float) -> Floats:
@@ -183,7 +184,8 @@ def _inequality(name: str, excess: Callable[..., Floats], doc: str) -> Callable[
     """An `excess` under the interface of `gengap.bounds.concentration`, as the one term of a `Deviation`."""
 
     def bound(observations, baseline, loss_range, complexity, lower=0.0) -> Deviation:
-        value = excess(observations, lower, lower + loss_range, _budget(observations, complexity))
+        x = check_in_range(observations, lower, lower + loss_range)
+        value = excess(x, lower, lower + loss_range, _budget(x, complexity))
         return Deviation(value, {name: value})
 
     bound.__doc__ = doc
@@ -246,18 +248,15 @@ def empirical_bernstein(
     observations: ArrayLike, baseline: ArrayLike | None, loss_range: float, complexity: float, lower: float = 0.0
 ) -> Deviation:
     """Maurer & Pontil (2009, Thm 4): independent X_k of one mean, at a sample size fixed in advance."""
-    budget = _budget(observations, complexity)
-    value = empirical_bernstein_excess(observations, lower, lower + loss_range, budget)
-    n = np.shape(observations)[-1]
-    scale = 7 * loss_range * (budget + math.log(2)) / (3 * (n - 1))
+    x = check_in_range(observations, lower, lower + loss_range)
+    budget = _budget(x, complexity)
+    value = empirical_bernstein_excess(x, lower, lower + loss_range, budget)
+    scale = 7 * loss_range * (budget + math.log(2)) / (3 * (x.shape[-1] - 1))
     return Deviation(value, {"variance": value - scale, "range": scale + 0 * value})
 
 
-def _budget(observations: ArrayLike, complexity: float) -> float:
+def _budget(observations: Floats, complexity: float) -> float:
     """n C: the logarithm of one over the failure probability, nats."""
     if not 0 < complexity < math.inf:
         raise ValueError(f"complexity must be positive and finite, got {complexity}")
-    shape = np.shape(observations)
-    if not shape:
-        raise ValueError("observations need a time axis, got a single number")
-    return shape[-1] * complexity
+    return observations.shape[-1] * complexity

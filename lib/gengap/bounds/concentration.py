@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import real_array, rounding
 from gengap.units import nats_from_bits
 
 Floats = NDArray[np.float64]
@@ -85,9 +86,10 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
     """A = (Y - X)/Delta, (..., n) float64, checked to be finite and at least -1.
 
     A may fall below -1 by RANGE_SLACK, for rounding. No claim is weakened by it: the bounds depend on s and Delta through
-    s/Delta alone, and are those of the range Delta (1 + slack) with s (1 + slack) in place of s, still inside (0, 1).
+    s/Delta alone, and are those of the range Delta (1 + slack) with s (1 + slack) in place of s, still inside (0, 1). What the
+    rounding of a shorter type moves beyond that is moved back.
     """
-    x, y = np.asarray(observations), np.asarray(baseline)
+    x, y = real_array(observations, "observations"), real_array(baseline, "baseline")
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"observations need a time axis with at least one step, got shape {x.shape}")
     if y.ndim and y.shape != x.shape:
@@ -96,10 +98,12 @@ def scaled_gaps(observations: ArrayLike, baseline: ArrayLike, loss_range: float)
         raise ValueError(f"loss_range must be positive and finite, got {loss_range}")
     gaps = np.subtract(y, x, dtype=np.float64)
     least, greatest = float(gaps.min()), float(gaps.max())
-    if math.isnan(least) or math.isnan(greatest) or math.isinf(greatest):
+    if math.isnan(least) or math.isinf(least) or math.isinf(greatest):
         raise ValueError("observations or baseline hold NaN or infinite values")
-    if -least > loss_range * (1 + RANGE_SLACK):
-        raise ValueError(f"X - Y reaches {-least:.9g}, above {loss_range = :.9g}: no bound holds for this range")
+    if -least > (limit := loss_range * (1 + RANGE_SLACK)):
+        if -least > limit + max(rounding(values) * float(np.abs(values).max()) for values in (x, y)):
+            raise ValueError(f"X - Y reaches {-least:.9g}, above {loss_range = :.9g}: no bound holds for this range")
+        np.maximum(gaps, -limit, out=gaps)
     gaps /= loss_range
     return gaps
 
@@ -116,7 +120,7 @@ def _check_complexity(value: float) -> float:
 
 
 def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
-    grid = default_s_grid() if s_grid is None else np.unique(np.asarray(s_grid, dtype=np.float64))
+    grid = default_s_grid() if s_grid is None else np.unique(real_array(s_grid, "s_grid", np.float64))
     if grid.size == 0 or not (grid[0] > 0 and grid[-1] < 1 / (1 + 2 * RANGE_SLACK)):
         raise ValueError("s_grid must be a non-empty set of points inside (0, 1)")
     return grid
@@ -176,9 +180,9 @@ def shifted_log(observations: ArrayLike, baseline: ArrayLike, rate: float) -> Fl
     """f_k = Y_k - log(1 + lambda (Y_k - X_k)) / lambda, (..., n) float64: X_k, plus a second-order charge."""
     if not 0 < rate < math.inf:
         raise ValueError(f"rate (lambda, 1/nats) must be positive and finite, got {rate}")
-    y = np.asarray(baseline, dtype=np.float64)
-    steps = rate * (y - np.asarray(observations))
-    if steps.size == 0 or not steps.min() > -1:  # NaN fails here too
+    y = real_array(baseline, "baseline", np.float64)
+    steps = rate * (y - real_array(observations, "observations"))
+    if steps.size == 0 or not steps.min() > -1:  # infinite ones may fail here too
         raise ValueError(f"rate = {rate:.9g} is too large for these values, or they hold NaN: 1/rate must exceed X - Y")
     return y - np.log1p(steps) / rate
 
@@ -192,7 +196,7 @@ def freedman_direct(
     (0, 1/loss_range). It equals mean X + `freedman` at the one point s = lambda loss_range. A rate chosen on the data
     from a finite grid is paid for in C.
     """
-    c = _check_complexity(complexity)
+    c, baseline = _check_complexity(complexity), real_array(baseline, "baseline")
     gaps = scaled_gaps(observations, baseline, loss_range)
     if not 0 < rate * loss_range < 1 / (1 + 2 * RANGE_SLACK):
         raise ValueError(f"rate = {rate:.9g} must lie in (0, 1/loss_range) = (0, {1 / loss_range:.9g})")

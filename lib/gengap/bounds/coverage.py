@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gengap.arrays import real_array
 from gengap.bounds import concentration, sources
 from gengap.bounds.concentration import Floats
 from gengap.bounds.smoothing import smoothed_nll
@@ -40,6 +41,7 @@ class Simulation(NamedTuple):
 
 def smoothed(log_probs: Floats, alpha: float) -> Floats:
     """Log-probabilities of the smoothed predictor (1 - alpha) q + alpha/V, same shape (..., V)."""
+    log_probs = real_array(log_probs, "log_probs", np.float64)
     return -smoothed_nll(-log_probs, alpha, log_probs.shape[-1])
 
 
@@ -97,7 +99,7 @@ def simulate_losses(
     source: sources.Source, log_probs: Floats, n_paths: int, n: int, rng: np.random.Generator
 ) -> Simulation:
     """Draw paths and evaluate a predictor (n_states, V) on them; its entropy is the baseline."""
-    paths = source.sample(n_paths, n, rng)
+    paths, log_probs = source.sample(n_paths, n, rng), real_array(log_probs, "log_probs", np.float64)
     entropy = -np.sum(np.exp(log_probs) * log_probs, axis=1)  # (n_states,)
     return Simulation(
         sources.token_loss(paths.tokens, paths.states, log_probs),

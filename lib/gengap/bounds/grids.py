@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import real_array
 from gengap.bounds import smoothing
 from gengap.bounds.concentration import Floats, default_s_grid, loss_variation, shifted_log
 
@@ -22,6 +23,10 @@ SCAN_TOKENS = 8192  # tokens of the first pass over the grid
 Place = tuple[int, int]  # in a grid
 ALONG = ((-1, 0), (1, 0), (0, -1), (0, 1))  # steps to its neighbours
 ALONG_AND_ACROSS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+
+
+def _summand(loss: ArrayLike, entropy: ArrayLike, floor: float, rate: float) -> Floats:
+    return shifted_log(loss, np.maximum(real_array(entropy, "entropy"), floor, dtype=np.float64), rate)
 
 
 class Choice(NamedTuple):
@@ -50,7 +55,7 @@ class Choice(NamedTuple):
 
     def summand(self, loss: NDArray, entropy: NDArray) -> Floats:
         """f of the bound, from the losses X and entropies H of the smoothed predictor, nats."""
-        return shifted_log(loss, np.maximum(entropy, self.baseline_floor, dtype=np.float64), self.rate)
+        return _summand(loss, entropy, self.baseline_floor, self.rate)
 
     @property
     def summand_range(self) -> tuple[float, float]:
@@ -86,7 +91,7 @@ class Tilt(NamedTuple):
 
     def summand(self, loss: NDArray, entropy: NDArray) -> Floats:
         """f of the bound, from the losses X and entropies H of the smoothed predictor, nats."""
-        return shifted_log(loss, np.maximum(entropy, self.baseline_floor, dtype=np.float64), self.rate)
+        return _summand(loss, entropy, self.baseline_floor, self.rate)
 
     @property
     def least_entropy(self) -> float:
@@ -152,6 +157,7 @@ class Grid:
 
 def tight_grid(alphas: Sequence[float], vocab_size: int, n_floors: int = 32, s_grid_size: int = 1000) -> Grid:
     """The default grid: for each alpha, y0 from the entropy floor H_min(alpha) to log V in equal steps."""
+    alphas = real_array(alphas, "alphas", np.float64)
     lowest = smoothing.entropy_floor(alphas, vocab_size)
     floors = np.linspace(lowest, math.log(vocab_size), n_floors, axis=1)  # (A, F) nats
     return Grid(tuple(map(float, alphas)), floors, default_s_grid(s_grid_size))
@@ -188,7 +194,8 @@ def choose(
     knows it): the search then minimizes the bound plus beta max f, which is the bound of the same tokens and of
     the worst token (X = log(V/alpha), Y = y0) with weight beta. It keeps s from 1, where max f is infinite.
     """
-    nll, entropies = np.asarray(nll).ravel(), np.asarray(entropies).reshape(len(grid.alphas), -1)
+    nll = real_array(nll, "nll").ravel()
+    entropies = real_array(entropies, "entropies").reshape(len(grid.alphas), -1)
     if entropies.shape[1] != nll.size:
         raise ValueError(f"{entropies.shape[1]} entropies per alpha for {nll.size} losses")
 

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import real_array
 from gengap.bounds.classical import (
     STAKE_LIMIT,
     betting_upper,
@@ -82,7 +83,7 @@ class WindowSample:
 
     def pilot_part(self, values: NDArray) -> NDArray:
         """The part of `values` (n_pilot + n_certificate, ...) that may choose constants."""
-        return values[: len(self.pilot)]
+        return real_array(values)[: len(self.pilot)]
 
     def check(self, shape: tuple[int, ...], n_train_tokens: int) -> None:
         """ValueError unless arrays of this shape belong to `windows` of a run of n_train_tokens."""
@@ -149,6 +150,7 @@ class PairSample:
 
     def take(self, values: NDArray) -> NDArray:
         """(..., n_pairs): the drawn tokens' entries of `values` (..., n_pairs, seq_len) of `windows`."""
+        values = real_array(values)
         if values.shape[-2:] != (len(self.windows), self.seq_len):
             raise ValueError(
                 f"expected rows of the {len(self.windows)} drawn windows x {self.seq_len}, got {values.shape}"
@@ -157,7 +159,7 @@ class PairSample:
 
     def pilot_part(self, values: NDArray) -> NDArray:
         """All of `values`: the paper chooses s on the sample that it certifies with."""
-        return values
+        return real_array(values)
 
     def check(self, shape: tuple[int, ...], n_train_tokens: int) -> None:
         """ValueError unless arrays of this shape hold one token per pair of a run of n_train_tokens."""

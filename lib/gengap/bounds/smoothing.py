@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gengap.arrays import real_array, rounding
 from gengap.bounds.concentration import Floats
 
 NLL_ROUNDING = 1e-4  # nats below zero that rounding in a float32 log-softmax explains
 
 
 def _alpha(alpha: ArrayLike) -> Floats:
-    values = np.asarray(alpha, dtype=np.float64)
+    values = real_array(alpha, "alpha", np.float64)
     if not np.all((values > 0) & (values < 1)):
         raise ValueError(f"alpha, the weight of the uniform distribution, must lie in (0, 1), got {alpha}")
     return values
@@ -34,7 +35,7 @@ def _vocab_size(vocab_size: int) -> int:
 
 
 def _complexity(complexity: ArrayLike) -> Floats:
-    values = np.asarray(complexity, dtype=np.float64)
+    values = real_array(complexity, "complexity", np.float64)
     if not np.all((values > 0) & np.isfinite(values)):
         raise ValueError(f"complexity must be positive and finite (nats per token), got {complexity}")
     return values
@@ -54,9 +55,7 @@ def smoothed_nll(nll: ArrayLike, alpha: float, vocab_size: int) -> Floats:
 
 def checked_nll(nll: ArrayLike) -> Floats:
     """`nll` as float64, with rounding below zero removed; ValueError for NaN and for truly negative losses."""
-    values = np.asarray(nll, dtype=np.float64)
-    if np.isnan(values).any():
-        raise ValueError(f"nll holds {int(np.isnan(values).sum())} NaN; look for padded rows or an overflow")
+    values = real_array(nll, "nll", np.float64)
     if values.size and values.min() < -NLL_ROUNDING:
         raise ValueError(f"nll must be at least 0 (nats, -log of a probability), got {values.min():.6g}")
     return np.maximum(values, 0.0)
@@ -120,11 +119,12 @@ def smoothed_entropy(log_probs: ArrayLike, alpha: float) -> Floats:
 
 
 def _normalized(log_probs: ArrayLike) -> Floats:
-    values = np.asarray(log_probs, dtype=np.float64)
+    given = real_array(log_probs, "log_probs")
+    values, slack = given.astype(np.float64, copy=False), max(NLL_ROUNDING * 10, 4 * rounding(given))
     if values.ndim == 0 or values.shape[-1] < 2:
         raise ValueError(f"log_probs needs a last axis of at least 2 tokens, got shape {values.shape}")
     total = np.exp(values).sum(axis=-1)
-    if not np.all(np.abs(total - 1) < NLL_ROUNDING * 10):  # NaN fails here too
+    if not np.all(np.abs(total - 1) < slack):
         raise ValueError("log_probs must be normalized over the last axis (apply log_softmax first)")
     return np.minimum(values, 0.0)
 
@@ -168,7 +168,7 @@ def lambert_w_of_exp(z: ArrayLike) -> Floats:
 
     It is scipy's `wrightomega` but for the last digit, which the ranges in published records depend on.
     """
-    z = np.asarray(z, dtype=np.float64)
+    z = real_array(z, "z", np.float64)
     safe = np.maximum(z, -700.0)  # below, w = e^z is under 1e-304
     w = np.where(safe > 1, safe - np.log(np.maximum(safe, 1.0)), np.exp(np.minimum(safe, 1.0)) * 0.6)
     for _ in range(6):

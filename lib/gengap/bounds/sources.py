@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import int_array, real_array
 from gengap.bounds.concentration import Floats
 
 Ints = NDArray[np.int64]
@@ -65,7 +66,7 @@ class Source:
 
     def states(self, tokens: ArrayLike) -> Ints:
         """The state before each token of (..., n) sequences that begin in the start state."""
-        tokens = np.asarray(tokens)
+        tokens = int_array(tokens, "tokens")
         out, state = np.empty(tokens.shape, dtype=np.int64), np.full(tokens.shape[:-1], self.start)
         for k in range(tokens.shape[-1]):
             out[..., k] = state
@@ -78,11 +79,11 @@ class Source:
         `states` (..., n) come from `sample` or `states`; `log_probs` (..., n, V) are the predictor's next-token
         log-probabilities at each position. A token that cannot occur may have log-probability -inf.
         """
-        states, log_probs = np.asarray(states), np.asarray(log_probs, dtype=np.float64)
+        states, log_probs = int_array(states, "states"), real_array(log_probs, "log_probs", np.float64)
         if log_probs.shape != (*states.shape, self.vocab_size):
             raise ValueError(f"log_probs must be {(*states.shape, self.vocab_size)}, got {log_probs.shape}")
-        if np.isnan(log_probs).any() or log_probs.max() > 1e-6:
-            raise ValueError("log_probs must be log-probabilities: no NaN, none above 0")
+        if log_probs.max() > 1e-6:
+            raise ValueError("log_probs must be log-probabilities: none above 0")
         probs = self.probs[states]
         return -np.sum(probs * np.where(probs > 0, log_probs, 0.0), axis=-1)
 
@@ -98,7 +99,7 @@ class Source:
 
 def token_loss(tokens: ArrayLike, states: ArrayLike, log_probs: Floats) -> Floats:
     """X_k = -log q(x_k), (..., n) nats, of a predictor that sees the state alone: `log_probs` (n_states, V)."""
-    return -log_probs[np.asarray(states), np.asarray(tokens)]
+    return -real_array(log_probs, "log_probs")[int_array(states, "states"), int_array(tokens, "tokens")]
 
 
 def zipf_probs(vocab_size: int, exponent: float = 1.0) -> Floats:
@@ -109,7 +110,7 @@ def zipf_probs(vocab_size: int, exponent: float = 1.0) -> Floats:
 
 def iid(probs: ArrayLike) -> Source:
     """Independent tokens with probabilities `probs` (V,)."""
-    row = np.asarray(probs, dtype=np.float64)[None]
+    row = real_array(probs, "probs", np.float64)[None]
     return Source(row, np.zeros(row.shape, dtype=np.int64))
 
 
@@ -136,7 +137,7 @@ def rare_token(vocab_size: int, rare_prob: float) -> Source:
 
 def change_point(before: ArrayLike, after: ArrayLike, time: int) -> Source:
     """Independent tokens from `before` (V,) for `time` steps, then from `after`. State = steps so far, up to `time`."""
-    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    before, after = real_array(before, "before", np.float64), real_array(after, "after", np.float64)
     following = np.minimum(np.arange(time + 1) + 1, time)
     return Source(np.vstack([np.tile(before, (time, 1)), after]), np.tile(following[:, None], (1, len(before))))
 
@@ -148,7 +149,7 @@ def adversarial_drift(rare_probs: ArrayLike, vocab_size: int) -> Source:
     (inside the ends), so rising `rare_probs` raise the stakes after a lucky stretch. Conditional means depend on the
     past: inequalities for a constant mean do not apply.
     """
-    rare = np.asarray(rare_probs, dtype=np.float64)
+    rare = real_array(rare_probs, "rare_probs", np.float64)
     balance, last = np.arange(rare.size), rare.size - 1
     probs = np.repeat(((1 - rare) / (vocab_size - 1))[:, None], vocab_size, axis=1)
     probs[:, -1] = rare

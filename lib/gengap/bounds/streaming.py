@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gengap.arrays import real_array
 from gengap.bounds.concentration import Deviation, Floats, LossVariation, odds_s_grid, scaled_gaps
 
 _CHUNK = 1 << 15  # values in flight: 256 KiB; the sums' relative error is at most about n_chunks 1e-16
@@ -19,7 +20,7 @@ class LossVariationStream:
 
     def __init__(self, loss_range: float, s_grid: ArrayLike | None = None):
         self.loss_range = float(loss_range)
-        self.s_grid: Floats = odds_s_grid() if s_grid is None else np.asarray(s_grid, dtype=np.float64)
+        self.s_grid: Floats = odds_s_grid() if s_grid is None else real_array(s_grid, "s_grid", np.float64)
         if self.s_grid.ndim != 1 or not np.all((self.s_grid > 0) & (self.s_grid < 1)):
             raise ValueError("s_grid must be a list of points inside (0, 1)")
         self.n = 0  # values seen
@@ -28,7 +29,7 @@ class LossVariationStream:
 
     def update(self, observations: ArrayLike, baseline: ArrayLike) -> None:
         """Add the next values: X and Y (n,), any float type; ValueError as in `concentration.scaled_gaps`."""
-        observations = np.asarray(observations)
+        observations = real_array(observations, "observations")
         gaps = scaled_gaps(observations, baseline, self.loss_range).ravel()
         for start in range(0, gaps.size, _CHUNK):
             part = gaps[start : start + _CHUNK]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gengap.arrays import real_array
 from gengap.bounds import smoothing
 from gengap.bounds.concentration import Floats
 from gengap.bounds.grids import Choice, Tilt
@@ -32,6 +33,8 @@ def window_means(nll: NDArray, entropy: NDArray, choice: Choice | Tilt, loss: ND
     `entropy` H and `loss` X are those of the predictor smoothed by `choice`; with uniform mixing, X is computed from
     `nll`. ValueError if f leaves its range: then X and H belong to other constants.
     """
+    nll, entropy = real_array(nll, "nll"), real_array(entropy, "entropy")
+    loss = None if loss is None else real_array(loss, "loss")
     n_windows, (low, high) = len(nll), choice.summand_range
     means = WindowMeans(*np.empty((3, n_windows)))
     rows = max(1, TOKENS_PER_CHUNK * n_windows // nll.size)

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import real_array, rounding
 from gengap.bounds import smoothing
 from gengap.bounds.concentration import Floats, default_s_grid
 from gengap.bounds.grids import Choice, Grid, Tilt, choose, tight_grid
@@ -76,7 +77,7 @@ def paper_bound(
     else:
         error = _sampling_error(sample, means.summand, *choice.summand_range)
     return PaperBound(
-        train_risk=float(train_risk),
+        train_risk=_finite(train_risk),
         parameters=c * math.log(vocab_size),
         loss_variation=float(variation),
         smoothing=math.sqrt(2 * c),
@@ -119,7 +120,7 @@ def azuma_bound(
     low, high = float(smoothing.min_nll(alpha, vocab_size)), float(smoothing.max_nll(alpha, vocab_size))
     x = smoothing.smoothed_nll(nll, alpha, vocab_size).reshape(len(nll), -1).mean(axis=1)  # (n_windows,)
     return AzumaBound(
-        train_risk=float(train_risk),
+        train_risk=_finite(train_risk),
         deviation=float(deviations[best]),
         smoothing=float(costs[best]),
         quantization_gap=float(nll.mean(dtype=np.float64) - train_risk),
@@ -138,7 +139,7 @@ def closed_form_azuma_gap(coded: CodedModel, alphas: ArrayLike | None = None) ->
 
 def _azuma_curve(coded: CodedModel, alphas: ArrayLike | None) -> tuple[Floats, float, Floats, Floats]:
     """The grid of alphas, C', and along the grid the smoothing costs and the deviations."""
-    alphas = default_s_grid(1000) if alphas is None else np.asarray(alphas, dtype=np.float64)
+    alphas = default_s_grid(1000) if alphas is None else real_array(alphas, "alphas", np.float64)
     c = coded.complexity(len(alphas))
     deviations = smoothing.loss_range(alphas, coded.vocab_size) * math.sqrt(c / 2)
     return alphas, c, smoothing.smoothing_cost(alphas), deviations
@@ -178,7 +179,7 @@ def tight_bound(
     if isinstance(choice, Tilt) != (loss is not None):
         raise ValueError("the smoothed model's `loss` goes with a `Tilt`, and with a `Tilt` alone")
     if loss is not None:
-        loss, entropy = np.asarray(loss, dtype=np.float64), np.asarray(entropy)
+        loss, entropy = real_array(loss, "loss", np.float64), real_array(entropy, "entropy")
         if not loss.shape == entropy.shape == nll.shape:
             raise ValueError(f"loss and entropy have shape {loss.shape} and {entropy.shape}, nll {nll.shape}")
     else:
@@ -186,7 +187,7 @@ def tight_bound(
     c, constants = coded.complexity(choice.grid_size), choice.constants()
     means = window_means(nll, entropy, choice, loss)
     return TightBound(
-        train_risk=float(train_risk),
+        train_risk=_finite(train_risk),
         deviation=means.deviation(c / constants["rate"]),
         smoothing=float(np.mean(means.smoothed - means.nll)),
         quantization_gap=float(means.nll.mean() - train_risk),
@@ -211,7 +212,8 @@ def tightening_steps(
     "paper"; "measured": the smoothed loss evaluated, nothing over-estimated; "entropy floor": the range
     shrunk to log(V/alpha) - H_min; "raised baseline": y0 chosen on the data; "chosen": alpha as well.
     """
-    alphas, entropies, vocab_size = tuple(map(float, alphas)), np.asarray(entropies), coded.vocab_size
+    alphas, vocab_size = tuple(real_array(alphas, "alphas", np.float64).tolist()), coded.vocab_size
+    nll, entropies = real_array(nll, "nll"), real_array(entropies, "entropies")
     at = int(np.argmin(np.abs(np.asarray(alphas) - coded.paper_alpha)))
     if not math.isclose(alphas[at], coded.paper_alpha, rel_tol=1e-6):
         raise ValueError(f"alphas must hold the paper's, {coded.paper_alpha!r}, got {alphas}")
@@ -232,8 +234,14 @@ def tightening_steps(
     return steps
 
 
+def _finite(train_risk: float) -> float:
+    if not math.isfinite(train_risk):
+        raise ValueError(f"train_risk must be a finite number of nats, got {train_risk}")
+    return float(train_risk)
+
+
 def _checked_losses(coded: CodedModel, nll: ArrayLike, sample: Sample | None) -> NDArray:
-    nll = np.asarray(nll)
+    nll = real_array(nll, "nll")
     if nll.size == 0:
         raise ValueError("no tokens: nll is empty")
     if sample is not None:
@@ -245,11 +253,12 @@ def _checked_losses(coded: CodedModel, nll: ArrayLike, sample: Sample | None) ->
 
 def _checked_entropy(entropy: ArrayLike, shape: tuple[int, ...], alpha: float, vocab_size: int) -> NDArray:
     """`entropy` as an array; ValueError unless it can be the alpha-smoothed predictor's on this many tokens."""
-    entropy = np.asarray(entropy)
+    entropy = real_array(entropy, "entropy")
     if entropy.shape != shape:
         raise ValueError(f"entropy has shape {entropy.shape}, the losses {shape}")
     low, high = float(smoothing.entropy_floor(alpha, vocab_size)), math.log(vocab_size)
-    if not (entropy.min() >= low - ENTROPY_ROUNDING and entropy.max() <= high + ENTROPY_ROUNDING):  # or NaN
+    slack = max(ENTROPY_ROUNDING, rounding(entropy) * high)
+    if not (entropy.min() >= low - slack and entropy.max() <= high + slack):
         raise ValueError(
             f"entropies in [{entropy.min():.4g}, {entropy.max():.4g}] are not of a predictor smoothed with "
             f"alpha = {alpha:.4g}, which lie in [{low:.4g}, {high:.4g}] nats: evaluate them at this alpha"
@@ -257,10 +266,10 @@ def _checked_entropy(entropy: ArrayLike, shape: tuple[int, ...], alpha: float, v
     return entropy
 
 
-def _pilot(sample: Sample | None, nll: ArrayLike, entropies: ArrayLike) -> tuple[NDArray, NDArray]:
+def _pilot(sample: Sample | None, nll: NDArray, entropies: NDArray) -> tuple[NDArray, NDArray]:
     """The tokens that may choose constants: the pilot windows, or everything that was evaluated."""
-    n = len(sample.pilot) if isinstance(sample, WindowSample) else len(np.asarray(nll))
-    return np.asarray(nll)[:n], np.asarray(entropies)[:, :n]
+    n = len(sample.pilot) if isinstance(sample, WindowSample) else len(nll)
+    return nll[:n], entropies[:, :n]
 
 
 def _range_cost(sample: Sample | None) -> float:

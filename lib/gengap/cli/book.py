@@ -31,8 +31,9 @@ def notebook(
 ) -> None:
     """Execute a notebook with papermill after checking its parameters."""
     from gengap.book import notebooks
+    from gengap.book.parameters import parse_parameters
 
-    notebooks.execute(source, output, notebooks.parse_parameters(parameter))
+    notebooks.execute(source, output, parse_parameters(parameter))
     print(f"{source.stem}: executed into {output}")
 
 
@@ -50,8 +51,8 @@ def sync(
             print(f"install cell of {source.name} brought in line with _config.yml")
     for source in notebooks.notebook_sources():
         if not check:
-            if notebooks.sync_pair(source):
-                print(f"wrote {notebooks.pair_of(source).name}")
+            if done := notebooks.sync_pair(source):
+                print(done)
         elif difference := notebooks.pair_difference(source):
             raise UserError(f"{source.name} and its pair differ; run `make sync`\n{difference}")
 

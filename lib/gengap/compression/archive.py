@@ -4,33 +4,34 @@ Three accountings of L(h), in bits: `nominal_bits` (the paper's b N), `honest_bi
 length of a real file, which holds the whole model and every choice made on the data, and is read back bit for bit.
 
 Layout: magic, version, checksum (BLAKE2b, 8 bytes) of the rest, architecture, settings of the matrices, compressed
-symbols. A flipped byte, a truncated file, another version or another architecture is refused with a `UserError`.
+symbols. A flipped byte, a truncated file, another version or another architecture is refused with a `UserError`, and so is
+a file that `encode` would not have written for the model that it holds.
 """
 
 import hashlib
 import io
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gengap.compression.engine import block_shape
+from gengap.compression.header import read_header, read_varint, require_room, varint, version_of, write_header
 from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
-from gengap.models.spec import Architecture
+from gengap.models.architecture import Architecture, Blueprint, architecture_of
 from gengap.paths import atomic_path
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 MAGIC = b"GGQ"
-VERSION = 3
+VERSIONS = 3, 4  # GPT-NeoX, any model
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
-_MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded
 _KEPT_BITS = 16  # float16 norms, biases and scales
 
 
@@ -64,7 +65,7 @@ class Hypothesis:
     n_bytes: int  # of its archive
 
     @classmethod
-    def read(cls, path: Path, method: str, bits: int, config: "GPTNeoXConfig | None" = None) -> "Hypothesis":
+    def read(cls, path: Path, method: str, bits: int, config: "PreTrainedConfig | None" = None) -> "Hypothesis":
         """What an archive decodes to; raises as `read`."""
         return cls(read(path, config), method, bits, path.stat().st_size)
 
@@ -79,71 +80,86 @@ class Hypothesis:
 
     @property
     def group_size(self) -> int:
-        """Weights that share a scale, of the output head."""
-        return self.quantized.tensors["lm_head.weight"].group_size
+        """Weights that share a scale, of the matrix with most rows: the output head."""
+        return max(reversed(self.quantized.tensors.values()), key=lambda tensor: len(tensor.codes)).group_size
 
-    def build(self, like: "GPTNeoXForCausalLM") -> "GPTNeoXForCausalLM":
+    def build(self, like: "PreTrainedModel") -> "PreTrainedModel":
         """The dense model that it stands for, with the configuration and on the device of `like`, its checkpoint."""
-        return self.quantized.build(Architecture.of(like.config).config()).to(like.device)
+        return self.quantized.build(architecture_of(like).config()).to(like.device)
 
 
-def write(model: QuantizedModel, config: "GPTNeoXConfig", path: Path | str) -> int:
+def write(model: QuantizedModel, config: "PreTrainedConfig", path: Path | str) -> int:
     """Write the archive atomically and return its prefix-free length in bits: the archive accounting."""
-    content = encode(model, Architecture.of(config))
+    content = encode(model, architecture_of(config))
     with atomic_path(Path(path)) as part:
         part.write_bytes(content)
     return prefix_free_bits(len(content))
 
 
-def read(path: Path | str, config: "GPTNeoXConfig | None" = None) -> QuantizedModel:
+def read(path: Path | str, config: "PreTrainedConfig | None" = None) -> QuantizedModel:
     """Read an archive; `UserError` if it is missing, damaged, foreign or of another architecture than `config`."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the archive {path}: {error.strerror}") from error
-    model, architecture = decode(content)
-    if config is not None and architecture != Architecture.of(config):
+    architecture, rest = _open(content)
+    if config is not None and not architecture.matches(config):
         raise UserError(f"{path} holds another architecture ({architecture}) than the one asked for")
-    return model
+    return _decode(architecture, rest)
 
 
-def encode(model: QuantizedModel, architecture: Architecture) -> bytes:
+def encode(model: QuantizedModel, architecture: Architecture | Blueprint) -> bytes:
     """The bytes of the archive. Raises `UserError` if the tensors are not those of the architecture."""
     shapes = {name: tensor.codes.shape for name, tensor in model.tensors.items()}
-    if shapes != architecture.matrices() or {n: k.size for n, k in model.kept.items()} != architecture.vectors():
+    shapes |= {name: values.shape for name, values in model.kept.items()}
+    turned = {name for name, tensor in model.tensors.items() if tensor.transposed}
+    if shapes != architecture.shapes() or turned != architecture.transposed:
         raise UserError("these quantized weights belong to another architecture than the given configuration")
-    table = sorted(set(map(_Settings.of, model.tensors.values())))
-    body = b"".join(map(_varint, astuple(architecture))) + _varint(len(table))
-    body += b"".join(_varint(number) for entry in table for number in entry)
-    writer = SymbolWriter()
-    _code_model(writer, model, architecture, table)
-    body += writer.finish()
-    if architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
-        raise UserError("these weights are almost all equal: no archive is made of less than half a bit a weight")
-    return MAGIC + bytes([VERSION]) + _checksum(body) + body
+    body = write_header(architecture) + _encode(model, architecture)
+    require_room(architecture.n_params, len(body))
+    return MAGIC + bytes([version_of(architecture)]) + _checksum(body) + body
 
 
-def decode(content: bytes) -> tuple[QuantizedModel, Architecture]:
+def decode(content: bytes) -> tuple[QuantizedModel, Architecture | Blueprint]:
     """The inverse of `encode`. Raises `UserError` for anything that `encode` cannot have written."""
+    architecture, rest = _open(content)
+    return _decode(architecture, rest), architecture
+
+
+def _open(content: bytes) -> tuple[Architecture | Blueprint, bytes]:
+    """What model an archive holds, and all that follows, yet to be decoded."""
     if content[: len(MAGIC)] != MAGIC or len(content) <= _HEADER_BYTES:
         raise UserError("this is not an archive of a quantized model, or it is cut short")
-    if content[len(MAGIC)] != VERSION:
-        raise UserError(f"archive version {content[len(MAGIC)]}, this program reads version {VERSION}: update it")
+    if (version := content[len(MAGIC)]) not in VERSIONS:
+        raise UserError(
+            f"archive version {version}, this program reads versions {VERSIONS[0]} to {VERSIONS[-1]}: update it"
+        )
     body = content[_HEADER_BYTES:]
     if content[len(MAGIC) + 1 : _HEADER_BYTES] != _checksum(body):
         raise UserError("the archive is damaged (its checksum does not match): make or fetch it again")
     stream = io.BytesIO(body)
-    architecture = Architecture(*(_read_varint(stream) for _ in fields(Architecture)))
-    if min(astuple(architecture)[:6]) < 1 or architecture.n_params > _MAX_WEIGHTS_PER_BYTE * len(body):
-        raise UserError("the archive is corrupt: it claims a model that its length cannot hold")
-    n_settings = _read_varint(stream)
+    return read_header(stream, version, len(body)), stream.read()
+
+
+def _encode(model: QuantizedModel, architecture: Architecture | Blueprint) -> bytes:
+    """What follows the header: settings, then symbols."""
+    table = sorted(set(map(_Settings.of, model.tensors.values())))
+    writer = SymbolWriter()
+    _code_model(writer, model, architecture, table)
+    return varint(len(table)) + b"".join(varint(number) for entry in table for number in entry) + writer.finish()
+
+
+def _decode(architecture: Architecture | Blueprint, rest: bytes) -> QuantizedModel:
+    stream = io.BytesIO(rest)
+    n_settings = read_varint(stream)
     possible = 1 <= n_settings <= len(architecture.matrices())
-    table = [
-        _Settings(*(_read_varint(stream) for _ in _Settings._fields)) for _ in range(n_settings if possible else 0)
-    ]
+    table = [_Settings(*(read_varint(stream) for _ in _Settings._fields)) for _ in range(n_settings if possible else 0)]
     if not possible or any(not 1 <= s.bits <= 8 or s.symmetric > 1 or s.column_scaled > 1 for s in table):
         raise UserError("the archive is corrupt: impossible settings")
-    return _code_model(SymbolReader(stream.read()), None, architecture, table), architecture
+    model = _code_model(SymbolReader(stream.read()), None, architecture, table)
+    if _encode(model, architecture) != rest:  # such as bytes behind the last symbol
+        raise UserError("the archive is not what is written here for the model that it holds: make or fetch it again")
+    return model
 
 
 class _Settings(NamedTuple):
@@ -162,7 +178,7 @@ class _Settings(NamedTuple):
         return cls(tensor.bits, tensor.group_size, int(tensor.symmetric), rotation, column_scaled)
 
 
-def _code_model(coder, model: QuantizedModel | None, architecture: Architecture, table: list[_Settings]):
+def _code_model(coder, model: QuantizedModel | None, architecture, table: list[_Settings]):
     """Write `model` (or read one, if None) with `coder`."""
     chosen = np.full(len(table), 0.5)
     code_models = {entry.bits: MatrixModel(2**entry.bits) for entry in table}
@@ -176,7 +192,7 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
         height, width = block_shape(rows, cols, entry.group_size)
         blocks = (math.ceil(rows / height), math.ceil(cols / width))
         n_blocks = math.prod(blocks)
-        guide = _scale_guide(name, n_blocks, tensors)
+        guide = _scale_guide(architecture, name, n_blocks, tensors)
         scales = scale_model.code(coder, tensor.scales.ravel() if model else None, n_blocks, guide).reshape(blocks)
         column_scales = None
         if entry.column_scaled:
@@ -189,42 +205,28 @@ def _code_model(coder, model: QuantizedModel | None, architecture: Architecture,
         codes = code_models[entry.bits].code(coder, tensor.codes if model else None, (rows, cols)).astype(np.uint8)
         rotation_seed = entry.rotation - 1 if entry.rotation else None
         settings = (entry.bits, entry.group_size, bool(entry.symmetric), rotation_seed)
-        tensors[name] = QuantizedTensor(codes, scales, zero_points, *settings, column_scales)
+        turned = name in architecture.transposed
+        tensors[name] = QuantizedTensor(codes, scales, zero_points, *settings, column_scales, turned)
     vectors = architecture.vectors()
-    stored = np.concatenate([model.kept[name] for name in vectors]) if model else None
+    stored = np.concatenate([[], *(model.kept[name] for name in vectors)], dtype=np.float16) if model else None
     values = kept_model.code(coder, stored, sum(vectors.values()))
-    parts = np.split(values, np.cumsum(list(vectors.values()))[:-1])
-    return QuantizedModel(tensors, dict(zip(vectors, parts, strict=True)))
+    parts = np.split(values, np.cumsum(list(vectors.values()), dtype=int))  # and nothing after the last
+    return QuantizedModel(tensors, dict(zip(vectors, parts, strict=False)))
 
 
-def _scale_guide(name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
+def _scale_guide(architecture, name: str, n_blocks: int, earlier: dict[str, QuantizedTensor]) -> np.ndarray:
     """What the decoder already knows of a matrix's scales, (n_blocks,) uint8: scales of frequent tokens are small.
 
     Tokens come roughly by frequency (in the order of the tokenizer's merges), so the place of a block in the matrix is a
     guide; for the output head the scales of the same tokens' embeddings are a better one.
     """
-    embedding = earlier.get("gpt_neox.embed_in.weight")
-    if name == "lm_head.weight" and embedding is not None and embedding.scales.size == n_blocks:
+    embedding = earlier.get(architecture.embedding)
+    if name == architecture.head and embedding is not None and embedding.scales.size == n_blocks:
         return (32 + (embedding.scales.view(np.uint16) >> 10).ravel() % 32).astype(np.uint8)
-    if name == "gpt_neox.embed_in.weight":
+    if name == architecture.embedding:
         return (np.arange(n_blocks) * 16 // n_blocks).astype(np.uint8)
     return np.full(n_blocks, 255, np.uint8)
 
 
 def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
-
-
-def _varint(number: int) -> bytes:
-    """LEB128: seven bits a byte, low bits first."""
-    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + _varint(number >> 7)
-
-
-def _read_varint(stream: io.BytesIO) -> int:
-    value = 0
-    for shift in range(0, 35, 7):
-        byte = int.from_bytes(stream.read(1) or b"\x80")  # at the end there is always one more to come
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise UserError("the archive is corrupt: bad number in its header")

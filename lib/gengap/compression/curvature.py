@@ -23,10 +23,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gengap.compression.engine import expand_blocks
 from gengap.compression.quantized import QuantizedModel
+from gengap.errors import UserError
+from gengap.models.architecture import refuse_unusable_weights
+from gengap.statistics.inputs import check_rows, evaluation_mode
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXForCausalLM
+    from transformers import PreTrainedModel
 
+_BREAKDOWN = 1e-6  # of the matrix: a smaller remainder of a product is rounding
 ROUNDING_LOSS = 1 / 24  # half the curvature times the variance of uniform rounding, Delta^2 / 12
 
 
@@ -38,7 +42,7 @@ class Curvature:
     matmul: Callable[[torch.Tensor], torch.Tensor]  # (N, k) -> (N, k), float32
 
 
-def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
+def hessian(model: "PreTrainedModel", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Hessian of the mean next-token NLL over `rows` (m, seq + 1), in nats; forward over reverse mode."""
 
     def product(logits_of, parameters, tangent, batch):
@@ -50,7 +54,7 @@ def hessian(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) 
     return _curvature(model, rows, batch_rows, product)
 
 
-def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
+def gauss_newton(model: "PreTrainedModel", rows: np.ndarray, batch_rows: int = 4) -> Curvature:
     """The Gauss-Newton matrix J' (diag(p) - p p') J, mean over the tokens of `rows` (m, seq + 1)."""
 
     def product(logits_of, parameters, tangent, _batch):
@@ -63,10 +67,12 @@ def gauss_newton(model: "GPTNeoXForCausalLM", rows: np.ndarray, batch_rows: int 
 
 
 def _curvature(model, rows, batch_rows, product) -> Curvature:
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    refuse_unusable_weights(model)
+    parameters = {name: p.detach().float() for name, p in model.named_parameters()}
     sizes = [p.numel() for p in parameters.values()]
     device = next(iter(parameters.values())).device
-    batches = torch.as_tensor(np.asarray(rows).astype(np.int64)).to(device).split(batch_rows)
+    rows = check_rows(model, rows)
+    batches = torch.as_tensor(rows.astype(np.int64)).to(device).split(batch_rows)
 
     def flat_product(vector, batch):  # (N,) -> (N,)
         def logits_of(values):
@@ -79,7 +85,7 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
     def matmul(vectors):
         vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
         # the fused kernels have no second derivative
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        with evaluation_mode(model), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
             warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
             for batch in batches:
@@ -120,27 +126,47 @@ class SpectralEstimate:
 def lanczos_quadrature(curvature: Curvature, n_probes: int, n_steps: int, seed: int = 0) -> SpectralEstimate:
     """Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017) with Rademacher probes.
 
-    Memory is n_steps vectors of length N. Raises ValueError for fewer than two probes, which have no error bar.
+    Memory is n_steps vectors of length N. A probe whose products span a smaller space stops there, where the quadrature is
+    exact. Raises ValueError for fewer than two probes, which have no error bar, and for no step; `UserError` if a product is
+    not finite.
     """
-    import cola
-    from cola.linalg.decompositions.lanczos import lanczos
-
     if n_probes < 2:
         raise ValueError(f"{n_probes} probes: at least two are needed for an error bar")
-    shape = (curvature.size, curvature.size)
-    operator = cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, shape, matmat=curvature.matmul))
+    if n_steps < 1:
+        raise ValueError(f"{n_steps} steps: at least one is needed")
     generator = torch.Generator().manual_seed(seed)
-    full, half = (np.zeros((2, n_probes, steps)) for steps in (n_steps, n_steps // 2))
+    full, half = (np.zeros((2, n_probes, steps)) for steps in (n_steps, max(1, n_steps // 2)))
     products = 0
     for probe in range(n_probes):
         start = 2.0 * torch.randint(0, 2, (curvature.size,), generator=generator) - 1
-        _, tridiagonal, _ = lanczos(operator, start.float(), max_iters=n_steps, tol=1e-12)
-        dense = np.asarray(tridiagonal.to_dense(), dtype=np.float64)
-        products += len(dense)
+        tridiagonal = _tridiagonal(curvature, start.float(), n_steps)
+        products += len(tridiagonal)
         for quadrature in (full, half):
-            values, vectors = np.linalg.eigh(dense[: quadrature.shape[2], : quadrature.shape[2]])
+            part = tridiagonal[: quadrature.shape[2], : quadrature.shape[2]]
+            values, vectors = np.linalg.eigh(part)
+            quadrature[0, probe] = values[-1]  # nodes of weight zero, where the probe stopped early
             quadrature[:, probe, : len(values)] = values, vectors[0] ** 2
     return SpectralEstimate(*full, *half, curvature.size, products)
+
+
+def _tridiagonal(curvature: Curvature, start: torch.Tensor, n_steps: int) -> np.ndarray:
+    """Lanczos's matrix (k, k) float64, k at most `n_steps`: as far as the vectors are more than rounding errors."""
+    import cola
+    from cola.linalg.decompositions.lanczos import lanczos
+
+    shape = (curvature.size, curvature.size)
+    operator = cola.SelfAdjoint(cola.ops.LinearOperator(torch.float32, shape, matmat=curvature.matmul))
+    _, found, _ = lanczos(operator, start, max_iters=n_steps, tol=1e-12)
+    diagonal, beside = (np.asarray(values, np.float64).ravel() for values in (found.beta, found.alpha))
+    size = 1
+    while size < len(diagonal) and beside[size - 1] > _BREAKDOWN * max(*np.abs(diagonal[:size]), *beside[:size]):
+        size += 1
+    diagonal, beside = diagonal[:size], beside[: size - 1]
+    if not np.isfinite(diagonal).all():
+        raise UserError(
+            "products with the curvature are not finite: the loss has no second derivative at these weights"
+        )
+    return np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
 
 
 def mean_squared_step(quantized: QuantizedModel) -> float:

@@ -118,7 +118,7 @@ def conditional_steps(hessian: torch.Tensor) -> torch.Tensor:
     The d_j are the pivots of the damped Hessian, eliminated in GPTQ's order; uncorrelated inputs have d_j = H_jj.
     """
     damped = hessian.double().clone()
-    damped.diagonal().add_(DAMPING * damped.diagonal().mean())
+    damped.diagonal().add_((DAMPING * damped.diagonal().mean()).clamp(min=1e-30))
     order = torch.argsort(damped.diagonal(), descending=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
     steps = torch.linalg.cholesky(inverse, upper=True).diagonal()

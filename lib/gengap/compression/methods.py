@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from gengap.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXForCausalLM
+    from transformers import PreTrainedModel
 
     from gengap.compression.archive import Hypothesis
     from gengap.compression.quantized import QuantizedModel
     from gengap.compression.rate_distortion import FisherFactors
-    from gengap.models.spec import Architecture
+    from gengap.models.architecture import Architecture, Blueprint
     from gengap.tokens.rows import Rows
 
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Compressor:
     """One checkpoint and everything that its quantization may look at; `seed` draws the windows."""
 
-    model: "GPTNeoXForCausalLM"
+    model: "PreTrainedModel"
     rows: "Rows"  # the training rows, (n, seq + 1)
     group_size: int = 128  # weights that share a float16 scale; of the methods with a fixed number of bits
     n_calibration_rows: int = 128  # training windows that GPTQ sees
@@ -38,10 +38,11 @@ class Compressor:
         return METHODS[method].quantize(self, bits)
 
     @cached_property
-    def architecture(self) -> "Architecture":
-        from gengap.models.spec import Architecture
+    def architecture(self) -> "Architecture | Blueprint":
+        """Of the model, what its archive begins with; `UserError` if there is no archive for such a model."""
+        from gengap.models.architecture import architecture_of
 
-        return Architecture.of(self.model.config)
+        return architecture_of(self.model)
 
     @cached_property
     def factors(self) -> "dict[str, FisherFactors]":
@@ -106,7 +107,7 @@ def check(method: str, bits: int) -> None:
 
 
 def compress(
-    model: "GPTNeoXForCausalLM",
+    model: "PreTrainedModel",
     rows: "Rows",
     method: str = DEFAULT_METHOD,
     bits: int = DEFAULT_BITS,

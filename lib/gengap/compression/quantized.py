@@ -1,6 +1,5 @@
 """A model as integers: what an archive stores, what a bound pays for, and the dense model that it stands for."""
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,9 +8,12 @@ import torch
 
 from gengap.compression.engine import block_shape, expand_blocks
 from gengap.errors import UserError
+from gengap.models.architecture import build
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+LARGEST_SETTING = 2**35 - 1  # an archive writes numbers in five groups of seven bits
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class QuantizedTensor:
     symmetric: bool  # zero points need not be stored
     rotation_seed: int | None = None  # the columns were rotated by `rotation(cols, rotation_seed)`
     column_scales: np.ndarray | None = None  # (cols,) float16, times the scale of the block
+    transposed: bool = False  # the model keeps the matrix as (cols, rows), inputs first: GPT-2
 
     @property
     def block(self) -> tuple[int, int]:
@@ -44,6 +47,11 @@ class QuantizedTensor:
             weight = (weight.astype(np.float64) @ rotation(shape[1], self.rotation_seed)).astype(np.float32)
         return weight
 
+    def weight(self) -> torch.Tensor:
+        """`dequantize` in the shape that the model keeps."""
+        weight = torch.from_numpy(self.dequantize())
+        return weight.T.contiguous() if self.transposed else weight
+
 
 @dataclass(frozen=True)
 class QuantizedModel:
@@ -58,22 +66,20 @@ class QuantizedModel:
         return sum(t.codes.size for t in self.tensors.values()) + sum(k.size for k in self.kept.values())
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The dequantized weights, float32."""
-        weights = {name: torch.from_numpy(t.dequantize()) for name, t in self.tensors.items()}
+        """The dequantized weights, float32, as `named_parameters` names them: a tied matrix once."""
+        weights = {name: tensor.weight() for name, tensor in self.tensors.items()}
         return weights | {name: torch.from_numpy(k.astype(np.float32)) for name, k in self.kept.items()}
 
-    def build(self, config: "GPTNeoXConfig") -> "GPTNeoXForCausalLM":
+    def build(self, config: "PreTrainedConfig") -> "PreTrainedModel":
         """A plain dense model in evaluation mode; raises `UserError` if `config` is another architecture."""
-        from transformers import GPTNeoXForCausalLM
-
-        # The initial values are overwritten, and the caller's stream of random numbers left alone.
-        with torch.random.fork_rng(devices=[]):
-            model = GPTNeoXForCausalLM(copy.deepcopy(config))
-        own, new = model.state_dict(), self.state_dict()
-        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in new.items()}:
+        model, new = build(config), self.state_dict()
+        parameters = dict(model.named_parameters())
+        if {k: v.shape for k, v in parameters.items()} != {k: v.shape for k, v in new.items()}:
             raise UserError("these quantized weights belong to another architecture than the given configuration")
-        model.load_state_dict(new)
-        return model.eval()
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(new[name])
+        return model
 
 
 def rotation(size: int, seed: int) -> np.ndarray:

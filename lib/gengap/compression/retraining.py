@@ -27,7 +27,7 @@ from gengap.tokens.rows import sample_rows
 from gengap.units import nats_from_bits
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXConfig
+    from transformers import PreTrainedConfig
 
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
 _LEAST_MAGNITUDE = 0.02  # of a column's codes: the price of its first nonzero one is finite
@@ -55,7 +55,7 @@ def price_per_bit(n_params: int, n_train_tokens: int) -> float:
 
 def retrain(
     quantized: QuantizedModel,
-    config: "GPTNeoXConfig",
+    config: "PreTrainedConfig",
     rows,
     price: float,
     seed: int = 0,
@@ -86,6 +86,7 @@ def retrain(
             batch = torch.from_numpy(windows[chosen].astype(np.int64)).to(device)
             # the weights that round(z) stands for, with the gradient of z
             weights = {name: (z + (z.round() - z).detach()) * grids[name].step for name, z in positions.items()}
+            weights |= {name: weights[name].T for name, tensor in quantized.tensors.items() if tensor.transposed}
             logits = functional_call(model, weights | vectors, args=(batch[:, :-1],)).logits
             nll = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
             bits = sum((z.abs() * grids[name].bits_per_step).sum() for name, z in positions.items())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gengap.arrays import real_array
 from gengap.errors import UserError
 from gengap.laws.fits import Floats, fit_offset_power_law
 from gengap.laws.intervals import Ensemble, resample_noise
@@ -34,7 +35,7 @@ class BinnedCurve(NamedTuple):
 
 def binned(online_nll: ArrayLike, tokens_per_step: int, bins_per_decade: int = 20) -> BinnedCurve:
     """The curve of a log, (n_steps,) nats/token; early bins hold a single batch, late ones many."""
-    online = np.asarray(online_nll, dtype=np.float64)
+    online = real_array(online_nll, "online_nll", np.float64)
     if online.ndim != 1 or online.size < 2:
         raise ValueError("a log of two steps or more is needed, (n_steps,)")
     log_tokens = np.log10(tokens_per_step * (np.arange(online.size) + 0.5))
@@ -72,7 +73,7 @@ def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRat
 
     The error of the vertex is propagated to first order. `UserError` for fewer than three rates, and without a minimum.
     """
-    logs, losses = np.log(np.asarray(rates, float)), np.asarray(losses, float)
+    logs, losses = np.log(real_array(rates, "rates", float)), real_array(losses, "losses", float)
     if len(set(logs.tolist())) < 3:
         raise UserError(f"{len(logs)} learning rates make no parabola: try at least three")
     centre = logs.mean()
@@ -102,7 +103,7 @@ class TransferRule(NamedTuple):
 
 def transfer_rule(widths: ArrayLike, optima: list[BestRate]) -> TransferRule:
     """Weighted straight line through log(rate) against log(width); needs two widths at least."""
-    x, y = np.log(np.asarray(widths, float)), np.log([best.rate for best in optima])
+    x, y = np.log(real_array(widths, "widths", float)), np.log([best.rate for best in optima])
     weights = np.array([best.relative_error for best in optima]) ** -2.0
     if len(set(x.tolist())) < 2:
         raise UserError("one width gives no transfer rule: tune a second rung")

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares, minimize_scalar
 
+from gengap.arrays import real_array
+
 Floats = NDArray[np.float64]
 FLOPS_PER_PARAM_TOKEN = 6  # C = 6 N D: two for the forward, four for the backward pass of every weight
 HUBER_DELTA = 1e-3  # of log L; Hoffmann et al. 2022, appendix D.3
@@ -27,7 +29,7 @@ class PowerLaw(NamedTuple):
     exponent: float
 
     def __call__(self, x: ArrayLike) -> Floats:
-        return self.coefficient * np.asarray(x, float) ** -self.exponent
+        return self.coefficient * real_array(x, "x", float) ** -self.exponent
 
     @property
     def scale(self) -> float:
@@ -44,7 +46,7 @@ class BentPowerLaw(NamedTuple):
     bend: float  # above zero the law falls ever more steeply
 
     def __call__(self, x: ArrayLike) -> Floats:
-        log_x = np.log(x)
+        log_x = np.log(real_array(x, "x", float))
         return np.exp(math.log(self.coefficient) - (self.exponent + self.bend * log_x) * log_x)
 
     def exponent_at(self, x: float) -> float:
@@ -60,7 +62,7 @@ class OffsetPowerLaw(NamedTuple):
     exponent: float
 
     def __call__(self, x: ArrayLike) -> Floats:
-        return self.offset + self.coefficient * np.asarray(x, float) ** -self.exponent
+        return self.offset + self.coefficient * real_array(x, "x", float) ** -self.exponent
 
 
 class KaplanLaw(NamedTuple):
@@ -72,8 +74,9 @@ class KaplanLaw(NamedTuple):
     alpha_d: float
 
     def __call__(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Floats:
-        size = self.alpha_n / self.alpha_d * (self.log_n_c - np.log(n_params))
-        return np.exp(self.alpha_d * np.logaddexp(size, self.log_d_c - np.log(n_tokens)))
+        n, d = real_array(n_params, "n_params", float), real_array(n_tokens, "n_tokens", float)
+        size = self.alpha_n / self.alpha_d * (self.log_n_c - np.log(n))
+        return np.exp(self.alpha_d * np.logaddexp(size, self.log_d_c - np.log(d)))
 
     @property
     def data_exponent(self) -> float:
@@ -94,7 +97,7 @@ class ChinchillaLaw(NamedTuple):
     beta: float
 
     def __call__(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Floats:
-        n, d = np.asarray(n_params, float), np.asarray(n_tokens, float)
+        n, d = real_array(n_params, "n_params", float), real_array(n_tokens, "n_tokens", float)
         return self.E + self.A * n**-self.alpha + self.B * d**-self.beta
 
     @property
@@ -104,7 +107,7 @@ class ChinchillaLaw(NamedTuple):
 
     def optimum(self, flops: ArrayLike) -> tuple[Floats, Floats]:
         """(N, D) with the least loss at C = 6 N D floating-point operations (Hoffmann et al. 2022, equation 4)."""
-        product = np.asarray(flops, float) / FLOPS_PER_PARAM_TOKEN
+        product = real_array(flops, "flops", float) / FLOPS_PER_PARAM_TOKEN
         ratio = self.alpha * self.A / (self.beta * self.B)
         n_params = ratio ** (1 / (self.alpha + self.beta)) * product**self.allocation_exponent
         return n_params, product / n_params
@@ -235,7 +238,7 @@ def _descend(residuals: Callable[[Floats], Floats], starts: list, box: tuple[lis
 
 
 def _checked(n_constants: int, *columns: ArrayLike) -> list[Floats]:
-    arrays = [np.asarray(column, float) for column in columns]
+    arrays = [real_array(column, "sizes, tokens or losses", float) for column in columns]
     if arrays[0].ndim != 1 or any(array.shape != arrays[0].shape for array in arrays):
         raise ValueError(f"columns of one length are needed, got shapes {[a.shape for a in arrays]}")
     if not all((array > 0).all() and np.isfinite(array).all() for array in arrays):

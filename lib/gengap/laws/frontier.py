@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gengap.arrays import real_array
 from gengap.laws.fits import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, Floats, fit_bent_power_law, fit_power_law
 from gengap.laws.intervals import Interval, percentiles
 
@@ -29,6 +30,7 @@ class Curve(NamedTuple):
 
     def loss_at(self, flops: ArrayLike) -> Floats:
         """Straight lines in log L against log C between the points; NaN outside them."""
+        flops = real_array(flops, "flops", float)
         return np.exp(np.interp(np.log(flops), np.log(self.flops), np.log(self.losses), left=np.nan, right=np.nan))
 
 
@@ -66,7 +68,7 @@ def isoflop(curves: Sequence[Curve], flops: ArrayLike) -> list[Optimum]:
 
 def _measured(curves: Sequence[Curve], flops: ArrayLike) -> Iterator[tuple[float, Floats, Floats]]:
     """Each budget that three curves reach, with their sizes, increasing, and their losses there."""
-    for budget in map(float, np.asarray(flops, float)):
+    for budget in real_array(flops, "flops", float).tolist():
         points = sorted((curve.n_params, float(curve.loss_at(budget))) for curve in curves)
         sizes, losses = np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
         if len(sizes) >= 3:
@@ -105,7 +107,7 @@ def allocation_interval(
 
 def embedding_constant(n_nonembedding: ArrayLike, n_params: ArrayLike) -> float:
     """omega of N = n + omega n^(1/3) in one family, (m,) each, by least squares in log(N - n) (Pearce & Song 2024, section 3)."""
-    n = np.asarray(n_nonembedding, float)
+    n, n_params = real_array(n_nonembedding, "n_nonembedding", float), real_array(n_params, "n_params", float)
     return math.exp(np.mean(np.log(n_params - n) - np.log(n) / 3))
 
 
@@ -115,7 +117,7 @@ def nonembedding_frontier(law: ChinchillaLaw, omega: float, n_nonembedding: Arra
     The derivative of E + A N(n)^-alpha + B (6n/c)^beta is zero, with N(n) = n + omega n^(1/3), where beta B D^-beta =
     alpha A N^(-alpha-1) n N'(n).
     """
-    n = np.asarray(n_nonembedding, float)
+    n = real_array(n_nonembedding, "n_nonembedding", float)
     total = n + omega * np.cbrt(n)
     elasticity = (n + omega * np.cbrt(n) / 3) / total  # d log N / d log n: from 1/3, all embeddings, to 1
     pull = law.alpha * law.A * total**-law.alpha * elasticity
@@ -129,7 +131,7 @@ def nonembedding_exponent(law: ChinchillaLaw, omega: float, n_nonembedding: Arra
     With e = d log N / d log n and e' its own elasticity, log D = (alpha log N - log e)/beta + const gives
     beta / (beta + alpha e - e').
     """
-    n = np.asarray(n_nonembedding, float)
+    n = real_array(n_nonembedding, "n_nonembedding", float)
     embeddings = omega * np.cbrt(n)
     elasticity = (n + embeddings / 3) / (n + embeddings)
     change = (n + embeddings / 9) / (n + embeddings / 3) - elasticity

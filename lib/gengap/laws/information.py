@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gengap.arrays import int_array, real_array
 from gengap.laws.fits import Floats
 from gengap.units import bits_from_nats
 
@@ -54,7 +55,8 @@ def from_log(
     `online_nll` (n_steps,) mean loss of every batch before its update and `final_loss`, the finished model's on the same
     tokens, nats/token; `final_loss_error` the standard error where that was measured on a sample.
     """
-    excess, n_tokens = _losses(online_nll) - final_loss, np.size(online_nll) * tokens_per_step
+    excess = _losses(online_nll) - final_loss
+    n_tokens = excess.size * tokens_per_step
     return InformationContent(math.fsum(excess) * tokens_per_step, n_tokens * final_loss_error, n_params, n_tokens)
 
 
@@ -64,7 +66,7 @@ def step_weights(steps: ArrayLike, n_steps: int) -> Floats:
     Between two checkpoints the loss is taken as straight in log(step + 1), after the last one as constant. `steps` (m,)
     optimizer steps behind each checkpoint; ValueError if they do not increase from 0, or pass `n_steps`.
     """
-    steps = np.asarray(steps)
+    steps = int_array(steps, "steps")
     if steps.ndim != 1 or steps.size < 2 or steps[0] != 0 or (np.diff(steps) <= 0).any():
         raise ValueError("checkpoints must increase from step 0: the untrained model codes the first batch")
     if steps[-1] > n_steps:
@@ -91,8 +93,8 @@ def from_checkpoints(
     number their standard errors. The interpolation error is the greater change when the even or the odd checkpoints are
     left out; for a smooth curve the rule's own error is a third of that.
     """
-    steps, losses = np.asarray(steps), _losses(losses)
-    errors = np.broadcast_to(np.asarray(loss_errors, float), losses.shape)
+    steps, losses = int_array(steps, "steps"), _losses(losses)
+    errors = np.broadcast_to(real_array(loss_errors, "loss_errors", float), losses.shape)
     weights = step_weights(steps, n_steps)
     length = float(weights @ losses)  # sum of the online losses, nats per token of a batch
     halves = [np.delete(np.arange(steps.size), dropped) for dropped in (slice(1, -1, 2), slice(2, -1, 2))]
@@ -116,7 +118,8 @@ def log_spaced_steps(n_steps: int, last_doubling: int = 512, every: int = 1000) 
 def read_off(online_nll: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
     """(losses, standard errors), (m,) each, of checkpoints, read off a log: means over step/20 batches to either side."""
     online = _losses(online_nll)
-    windows = [online[max(0, k - k // 20) : k + k // 20 + 1] for k in map(int, steps)]
+    at = int_array(steps, "steps").tolist()
+    windows = [online[max(0, k - k // 20) : k + k // 20 + 1] for k in at]
     scatter = float(np.std(np.diff(online[online.size // 2 :])) / math.sqrt(2))  # of one batch, trend removed
     return np.array([w.mean() for w in windows]), np.array([scatter / math.sqrt(w.size) for w in windows])
 
@@ -125,11 +128,11 @@ def closed_form(B: float, beta: float, n_tokens: ArrayLike) -> Floats:
     """K(h) in nats under L(N, D) = E + A N^-alpha + B D^-beta, 0 < beta < 1: B beta/(1-beta) D^(1-beta) (paper, section 5)."""
     if not 0 < beta < 1:
         raise ValueError(f"the closed form needs 0 < beta < 1, got {beta}")
-    return B * beta / (1 - beta) * np.asarray(n_tokens, float) ** (1 - beta)
+    return B * beta / (1 - beta) * real_array(n_tokens, "n_tokens", float) ** (1 - beta)
 
 
 def _losses(values: ArrayLike) -> Floats:
-    values = np.asarray(values, dtype=np.float64)
+    values = real_array(values, "losses", np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError("losses must be a finite array (n,)")
     return values

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gengap.arrays import real_array
 from gengap.laws.fits import BentPowerLaw, Floats, PowerLaw, fit_bent_power_law, fit_power_law
 
 Law = Any  # a record of constants that predicts when called (gengap.laws.fits)
@@ -64,7 +65,7 @@ def percentiles(values: ArrayLike, level: float) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"the level must lie in (0, 1), got {level}")
     tail = (1 - level) / 2
-    return Interval(*map(float, np.quantile(values, [tail, 1 - tail], method="closest_observation")))
+    return Interval(*map(float, np.quantile(real_array(values), [tail, 1 - tail], method="closest_observation")))
 
 
 def resample_runs(
@@ -75,7 +76,7 @@ def resample_runs(
     `refit` (default `fit`) makes the replicates: a fit that starts from the first one saves the search. A draw that
     does not fix the constants is drawn again; ValueError if that happens every other time.
     """
-    *places, values = (np.asarray(column, float) for column in columns)
+    *places, values = (real_array(column, "columns", float) for column in columns)
     law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
     replicates: list[Law] = []
     for _ in range(2 * n_replicates):
@@ -91,7 +92,7 @@ def resample_noise(
     fit: Fit, *columns: ArrayLike, refit: Fit | None = None, n_replicates: int = 400, seed: int = 0
 ) -> Ensemble:
     """Replicates by drawing the errors of log values again, and their size too. ValueError unless n > constants."""
-    *places, values = (np.asarray(column, float) for column in columns)
+    *places, values = (real_array(column, "columns", float) for column in columns)
     law, rng, refit = fit(*places, values), np.random.default_rng(seed), refit or fit
     freedom = len(values) - len(law)
     noise = _noise(law, places, values) * np.sqrt(freedom / rng.chisquare(freedom, n_replicates))
@@ -141,6 +142,7 @@ class Trend:
 
 def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: int = 400) -> Trend:
     """The trend of positive values, (n,) each, n >= 3, with intervals by `resample_noise`: infinite for a parabola of three."""
+    x, values = real_array(x, "x", float), real_array(values, dtype=float)
     line = resample_noise(fit_power_law, x, values, n_replicates=n_replicates)
     overall = Exponent(-line.law.exponent, *line.interval(lambda law: -law.exponent, level))
     parabola, curved = fit_bent_power_law(x, values), None

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gengap.errors import UserError
-from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec, load_folder
+from gengap.models.loading import load_checkpoint
+from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
@@ -39,9 +40,9 @@ class LadderSpec(ModelSpec):
         return self.n_train_rows // self.batch_rows
 
     def load(self) -> "GPTNeoXForCausalLM":
-        """This machine's checkpoint, else the published one, in float32 on the CPU."""
+        """This machine's checkpoint, else the published one, in float32 on the CPU; `UserError` if it is not of this rung's shape."""
         if folder := self.find("checkpoint"):
-            return load_folder(folder)
+            return load_checkpoint(folder, config=self.config(), name=self.model_size)
         raise UserError(
             f"there is no checkpoint of {self.model_size}: `gengap train {self.model_size}` makes it, `make book` the default rungs"
         )

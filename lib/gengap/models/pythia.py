@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gengap import hardware, published
 from gengap.errors import UserError
 from gengap.hardware import Finding
-from gengap.models.spec import TOKENS_PER_PARAMETER, Architecture, ModelSpec
+from gengap.models.loading import load_checkpoint
+from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
@@ -77,8 +78,6 @@ class PythiaSpec(ModelSpec):
         it is not what the registry says: another architecture, missing or misshapen weights.
         """
         import torch
-        from safetensors import SafetensorError
-        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
         free, own_gpu = hardware.gpu_free_bytes(), hardware.gpu_of_this_process()
         if own_gpu is not None:
@@ -94,27 +93,15 @@ class PythiaSpec(ModelSpec):
             raise UserError(
                 f"{folder} holds no checkpoint (config.json and safetensors): put it there, or unset {FOLDER_VARIABLE} to use the hub"
             )
-        source = {"pretrained_model_name_or_path": folder or self.repository, "trust_remote_code": False}
-        source |= {"local_files_only": True} if folder else {"revision": self.revision}
+        source = (folder, None) if folder else (self.repository, self.revision)
+        name = f"{self.model_size} {self.revision}"
         try:
-            config = GPTNeoXConfig.from_pretrained(**source)
-            check_architecture(self, config)
-            how = {"config": config, "dtype": getattr(torch, dtype), "use_safetensors": True, **placement}
-            model, report = GPTNeoXForCausalLM.from_pretrained(**source, **how, output_loading_info=True)
-        except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            return load_checkpoint(*source, config=self.config(), name=name, dtype=getattr(torch, dtype), **placement)
+        except UserError as error:
+            local = f"${FOLDER_VARIABLE}/{self.model_size}/{self.revision}/"
             raise UserError(
-                f"cannot load {self.model_size} {self.revision} from {folder or 'the hub'}: {reason}\n"
-                f"check the network (`gengap doctor`); a checkpoint without safetensors files has to be converted first, into "
-                f"${FOLDER_VARIABLE}/{self.model_size}/{self.revision}/"
+                f"{error}\na checkpoint that has been fetched or converted by other means belongs into {local}"
             ) from error
-        if faults := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
-            raise UserError(
-                f"{folder or self.repository} is not {self.model_size}: {len(faults)} weights are missing or misshapen, "
-                f"such as {faults[0]}; fetch the checkpoint again"
-            )
-        model.config.use_cache = False
-        return model.eval()
 
     def train_rows(self, patience: "Patience | None" = None) -> "PileRows":
         """The rows that the checkpoint has seen, (step x 1024, 2049), in the order of training."""
@@ -173,13 +160,6 @@ def choose_dtype(spec: "PythiaSpec", available_bytes: int, where: str) -> str:
         f"{spec.model_size} needs {needed / 1e9:.1f} GB of {where} in {dtype}, and "
         f"{available_bytes / 1e9:.1f} GB are free: take a smaller size (`gengap doctor` lists those that fit) or a larger machine"
     )
-
-
-def check_architecture(spec: "PythiaSpec", config) -> None:
-    """Raise `UserError` naming every number in which `config` and the registry differ."""
-    pairs = zip(fields(Architecture), astuple(Architecture.of(config)), astuple(spec.architecture), strict=True)
-    if facts := ", ".join(f"{field.name} {has} and not {needs}" for field, has, needs in pairs if has != needs):
-        raise UserError(f"this checkpoint is not {spec.model_size}: it has {facts}; check the folder or the revision")
 
 
 def open_rows(spec: "PythiaSpec", first_row: int, n_rows: int, patience: "Patience | None" = None) -> "PileRows":

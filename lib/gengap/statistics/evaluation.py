@@ -16,6 +16,7 @@ from gengap import hardware
 from gengap.errors import UserError
 from gengap.paths import atomic_path, build_dir
 from gengap.statistics import forward
+from gengap.statistics.inputs import check_rows, evaluation_mode
 
 _DIGEST = 32  # bytes of a SHA-256
 TOKENS_PER_CHUNK = 2**14  # what a kill loses at most, beside what other processes have under way
@@ -38,16 +39,18 @@ def evaluate(
     With `store`, a folder, each chunk is kept there as soon as it is known, and a later call with the same weights, rows,
     positions and `settings` (what decides the reduction, as JSON) computes only what is missing. Of several
     processes (`gengap.hardware`) each computes a share of the chunks and returns all of them.
-    Raises `UserError` if a value is not finite, which means a damaged or diverged checkpoint.
+    The model is read in evaluation mode and left in the mode that it came in.
+    Raises `UserError` for rows that the model cannot read (`inputs.check_rows`), and if a value is not finite, which means a
+    damaged or diverged checkpoint.
     """
-    forward.check(model)
+    rows = check_rows(model, rows)
     n_rows, seq_len = len(rows), rows.shape[1] - 1
     values = np.zeros((n_values, n_rows, seq_len if positions is None else 1), dtype)
     kept = ChunkStore(store, _run(model, rows, settings, positions)) if store is not None else None
     starts = range(0, n_rows, max(1, TOKENS_PER_CHUNK // seq_len))
     mine = {i: slice(starts[i], min(starts[i] + starts.step, n_rows)) for i in hardware.share(len(starts))}
     total = sum(part.stop - part.start for part in mine.values()) * seq_len
-    with tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
+    with evaluation_mode(model), tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
         for index, part in mine.items():
             known = kept and kept.load(index, values[:, part].shape, dtype)
             if known is not None:

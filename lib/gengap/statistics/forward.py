@@ -7,6 +7,7 @@ hence a second product with the head, which costs more than all that is done wit
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,12 @@ TOKENS_PER_BATCH = 2048  # read by the layers at once on a CPU; more is not fast
 GPU_TOKENS_PER_PRODUCT = 2048
 GPU_TOKENS_PER_BATCH = 16_384
 SHARE_OF_MEMORY = 0.25  # of what is free, for activations, and as much for logits
-UNSUPPORTED = "final_logit_softcapping", "logit_scale", "logits_scaling"  # what some models do after the head
+# Fields of a configuration that change logits after the head, and the models of transformers that heed them.
+AFTER_HEAD = {
+    "final_logit_softcapping": ("gemma2", "gemma3_text", "nanochat", "vaultgemma"),
+    "logit_scale": ("cohere", "cohere2"),
+    "logits_scaling": ("granite", "granite_swa", "hyperclovax"),
+}
 
 
 class Sizes(NamedTuple):
@@ -59,10 +65,37 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
     return Sizes(rows, product, min(block, product))
 
 
-def check(model) -> None:
-    """Raise `UserError` for a model whose logits are not the output head's product with the hidden states."""
-    if found := [name for name in UNSUPPORTED if getattr(model.config, name, None) not in (None, 1, 1.0)]:
-        raise UserError(f"this model changes its logits after the output head ({found[0]}): it is not supported")
+def after_head(model) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the model's own forward pass does to the product with its output head: a scale, a soft cap, nothing for most models.
+
+    Raises `UserError` if the configuration has such a field in a model that is not known to use it.
+    """
+    config, functions = (
+        model.config,
+        {"final_logit_softcapping": _soft_cap, "logit_scale": _scale, "logits_scaling": _divide},
+    )
+    for field, kinds in AFTER_HEAD.items():
+        if (value := getattr(config, field, None)) in (None, 1):
+            continue
+        if config.model_type not in kinds:
+            raise UserError(
+                f"this model changes its logits after the output head ({field}): that is not supported for {config.model_type}"
+            )
+        change = _scale if config.model_type == "hyperclovax" else functions[field]
+        return partial(change, value)
+    return lambda logits: logits
+
+
+def _soft_cap(cap: float, logits: torch.Tensor) -> torch.Tensor:
+    return logits.div(cap).tanh_().mul_(cap)
+
+
+def _scale(factor: float, logits: torch.Tensor) -> torch.Tensor:
+    return logits * factor
+
+
+def _divide(divisor: float, logits: torch.Tensor) -> torch.Tensor:
+    return logits / divisor
 
 
 @torch.inference_mode()
@@ -79,11 +112,11 @@ def reduce_logits(
     predicted token of each row that is wanted. `on_rows` hears how many more rows are done.
     """
     size = sizes(model, rows.shape[1] - 1)
-    trunk, head = model.base_model, model.get_output_embeddings()
+    trunk, head, after = model.base_model, model.get_output_embeddings(), after_head(model)
     parts = []
     for start in range(0, len(rows), size.rows):
         batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
-        hidden = trunk(input_ids=batch[:, :-1]).last_hidden_state  # (batch, seq, hidden)
+        hidden = trunk(input_ids=batch[:, :-1], use_cache=False).last_hidden_state  # (batch, seq, hidden)
         targets = batch[:, 1:].to(hidden.device)
         if positions is not None:
             at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(hidden.device)
@@ -91,7 +124,7 @@ def reduce_logits(
             targets = targets.take_along_dim(at[:, None], 1)  # (batch, 1)
         found, done = None, 0
         for states, wanted in _split(size.product, hidden.flatten(0, 1), targets.flatten()):
-            for logits, tokens in _split(size.block, head(states).float(), wanted):
+            for logits, tokens in _split(size.block, after(head(states)).float(), wanted):
                 values = reduction(logits, tokens)
                 if found is None:  # whole at once: small arrays between large ones break up the memory
                     found = values.new_empty(len(values), targets.numel())

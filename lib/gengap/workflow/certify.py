@@ -19,8 +19,10 @@ from gengap.bounds.sampling import PairSample, WindowSample, draw_pairs, draw_wi
 from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
 from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
 from gengap.compression.archive import Hypothesis
+from gengap.compression.methods import compress
 from gengap.errors import UserError
-from gengap.models.spec import Architecture, ModelSpec, quantized_name
+from gengap.models.architecture import architecture_of
+from gengap.models.spec import ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
 from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
@@ -29,7 +31,7 @@ from gengap.tokens.rows import Rows, sample_rows
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXForCausalLM
+    from transformers import PreTrainedModel
 
 PILOT_TOKENS = 8192  # of at most 16 pilot windows, on which smoothings are compared
 
@@ -145,23 +147,27 @@ def best_tilts(
 
 
 def certify(
-    model: "GPTNeoXForCausalLM",
-    hypothesis: Hypothesis,
+    model: "PreTrainedModel",
     rows: "Rows | np.ndarray",
-    heldout: "Rows | np.ndarray",
+    heldout: "Rows | np.ndarray | None" = None,
+    *,
+    hypothesis: Hypothesis | None = None,
     settings: Settings | None = None,
     identity: Identity | None = None,
     store: Path | None = None,
     started: float | None = None,
+    not_certified: str | None = None,
 ) -> BoundRecord:
     """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
 
-    `model` is the checkpoint in evaluation mode, `hypothesis` its quantized form with the code that is paid for, `rows`
-    (n_train_rows, seq_len + 1) all rows that it was trained on, each once, in an order that nobody chose after looking,
-    and `heldout` rows that it was not trained on. `identity` names the model (default: an own one); `store` is a folder
-    for what is evaluated, `started` the `time.monotonic()` from which the record counts its seconds (default: now).
-    With probability at least 1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds.
-    Raises `UserError` for too few rows, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
+    `model` is the checkpoint, any dense causal language model of transformers; `rows` (n_train_rows, seq_len + 1) all rows
+    that it was trained on, each counted once, in an order that nobody chose after looking; `heldout` rows that it was not
+    trained on, if there are any. `hypothesis` is its quantized form with the code that is paid for (default: GPTQ at 4 bits);
+    `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
+    `time.monotonic()` from which the record counts its seconds (default: now). With probability at least
+    1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds; unless `not_certified`
+    says why not: then the record is arithmetic and marked so. Raises `UserError` for too few rows, for a model that cannot
+    be bounded, and if a loss is not finite. Paper, Thm 3.4, and chapter 05.
 
     >>> import gengap, numpy as np
     >>> from dataclasses import replace
@@ -172,36 +178,38 @@ def certify(
     >>> rows = np.random.default_rng(0).integers(64, size=(60, 17))
     >>> hypothesis = gengap.compress(model, rows[:50], "rtn")
     >>> settings = Settings(n_pilot_windows=2, n_windows=10, n_pairs=10)
-    >>> record = gengap.certify(model, hypothesis, rows[:50], rows[50:], settings)
+    >>> record = gengap.certify(model, rows[:50], rows[50:], hypothesis=hypothesis, settings=settings)
     >>> record.identity.n_train_tokens, list(record.bounds)
     (800, ['nominal', 'honest', 'archive'])
     """
     started = time.monotonic() if started is None else started
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
+    sample, pairs = draw(len(rows), identity.seq_len, settings)
+    hypothesis = hypothesis or compress(model, rows)
     quantized = hypothesis.build(model)
     evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
     coded = coded_models(hypothesis, identity, settings)
-    sample, pairs = draw(len(rows), identity.seq_len, settings)
-    drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, settings.seed)
+    drawn = rows[sample.windows]
+    unseen = None if heldout is None else sample_rows(heldout, settings.n_windows, settings.seed)
     statistics = evaluate(quantized, drawn, smoothing_weights(coded), desc="quantized model")
-    risks = Risks(
-        train=estimate(evaluate(model, drawn, desc="checkpoint").nll),
-        quantized=estimate(statistics.nll),
-        heldout=estimate(evaluate(model, unseen, desc="held-out").nll),
-        heldout_quantized=estimate(evaluate(quantized, unseen, desc="held-out, quantized").nll),
-    )
+    risks = {"train": evaluate(model, drawn, desc="checkpoint").nll, "quantized": statistics.nll}
+    if unseen is not None:
+        risks["heldout"] = evaluate(model, unseen, desc="held-out").nll
+        risks["heldout_quantized"] = evaluate(quantized, unseen, desc="held-out, quantized").nll
+    risks = Risks(**{name: estimate(nll) for name, nll in risks.items()})
     nll, train_risk = statistics.nll, risks.train.mean
     entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
     paper_mode = paper_mode_bounds(evaluate, model, quantized, rows, pairs, coded)
     tight = tight_bounds(evaluate_tilted, quantized, drawn, nll, train_risk, sample, coded)
     return BoundRecord(
+        not_certified=not_certified,
         identity=identity,
         evidence=Evidence(
             checkpoint_sha256=weights_sha256(model),
             quantized_sha256=weights_sha256(quantized),
             windows_sha256=rows_sha256(drawn),
-            heldout_sha256=rows_sha256(unseen),
+            heldout_sha256=None if unseen is None else rows_sha256(unseen),
         ),
         quantization=Quantization.model_validate(hypothesis, from_attributes=True),
         settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
@@ -219,15 +227,17 @@ def certify(
     )
 
 
-def own_identity(model: "GPTNeoXForCausalLM", rows: "Rows | np.ndarray") -> Identity:
-    """Of a model that is in no registry: its size, and the rows that it was trained on."""
-    n_params, seq_len = Architecture.of(model.config).n_params, rows[:1].shape[1] - 1
+def own_identity(
+    model: "PreTrainedModel", rows: "Rows | np.ndarray", name: str = "", n_train_tokens: int = 0
+) -> Identity:
+    """Of a model that is in no registry: its `name` or its size, and the tokens that it was trained on (default: all of `rows`)."""
+    n_params, seq_len = architecture_of(model).n_params, rows[:1].shape[1] - 1
     return Identity(
         family="own",
-        size=f"{n_params / 1e6:.3g}m",
+        size=name or f"{n_params / 1e6:.3g}m",
         revision="main",
         n_params=n_params,
-        n_train_tokens=len(rows) * seq_len,
+        n_train_tokens=n_train_tokens or len(rows) * seq_len,
         vocab_size=model.config.vocab_size,
         seq_len=seq_len,
         data_sha256=rows.sha256 if hasattr(rows, "sha256") else rows_sha256(rows),
@@ -244,4 +254,7 @@ def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | N
     hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
     model, rows = spec.load(), spec.train_rows()
     identity = identify(spec, rows.sha256, spec.revision)
-    return certify(model, hypothesis, rows, spec.heldout_rows(), settings, identity, store_of(spec, method, bits))
+    store = store_of(spec, method, bits)
+    return certify(
+        model, rows, spec.heldout_rows(), hypothesis=hypothesis, settings=settings, identity=identity, store=store
+    )

@@ -91,7 +91,7 @@ def command(target: str, config: Mapping[str, str], options: Sequence[str]) -> l
     root, settings = str(project_root()), [f"{name}={value}" for name, value in config.items() if value]
     here = ["--directory", root, "--snakefile", f"{root}/Snakefile", "--nolock", *FLAGS]
     settings = ["--config", *settings] if settings else []
-    return [str(Path(sys.executable).with_name("snakemake")), *here, *options, *settings, "--", target]
+    return [sys.executable, "-m", "snakemake", *here, *options, *settings, "--", target]
 
 
 def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:

@@ -1,0 +1,88 @@
+"""Free memory inside containers: limits of both versions of control groups, nested ones, and pages that are given back on demand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gengap import hardware
+
+GB = 10**9
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A machine with 24 GB free whose control groups are described by the test."""
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: SimpleNamespace(available=24 * GB, total=25 * GB))
+    monkeypatch.setattr(hardware, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(hardware, "PROC_CGROUP", tmp_path / "self")
+
+    def describe(membership, files):
+        (tmp_path / "self").write_text(membership)
+        for name, text in files.items():
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+        return hardware.memory_bytes()
+
+    return describe
+
+
+STAT = f"anon {GB * 4 // 10}\nfile {7 * GB}\ninactive_file {6 * GB}\nactive_file {GB}\nslab_reclaimable 0"
+V2 = {"memory.max": 8 * GB, "memory.current": 76 * GB // 10, "memory.stat": STAT}
+V1 = {
+    "memory.limit_in_bytes": 8 * GB,
+    "memory.usage_in_bytes": 76 * GB // 10,
+    "memory.stat": f"cache 1\ninactive_file 5\ntotal_inactive_file {6 * GB}",
+}
+
+
+def under(folder, files, **changes):
+    return {f"{folder}{name}": changes.get(name.replace(".", "_"), text) for name, text in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "free"),
+    [
+        ("0::/\n", V2, 64 * GB // 10),
+        ("0::/\n", {**V2, "memory.max": "max"}, 24 * GB),
+        ("0::/\n", {**V2, "memory.max": 100 * GB}, 24 * GB),
+        ("0::/\n", {**V2, "memory.stat": "anon 5"}, 4 * GB // 10),
+        ("0::/\n", {**V2, "memory.stat": "no numbers at all"}, 4 * GB // 10),
+        ("0::/\n", {**V2, "memory.stat": f"inactive_file {50 * GB}"}, 8 * GB),
+        ("0::/\n", {**V2, "memory.current": 9 * GB, "memory.stat": "inactive_file 0"}, 0),
+        ("0::/\n", {**V2, "memory.max": "?"}, 24 * GB),
+        ("0::/\n", {"memory.max": 8 * GB}, 24 * GB),
+        ("0::/\n", {}, 24 * GB),
+        ("0::/a/b\n", under("a/b/", V2), 64 * GB // 10),
+        ("0::/a/b\n", {**under("a/b/", V2, memory_max="max"), **under("a/", V2)}, 64 * GB // 10),
+        ("0::/a/b\n", {**under("a/b/", V2), **under("a/", V2, memory_max=75 * GB // 10)}, 59 * GB // 10),
+        ("0::/seen/by/the/host/alone\n", V2, 64 * GB // 10),
+        ("0::/../..\n", V2, 64 * GB // 10),
+        ("4:memory:/\n0::/\n", under("memory/", V1), 64 * GB // 10),
+        ("4:memory:/docker/77\n1:cpu:/\n", under("memory/docker/77/", V1), 64 * GB // 10),
+        ("4:cpu,memory:/\n", under("memory/", V1), 64 * GB // 10),
+        ("4:memory:/\n", under("memory/", V1, memory_limit_in_bytes=2**63 - 4096), 24 * GB),
+        ("4:memory:/a:b\n", under("memory/a:b/", V1), 64 * GB // 10),
+        ("1:cpu:/\n", under("memory/", V1), 24 * GB),
+        ("", V2, 24 * GB),
+    ],
+)
+def test_free_memory_in_a_container(host, membership, files, free):
+    assert host(membership, files) == free
+
+
+def test_without_a_list_of_groups_the_root_counts(host, tmp_path):
+    host("", V2)
+    (tmp_path / "self").unlink()
+    assert hardware.memory_bytes() == 64 * GB // 10
+
+
+def test_files_that_may_not_be_read_are_no_limit(host, tmp_path):
+    host("0::/", V2)
+    (tmp_path / "cgroup" / "memory.max").unlink()
+    (tmp_path / "cgroup" / "memory.max").mkdir()
+    assert hardware.memory_bytes() == 24 * GB
+
+
+def test_the_real_machine_has_memory():
+    assert 10**8 < hardware.memory_bytes() <= hardware.psutil.virtual_memory().total
