@@ -37,7 +37,7 @@ def example(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     path = folder / "main-gptq-4bit.ggq"
     assert archive.write(hypothesis.quantized, model.config, path) == hypothesis.code_length_bits["archive"]
-    record = certify.certify(model, hypothesis, rows, heldout, FEW)
+    record = certify.certify(model, rows, heldout, hypothesis=hypothesis, settings=FEW)
     evidence = record.evidence.model_copy(update={"archive_sha256": file_sha256(path)})
     return record.model_copy(update={"evidence": evidence}), path, model, rows, heldout
 
@@ -277,7 +277,7 @@ def test_other_files_than_the_records_are_named(example, tmp_path):
         ({"archive": missing}, "missing.ggq"),
         ({"checkpoint": tiny_model(tiny_config(), seed=1)}, "evidence.checkpoint_sha256"),
         ({"rows": TokenRows(rows.rows[::-1], NO)}, "evidence.windows_sha256"),
-        ({"rows": TokenRows(rows.rows[:70], NO)}, "80 of 16 predicted tokens, here are 70"),
+        ({"rows": TokenRows(rows.rows[:70], NO)}, "80 of 16 predicted tokens, here are 70 of 16"),
         ({"rows": TokenRows(rows.rows, "1" * 64)}, "identity.data_sha256"),
         ({"heldout": TokenRows(heldout.rows[::-1], NO)}, "evidence.heldout_sha256"),
     ):

@@ -17,7 +17,7 @@ from gengap.bounds.grids import Choice, Grid, Tilt, TiltGrid, choose, choose_til
 from gengap.bounds.sampling import WindowSample
 from gengap.bounds.summands import window_means
 from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
-from gengap.records.arithmetic import Check, coded_model, n_rows, smoothing_of
+from gengap.records.arithmetic import Check, coded_model, smoothing_of
 from gengap.records.base import Estimate
 from gengap.records.bound import BoundRecord
 from gengap.statistics.per_token import TiltedStatistics, tilted_statistics, token_statistics
@@ -54,7 +54,7 @@ def checks(
 ) -> Iterator[Check]:
     """Everything measured, from the models and rows that the record's hashes name; see `gengap.workflow.verify.verify`."""
     settings, risks, rng = Settings.of(record), record.risks, np.random.default_rng(seed)
-    sample, pairs = draw(n_rows(record), record.identity.seq_len, settings)
+    sample, pairs = draw(len(rows), record.identity.seq_len, settings)
     part = _Part(len(sample.windows), share, tolerance, rng)
     drawn = rows[sample.windows[part.chosen]]
     tights = [bounds.tight for bounds in record.bounds.values()]
