@@ -1,5 +1,7 @@
 """Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
 
+import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -82,7 +84,7 @@ def sweep(
     """
     from gengap import hardware
     from gengap.book import notebooks
-    from gengap.records.bound import BoundRecord
+    from gengap.records.bound import BoundRecord, same_weights
     from gengap.workflow import graph, jobs
     from gengap.workflow.settings import Settings
 
@@ -103,10 +105,22 @@ def sweep(
         "gpus": str(int(gpus)),
         "threads": str(threads or hardware.n_cores()),
     }
-    status = graph.run("sweep", config, graph.limits(cores, retries, passed_on) + passed_on)
+    again = {job: said for job in asked if (said := notebooks.made_otherwise(job, settings))}
+    for job, said in again.items():
+        print(f"{job.title}: made with {said}: made again", file=sys.stderr)
+    options = graph.made_again([notebooks.executed_page(job) for job in again])
+    status = graph.run("sweep", config, options + graph.limits(cores, retries, passed_on) + passed_on)
+    done = []
     for job in asked:
-        done = notebooks.executed_page(job).exists() and job.record.exists()
-        print(headline(BoundRecord.read(job.record)) if done else f"{job.title}: no record")
+        if not (notebooks.executed_page(job).exists() and job.record.exists()):
+            print(f"{job.title}: no record")
+        elif said := notebooks.made_otherwise(job, settings):
+            print(f"{job.title}: no record with these settings ({said})")
+        else:
+            done.append(BoundRecord.read(job.record))
+            print(headline(done[-1]))
+    for said in same_weights(done):
+        print(f"note: {said}")
     raise typer.Exit(status)
 
 
@@ -117,12 +131,15 @@ def report(
 ) -> None:
     """Compare any records on one page.
 
-    Losses, bounds and their terms, against size and along training.
+    Losses, bounds and their terms, against size and along training. Records of other kinds are left out.
     """
     from gengap.book import report
     from gengap.paths import build_dir
 
-    print(f"report: {report.write(records, output or build_dir() / 'report.html')}")
+    bounds, others = report.told_apart(records)
+    for said in others:
+        print(f"left out: {said}")
+    print(f"report: {report.write(bounds, output or build_dir() / 'report.html')}")
 
 
 @app.command()

@@ -28,6 +28,7 @@ from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Q
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
+from gengap.workflow.artefacts import archive_of
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -262,9 +263,9 @@ def store_of(spec: ModelSpec, method: str, bits: int) -> Path:
 
 
 def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | None = None) -> BoundRecord:
-    """The record of a model of the registry from its checkpoint and its archive; `UserError` if one of them is not there."""
-    hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+    """The record of a model of the registry from its checkpoint and its archive; `UserError` unless both are there and belong together."""
     model, rows = spec.load(), spec.train_rows()
+    hypothesis = Hypothesis.read(archive_of(spec, method, bits, model), method, bits, spec.config())
     identity = identify(spec, rows.sha256, spec.revision)
     store = store_of(spec, method, bits)
     return certify(
