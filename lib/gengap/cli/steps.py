@@ -47,7 +47,7 @@ def quantize(
     from gengap.models.spec import quantized_name
 
     spec = models.get(model_size, revision)
-    check(method, bits)
+    check(method, bits, group_size, n_calibration_rows, seed)
     from gengap.compression import archive
     from gengap.compression.methods import Compressor
 

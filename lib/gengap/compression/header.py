@@ -11,9 +11,10 @@ import zlib
 from dataclasses import astuple, fields
 from itertools import groupby
 
-from gengap.compression.quantized import LARGEST_SETTING
+from gengap.compression.settings import check_whole
 from gengap.errors import UserError
-from gengap.models.architecture import Architecture, Blueprint, canonical
+from gengap.models.architecture import Architecture, Blueprint
+from gengap.models.configuration import canonical
 
 _LONGEST_TEXT = 2**20  # bytes of JSON: a hundred layers of different kinds take a tenth of it
 _MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded
@@ -114,8 +115,7 @@ def _unfold(folded: list[list]) -> list[list]:
 
 def varint(number: int) -> bytes:
     """LEB128: seven bits a byte, low bits first; `UserError` for more than the reader takes."""
-    if not 0 <= number <= LARGEST_SETTING:
-        raise UserError(f"{number} cannot be written into an archive: numbers are from 0 to {LARGEST_SETTING}")
+    check_whole("as a number in an archive", number, 0)
     return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
 
 
