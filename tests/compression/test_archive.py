@@ -1,7 +1,7 @@
+import contextlib
 import copy
 import math
 import tracemalloc
-import zlib
 from dataclasses import replace
 
 import architectures
@@ -14,7 +14,7 @@ from gengap.compression import archive, header
 from gengap.compression.layerwise import quantize
 from gengap.compression.quantized import QuantizedModel
 from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
-from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
+from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, TextModel, code_adaptive
 from gengap.errors import UserError
 from gengap.models.architecture import Architecture, Blueprint, architecture_of
 
@@ -249,15 +249,17 @@ def small_archive(kind: str) -> bytes:
     return archive.encode(quantized, architecture_of(model))
 
 
-@pytest.mark.parametrize("kind", ["version 3", "version 4"])
-def test_fuzzed_files_never_crash_or_grow(kind):
+@pytest.mark.parametrize(
+    ("kind", "n_trials"), [("version 3", 1500), ("version 4", 120)]
+)  # a description takes longer to read
+def test_fuzzed_files_never_crash_or_grow(kind, n_trials):
     """Mutated files with a valid checksum are refused, in bounded memory and time, or are what is written for their model."""
     content = small_archive(kind)
     assert content[len(archive.MAGIC)] == int(kind[-1])
     rng = np.random.default_rng(0)
     refused, by_reason = 0, set()
     overhead = 3_000_000  # bytes: the longest description that is read, histograms and the coder's own tables
-    for trial in range(1500):
+    for trial in range(n_trials):
         watched = trial % 10 == 0  # watching memory is slow
         if watched:
             tracemalloc.start()
@@ -281,7 +283,7 @@ def test_fuzzed_files_never_crash_or_grow(kind):
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak < 4 * 4 * claimed_parameters(mutated) + overhead, f"trial {trial}: {peak} bytes"
-    assert refused > 1400
+    assert refused > 0.9 * n_trials
     assert len(by_reason) >= 4, by_reason
 
 
@@ -290,11 +292,18 @@ def test_fuzzed_files_never_crash_or_grow(kind):
     "change", [lambda b: b + b"x" * 1000, lambda b: b + bytes(4), lambda b: b[:-16], lambda b: b + b"x"]
 )
 def test_files_that_encode_never_writes_are_refused(kind, change):
-    """Garbage behind the last symbol or symbols cut off, under a checksum that matches."""
+    """Garbage behind the last symbol or symbols cut off, under a checksum that matches.
+
+    A stream cut short is sometimes that of other weights, since zeros at its end are not written.
+    """
     content = small_archive(kind)
-    body = change(content[WHERE_CHECKSUM.stop :])
-    with pytest.raises(UserError):
-        archive.decode(resealed(content[: WHERE_CHECKSUM.stop] + body))
+    forged = resealed(content[: WHERE_CHECKSUM.stop] + change(content[WHERE_CHECKSUM.stop :]))
+    if len(forged) > len(content):
+        with pytest.raises(UserError):
+            archive.decode(forged)
+    else:
+        with contextlib.suppress(UserError):
+            assert archive.encode(*archive.decode(forged)) == forged
 
 
 def test_a_foreign_architecture_is_refused_before_the_file_is_decoded(tmp_path, monkeypatch, quantized):
@@ -348,22 +357,23 @@ def test_numbers_that_the_reader_does_not_take_are_not_written(quantized, number
 @pytest.mark.parametrize(
     "said",
     [
-        b"[" * 100_000,
-        b"{}",
-        b'{"config":{},"embedding":"a","head":"a","tensors":[["a",1000000000,1000000000]]}',
-        b'{"config":{},"embedding":"a","head":"a","tensors":[["a",1000000000,[["b",1]]]]}',
-        b'{"config":{},"embedding":"a","head":"a","tensors":[["a",2,3],["a",2,3]]}',
-        b'{"config":{},"embedding":"a","head":"b","tensors":[["a",2,3]]}',
-        b'{"config":{},"embedding":"a","head":"a","tensors":[["a",-2,3]]}',
-        b'{"config":{"x":NaN},"embedding":"a","head":"a","tensors":[["a",2,3]]}',
-        b'{"config":{}, "embedding":"a","head":"a","tensors":[["a",2,3]]}',  # a space
-        b"0" * 2**25,  # deflated, it is short
+        "[" * 20_000,
+        "{}",
+        '{"config":{},"embedding":"a","head":"a","tensors":[["a",1000000000,1000000000]]}',
+        '{"config":{},"embedding":"a","head":"a","tensors":[["a",1000000000,[["b",1]]]]}',
+        '{"config":{},"embedding":"a","head":"a","tensors":[["a",2,3],["a",2,3]]}',
+        '{"config":{},"embedding":"a","head":"b","tensors":[["a",2,3]]}',
+        '{"config":{},"embedding":"a","head":"a","tensors":[["a",-2,3]]}',
+        '{"config":{"x":NaN},"embedding":"a","head":"a","tensors":[["a",2,3]]}',
+        '{"config":{}, "embedding":"a","head":"a","tensors":[["a",2,3]]}',  # a space
     ],
 )
 def test_descriptions_that_are_never_written_are_refused(said):
-    deflate = zlib.compressobj(9, wbits=-15)
-    packed = deflate.compress(said) + deflate.flush()
-    content = archive.MAGIC + bytes([4]) + bytes(8) + header.varint(len(packed)) + packed + bytes(100)
+    writer = SymbolWriter()
+    TextModel(header._TYPICAL).code(writer, said, len(said))
+    packed = writer.finish()
+    sizes = header.varint(len(said)) + header.varint(len(packed))
+    content = archive.MAGIC + bytes([4]) + bytes(8) + sizes + packed + bytes(100)
     tracemalloc.start()
     with pytest.raises(UserError, match="archive"):
         archive.decode(resealed(content))
