@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengap.errors import UserError
 from gengap.models import safetensors_files
+from gengap.models.configuration import IDLE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -38,8 +39,7 @@ _SELECTS_CODE = {
 }
 # What a configuration may say without changing a prediction.
 _IMMATERIAL = re.compile(
-    r"_name_or_path|architectures|transformers_version|(torch_)?dtype|use_cache|initializer_range|\w*(dropout|pdrop)|\w+_token_id"
-    r"|id2label|label2id|problem_type|return_dict|output_\w+|chunk_size_feed_forward|is_encoder_decoder|\w+_implementation"
+    rf"{IDLE.pattern}|pad_token_id|output_\w+|chunk_size_feed_forward|is_encoder_decoder|\w+_implementation"
 )
 
 
