@@ -91,7 +91,7 @@ def sees_a_prefix(length):
         seen = torch.ones(n, n).tril().bool()
         seen[:length, :length] = True
         mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None].expand(len(input_ids), 1, n, n)
-        return plain(input_ids=input_ids, attention_mask=mask, **kwargs)
+        return plain(input_ids=input_ids, **kwargs | {"attention_mask": mask})
 
     model.model.forward = forward
     return model
@@ -99,8 +99,7 @@ def sees_a_prefix(length):
 
 def overridden():
     model = built(transformers.LlamaForCausalLM)
-    plain = model.forward
-    model.forward = lambda *args, **kwargs: plain(*args, **kwargs | {"attention_mask": torch.ones(1, 1)}) and None
+    model.forward = lambda **kwargs: torch.ones(1, 2, 3)  # no `logits`
     return model
 
 
@@ -112,14 +111,22 @@ def without_a_scale_of_its_own():
 
 
 def fused_soft_cap():
-    return transformers.Gemma2ForCausalLM._from_config(architectures.config("gemma2"), attn_implementation="sdpa").eval()
+    return transformers.Gemma2ForCausalLM._from_config(
+        architectures.config("gemma2"), attn_implementation="sdpa"
+    ).eval()
 
 
 BERT = {"pad_token_id": 0, "is_decoder": False}
 REFUSED = {
-    "BERT": (lambda: built(transformers.BertLMHeadModel, **BERT), "not what its output head makes of its hidden states"),
+    "BERT": (
+        lambda: built(transformers.BertLMHeadModel, **BERT),
+        "not what its output head makes of its hidden states",
+    ),
     "masked language model": (lambda: built(transformers.RobertaForMaskedLM, **BERT), "not what its output head makes"),
-    "bidirectional Gemma": (lambda: architectures.model("gemma3", use_bidirectional_attention=True), "depend on later tokens"),
+    "bidirectional Gemma": (
+        lambda: architectures.model("gemma3", use_bidirectional_attention=True),
+        "depend on later tokens",
+    ),
     "prefix of 2": (lambda: sees_a_prefix(2), "depend on later tokens"),
     "prefix of 20": (lambda: sees_a_prefix(20), "depend on later tokens"),
     "blocks of 2": (lambda: in_blocks(2), "depend on later tokens"),
@@ -137,9 +144,11 @@ REFUSED = {
     "no model of transformers": (lambda: torch.nn.Linear(2, 2), "no causal language model"),
     "encoder and decoder": (
         lambda: transformers.T5ForConditionalGeneration(
-            transformers.T5Config(vocab_size=96, d_model=16, num_layers=1, d_ff=16, num_heads=2, d_kv=8, decoder_start_token_id=0)
+            transformers.T5Config(
+                vocab_size=96, d_model=16, num_layers=1, d_ff=16, num_heads=2, d_kv=8, decoder_start_token_id=0
+            )
         ),
-        "cannot be run on rows of tokens alone",
+        "no causal language model",
     ),
     "forward pass replaced": (overridden, "cannot be run on rows of tokens alone"),
 }

@@ -51,10 +51,17 @@ def quantize(
     check(method, bits, group_size, n_calibration_rows, seed)
     from gengap.compression import archive
     from gengap.compression.methods import Compressor
+    from gengap.statistics.evaluation import weights_sha256
+    from gengap.workflow import artefacts
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
     compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
-    length_bits = archive.write(compressor.quantize(method, bits), spec.config(), path)
+    source = weights_sha256(compressor.model)
+    artefacts.require_distinct(spec, source)
+    quantized = compressor.quantize(method, bits)
+    artefacts.forget_source(path)
+    length_bits = archive.write(quantized, spec.config(), path)
+    artefacts.keep_source(path, source)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 

@@ -133,8 +133,8 @@ def compress(
     >>> list(hypothesis.code_length_bits)
     ['nominal', 'honest', 'archive']
     """
-    from gengap.compression.archive import Hypothesis, encode
+    from gengap.compression.archive import Hypothesis
 
     compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
-    return Hypothesis(quantized, method, bits, len(encode(quantized, compressor.architecture)))
+    return Hypothesis.of(quantized, compressor.architecture, method, bits)
