@@ -34,6 +34,11 @@ from gengap.workflow.settings import Settings
 
 SECONDS = 2.0  # of this process until the sentence is there
 RUNG = "ladder-50k"
+V, SEQ = 96, 32  # of the tiny model
+
+
+def rows(n: int = 40, high: int = V, width: int = SEQ + 1) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, (n, width))
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +55,8 @@ def template(tmp_path_factory):
         root / "results" / "ladder" / "50k",
         ignore=shutil.ignore_patterns("runs"),
     )
+    tiny_model(tiny_config(vocab_size=V)).save_pretrained(root / "own")
+    np.save(root / "rows.npy", rows())
     for name in ("Snakefile", "_config.yml", "_toc.yml"):
         shutil.copy2(CHECKOUT / name, root / name)
     return root
@@ -92,6 +99,13 @@ class Mistake(NamedTuple):
     typed: str
     said: str
     prepare: Callable[[Path, pytest.MonkeyPatch], None] = lambda root, patch: None
+
+
+OWN, WEIGHTS_OF_OWN = "certify own --n-windows 20 --n-pilot-windows 4 --n-pairs 20", Path("own/model.safetensors")
+
+
+def array(name: str, content: np.ndarray) -> Callable:
+    return lambda root, patch: np.save(root / name, content)
 
 
 # --- what may be wrong with a project ----------------------------------------------------------------------------------
@@ -168,7 +182,7 @@ def folder_in_place_of(name: Path | str) -> Callable:
 MISTAKES = [
     # model
     Mistake("certify ladder-10k", "unknown model size 'ladder-10k': did you mean"),
-    Mistake("certify", "Missing argument 'model_size'"),
+    Mistake("certify", "Missing argument 'model'"),
     Mistake("certify Ladder-50K", "did you mean"),
     Mistake("run ladder-50k --revision step8", "ladder-50k has one checkpoint"),
     Mistake("run pythia-14m --revision step3", "pythia-14m has no checkpoint 'step3'"),
@@ -184,6 +198,39 @@ MISTAKES = [
     Mistake("ladder --size ladder-1k", "unknown model size 'ladder-1k'"),
     Mistake("ladder --group grids", "unknown group 'grids'"),
     Mistake("sweep ladder-50k ladder-1k", "unknown model size 'ladder-1k'"),
+    # a model of one's own
+    Mistake("certify no/such/folder --rows rows.npy", "no/such/folder"),
+    Mistake("certify owm --rows rows.npy", "unknown model size 'owm'"),
+    Mistake(OWN, "say with --rows what it was trained on"),
+    Mistake("certify own --rows rows.npy", "cannot be drawn from 40 training rows: ask for fewer"),
+    Mistake(f"certify {RUNG} --rows rows.npy", "has its own rows"),
+    Mistake(f"{OWN} --rows rows.npy --revision main", "a folder has no revisions"),
+    Mistake(f"{OWN} --rows no.npy", "no.npy"),
+    Mistake(f"{OWN} --rows *.npz", "*.npz"),
+    Mistake(f"{OWN} --rows rows.npy --heldout no.npy", "no.npy"),
+    Mistake(f"{OWN} --rows rows.npy --seq-len 0", "Invalid value for '--seq-len'"),
+    Mistake(f"{OWN} --rows rows.npy --n-train-tokens -3", "Invalid value for '--n-train-tokens'"),
+    Mistake(f"{OWN} --rows rows.npy --name <b>x</b>", "<b>x</b>"),
+    Mistake(f"{OWN} --rows rows.npy --name ../x", "../x"),
+    Mistake(f"{OWN} --rows rows.npy --method gptp", "unknown quantization method 'gptp'"),
+    Mistake(f"{OWN} --rows a.npy", "token", array("a.npy", rows(high=V + 9))),
+    Mistake(f"{OWN} --rows a.npy", "token", array("a.npy", rows() - 1)),
+    Mistake(f"{OWN} --rows a.npy", "positions", array("a.npy", rows(width=60))),
+    Mistake(f"{OWN} --rows a.npy", "integers", array("a.npy", rows() + 0.5)),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", array("a.npy", rows()[:0])),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", array("a.npy", rows().astype(object))),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", written("a.npy", b"\x93NUMPY")),
+    Mistake(f"{OWN} --rows a.bin", "seq", written("a.bin", rows().astype(np.uint16).tobytes())),
+    Mistake(f"{OWN} --rows a.bin --seq-len 32 --dtype float", "float", written("a.bin", rows().astype(np.uint16).tobytes())),
+    Mistake(f"{OWN} --rows a.bin --seq-len 32 --dtype uint16", "a.bin", written("a.bin", b"123")),
+    Mistake(f"{OWN} --rows a.jsonl --seq-len 32", "a.jsonl", written("a.jsonl", "{")),
+    Mistake(f"{OWN} --rows a.parquet --seq-len 32", "a.parquet", written("a.parquet", "PAR1")),
+    Mistake(f"{OWN} --rows rows.npy", "safetensors", cut(WEIGHTS_OF_OWN, 3000)),
+    Mistake(f"{OWN} --rows rows.npy", "safetensors", removed(WEIGHTS_OF_OWN)),
+    Mistake(f"{OWN} --rows rows.npy", "config.json", removed("own/config.json")),
+    Mistake(f"{OWN} --rows rows.npy", "causal", changed(Path("own/config.json"), "model_type", value="bert")),
+    Mistake(f"{OWN} --rows rows.npy", "transformers does not have", changed(Path("own/config.json"), "model_type", value="mine")),
+    Mistake(f"{OWN} --rows rows.npy", "weights", changed(Path("own/config.json"), "num_hidden_layers", value=3)),
     # settings
     *(
         Mistake(f"{command} {option} {value}", said)
@@ -252,11 +299,11 @@ MISTAKES = [
     Mistake("report results/*/9k/*.json", "no file matches"),
     Mistake(f"report {PUBLISHED}", "is a folder"),
     Mistake(f"report {PUBLISHED}/main-quantization.json", "is a survey of quantization and no record"),
-    Mistake("report a.json", "is no valid record", written("a.json", "{}")),
-    Mistake("report a.json", "is no valid record", written("a.json", "")),
-    Mistake("report a.json", "is no valid record", written("a.json", b"\xff\xfe\x00")),
+    Mistake("report a.json", "is no record of this project", written("a.json", "{}")),
+    Mistake("report a.json", "is no record of this project", written("a.json", "")),
+    Mistake("report a.json", "is no record of this project", written("a.json", b"\xff\xfe\x00")),
     Mistake(f"report {RECORD}", "risks.train.mean", changed(RECORD, "risks", "train", "mean", value=float("nan"))),
-    Mistake(f"report {RECORD}", "is no valid record", cut(RECORD, 700)),
+    Mistake(f"report {RECORD}", "is no record of this project", cut(RECORD, 700)),
     Mistake(f"report {RECORD}", "settings.n_windows", changed(RECORD, "settings", "n_windows", value="many")),
     Mistake(f"report {RECORD}", "schema_version", changed(RECORD, "schema_version", value=99)),
     Mistake("verify none.json", "there is no file none.json"),
@@ -313,16 +360,10 @@ def test_a_mistake_on_the_command_line_is_one_sentence(mistake, root, monkeypatc
 
 # --- library calls ------------------------------------------------------------------------------------------------------
 
-V, SEQ = 96, 32
-
 
 @pytest.fixture
 def model():
     return tiny_model(tiny_config(vocab_size=V)).eval()
-
-
-def rows(n: int = 40, high: int = V, width: int = SEQ + 1) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, high, (n, width))
 
 
 def with_weight(model, value: float):
