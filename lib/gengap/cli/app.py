@@ -1,5 +1,6 @@
 """What all commands share: the application, how errors are told, arguments that a shell can complete."""
 
+import errno
 import gc
 import sys
 from typing import Annotated
@@ -8,6 +9,9 @@ import typer
 
 from gengap.compression.methods import METHODS
 from gengap.errors import UserError
+
+# A full disk, a quota, a file too large, a disk that is read only, a folder of somebody else.
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class _OneSentence(typer.core.TyperGroup):
@@ -21,6 +25,15 @@ class _OneSentence(typer.core.TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(
+                f"error: {where}{error.strerror}: make room or choose another place; what was there is kept",
+                file=sys.stderr,
+            )
             raise typer.Exit(1) from error
 
 
