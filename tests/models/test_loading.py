@@ -299,7 +299,7 @@ REFUSALS = {
     "other vocabulary": (fields(vocab_size=97), "missing or misshapen, such as lm_head.weight"),
     "vocabulary for which no memory suffices": (
         fields(vocab_size=10**12),
-        "missing or misshapen, such as lm_head.weight",
+        "names 64,000,.* weights, and its files hold 21,664",
     ),
     "other grouping of heads": (
         fields(num_key_value_heads=4),

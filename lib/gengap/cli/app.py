@@ -10,9 +10,6 @@ import typer
 from gengap.compression.methods import METHODS
 from gengap.errors import UserError
 
-# A full disk, a quota, a file too large, a disk that is read only, a folder of somebody else.
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-
 
 class _OneSentence(typer.core.TyperGroup):
     def main(self, *args, **options):
@@ -24,17 +21,15 @@ class _OneSentence(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from error
+            code, said = 1, str(error)
+        except typer.exceptions.TyperException as error:  # what was typed is not what a command takes
+            code, said = error.exit_code, error.format_message()
         except OSError as error:
-            if error.errno not in CANNOT_WRITE:
+            if error.errno in (None, errno.EPIPE):
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            print(
-                f"error: {where}{error.strerror}: make room or choose another place; what was there is kept",
-                file=sys.stderr,
-            )
-            raise typer.Exit(1) from error
+            code, said = 1, f"{error.filename or 'a file'}: {error.strerror}"
+        print(f"error: {said}", file=sys.stderr)
+        raise typer.Exit(code)
 
 
 app = typer.Typer(
@@ -79,5 +74,5 @@ Revision = Annotated[
 QuantizationMethod = Annotated[str, typer.Option(help=f"Quantizer: {', '.join(METHODS)}.")]
 Bits = Annotated[int, typer.Option(help="Per quantized weight, or of the file, a parameter (2 to 8).")]
 ExactBelow = Annotated[
-    int | None, typer.Option(help="The page evaluates models trained on fewer tokens on all of them too.")
+    int | None, typer.Option(min=0, help="The page evaluates models trained on fewer tokens on all of them too.")
 ]

@@ -11,7 +11,7 @@ from gengap.errors import UserError
 
 @app.command()
 def book(
-    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="Of this machine, for all jobs together; 0: all of them.")] = 0,
 ) -> None:
     """Make the book, from the corpus to the site.
 

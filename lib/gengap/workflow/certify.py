@@ -7,7 +7,7 @@ kept in a folder (`store`), so that a run killed at any moment goes on where it 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,8 +44,11 @@ class Draw(NamedTuple):
     pairs: PairSample  # the paper's: (window, position) pairs
 
 
-def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
-    """The windows and pairs of a certificate; a tenth of delta is the martingale's, the rest the sample's."""
+def draw(n_rows: int, seq_len: int, settings: Settings, n_train_tokens: int | None = None) -> Draw:
+    """The windows and pairs of a certificate; a tenth of delta is the martingale's, the rest the sample's.
+
+    `n_train_tokens` is given where the rows at hand are not the training rows: in the arithmetic they then stand for so many tokens.
+    """
     if settings.n_pilot_windows + settings.n_windows > n_rows:
         raise UserError(
             f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
@@ -53,7 +56,10 @@ def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
     rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
     windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
-    return Draw(windows, draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng))
+    pairs = draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng)
+    if n_train_tokens is not None:
+        windows, pairs = (replace(drawn, n_windows=n_train_tokens // seq_len) for drawn in (windows, pairs))
+    return Draw(windows, pairs)
 
 
 def coded_models(hypothesis: Hypothesis, identity: Identity, settings: Settings) -> dict[str, CodedModel]:
@@ -186,7 +192,8 @@ def certify(
     started = time.monotonic() if started is None else started
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
-    sample, pairs = draw(len(rows), identity.seq_len, settings)
+    standing_for = identity.n_train_tokens if not_certified else None
+    sample, pairs = draw(len(rows), identity.seq_len, settings, standing_for)
     hypothesis = hypothesis or compress(model, rows)
     quantized = hypothesis.build(model)
     evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
@@ -210,6 +217,7 @@ def certify(
             checkpoint_sha256=weights_sha256(model),
             quantized_sha256=weights_sha256(quantized),
             windows_sha256=rows_sha256(drawn),
+            archive_sha256=hypothesis.sha256 or None,
             heldout_sha256=None if unseen is None else rows_sha256(unseen),
         ),
         quantization=Quantization.model_validate(hypothesis, from_attributes=True),
@@ -229,16 +237,20 @@ def certify(
 
 
 def own_identity(
-    model: "PreTrainedModel", rows: "Rows | np.ndarray", name: str = "", n_train_tokens: int = 0
+    model: "PreTrainedModel",
+    rows: "Rows | np.ndarray",
+    name: str = "",
+    revision: str = "main",
+    n_train_tokens: int | None = None,
 ) -> Identity:
     """Of a model that is in no registry: its `name` or its size, and the tokens that it was trained on (default: all of `rows`)."""
     n_params, seq_len = architecture_of(model).n_params, rows[:1].shape[1] - 1
     return Identity(
         family="own",
         size=name or f"{n_params / 1e6:.3g}m",
-        revision="main",
+        revision=revision,
         n_params=n_params,
-        n_train_tokens=n_train_tokens or len(rows) * seq_len,
+        n_train_tokens=(n_train_tokens // seq_len if n_train_tokens else len(rows)) * seq_len,
         vocab_size=model.config.vocab_size,
         seq_len=seq_len,
         data_sha256=rows.sha256 if hasattr(rows, "sha256") else rows_sha256(rows),
