@@ -52,6 +52,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.utils import logging
 
 import gengap
 from gengap.book.figures import stacked_bars
@@ -60,14 +61,15 @@ from gengap.compression import archive
 from gengap.models.architecture import architecture_of
 from gengap.models.loading import load_checkpoint
 from gengap.paths import build_dir
-from gengap.tokens import corpus_rows
-from gengap.tokens.sources import open_rows
+from gengap.tokens import corpus_rows, open_rows
 from gengap.workflow.certify import own_identity
 from gengap.workflow.settings import Settings
 from gengap.workflow.verify import verify
 
 plt.style.use("gengap.book")
 torch.set_num_threads(1)
+logging.set_verbosity_error()
+logging.disable_progress_bar()
 started = time.monotonic()
 settings = Settings(n_pilot_windows=n_pilot_windows, n_windows=n_windows, n_pairs=n_pairs, seed=seed)
 folder = build_dir() / "own"
@@ -242,7 +244,7 @@ pd.DataFrame([(told[f.fine], f.name, f.what) for f in findings], columns=["", "w
 #
 # ```bash
 # gengap certify my-model --rows train.bin --seq-len 1024 --heldout val.bin
-# gengap verify build/results/own/my-model/main-gptq-4bit.json --model my-model --rows train.bin --seq-len 1024
+# gengap verify build/results/own/my-model/main-gptq-4bit.json --model my-model --rows train.bin
 # gengap report
 # ```
 #

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,15 +79,15 @@ class OwnModel:
             data_files(source)  # are they there, before the model is read?
         model = load_checkpoint(self.source, self.revision)
         counted = self.n_train_tokens if self.training_rows else None
-        rows = self._open(self.rows, model, n_train_tokens=counted)
+        rows = self.open(self.rows, model, n_train_tokens=counted)
         if not self.training_rows and self.n_train_tokens < rows.n_train_tokens:
             raise UserError(
                 f"{self.rows} holds more than {self.n_train_tokens:,} tokens: give fewer rows, or the number it was trained on"
             )
         check_model(model, rows[:1])
-        return Given(model, rows, self._open(self.heldout, model) if self.heldout else None)
+        return Given(model, rows, self.open(self.heldout, model) if self.heldout else None)
 
-    def _open(self, source: str, model: "PreTrainedModel", **more: Any) -> TrainingRows:
+    def open(self, source: str, model: "PreTrainedModel", **more: Any) -> TrainingRows:
         """The rows in `source`, with the model's tokenizer where they may be text."""
         tokenizer = None if data_files(source)[0] in OF_TOKENS else self.tokenizer()
         return open_rows(source, vocab_size=model.config.vocab_size, tokenizer=tokenizer, **self.reading, **more)
@@ -162,9 +162,3 @@ def kept_archive(model: "PreTrainedModel", rows: TrainingRows, method: str, bits
         with atomic_path(path) as part:
             part.write_bytes(content)
     return path
-
-
-def given_to(record: Path, own: OwnModel) -> Given:
-    """What somebody has at hand of the model of a record, with as many rows as the record says."""
-    identity = (found := BoundRecord.read(record)).identity
-    return replace(own, n_train_tokens=None if found.not_certified else identity.n_train_tokens).read()

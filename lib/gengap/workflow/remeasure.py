@@ -54,7 +54,8 @@ def checks(
 ) -> Iterator[Check]:
     """Everything measured, from the models and rows that the record's hashes name; see `gengap.workflow.verify.verify`."""
     settings, risks, rng = Settings.of(record), record.risks, np.random.default_rng(seed)
-    sample, pairs = draw(len(rows), record.identity.seq_len, settings)
+    standing_for = record.identity.n_train_tokens if record.not_certified else None
+    sample, pairs = draw(len(rows), record.identity.seq_len, settings, standing_for)
     part = _Part(len(sample.windows), share, tolerance, rng)
     drawn = rows[sample.windows[part.chosen]]
     tights = [bounds.tight for bounds in record.bounds.values()]
