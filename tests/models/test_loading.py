@@ -378,11 +378,10 @@ def test_a_folder_has_no_revisions(sound):
 
 
 @pytest.fixture
-def rung(tmp_path, monkeypatch):
+def rung(empty_project):
     """A copy of the published checkpoint of a rung, the one that the registry finds."""
-    folder = tmp_path / "results" / "ladder" / "50k" / "checkpoint"
+    folder = empty_project / "results" / "ladder" / "50k" / "checkpoint"
     shutil.copytree(ROOT / "results" / "ladder" / "50k" / "checkpoint", folder)
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))
     return folder
 
 

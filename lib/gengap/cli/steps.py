@@ -50,9 +50,13 @@ def quantize(
     check(method, bits)
     from gengap.compression import archive
     from gengap.compression.methods import Compressor
+    from gengap.statistics.evaluation import weights_sha256
+    from gengap.workflow.certify import refuse_repeated
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
-    compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
+    model = spec.load()
+    refuse_repeated(spec, weights_sha256(model))
+    compressor = Compressor(model, spec.train_rows(), group_size, n_calibration_rows, seed)
     length_bits = archive.write(compressor.quantize(method, bits), spec.config(), path)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 

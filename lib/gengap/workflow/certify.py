@@ -244,15 +244,34 @@ def own_identity(
     )
 
 
+def refuse_repeated(spec: ModelSpec, checkpoint_sha256: str) -> None:
+    """Raise `UserError` if a record of another revision of this size speaks of the same weights: one of them is not what it says.
+
+    The records of this machine and the published ones are looked at. `gengap.models.revisions` compares files before they are loaded;
+    here it is the weights themselves, whatever files they came from.
+    """
+    for record in BoundRecord.collect(f"{spec.family}/{spec.size}/*bit.json"):
+        other = record.identity.revision
+        if other != spec.revision and record.evidence.checkpoint_sha256 == checkpoint_sha256:
+            raise UserError(
+                f"{spec.model_size} {spec.revision} has the same weights as {other}, of which there is a record: one of the two is not "
+                f"what its name says (as in pythia issue 205); choose another revision, or remove the record of {other}"
+            )
+
+
 def store_of(spec: ModelSpec, method: str, bits: int) -> Path:
     """Where this machine keeps what a model of the registry was evaluated for, until its record is written."""
     return statistics_dir() / spec.model_size / quantized_name(spec.revision, method, bits)
 
 
 def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | None = None) -> BoundRecord:
-    """The record of a model of the registry from its checkpoint and its archive; `UserError` if one of them is not there."""
+    """The record of a model of the registry from its checkpoint and its archive.
+
+    Raises `UserError` if one of them is not there, and if the weights are those of another revision (`refuse_repeated`).
+    """
     hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
     model, rows = spec.load(), spec.train_rows()
+    refuse_repeated(spec, weights_sha256(model))
     identity = identify(spec, rows.sha256, spec.revision)
     store = store_of(spec, method, bits)
     return certify(
