@@ -355,7 +355,9 @@ def test_everything_else_is_refused_in_one_sentence(damage, said, sound, tmp_pat
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("", "there is no such folder"),
+        ("", "no checkpoint is named"),
+        ("~nobody-here/model", "cannot load ~nobody-here/model: "),
+        ("a\0b", "cannot load a.b: "),
         ("a/b/c", "there is no such folder"),
         ("../nowhere", "there is no such folder"),
         ("nowhere", "there is no such folder, and the hub cannot be read"),
