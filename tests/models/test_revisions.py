@@ -14,7 +14,7 @@ from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec
 from gengap.models.revisions import digests, refuse_copies_on_hub
 from gengap.statistics.evaluation import weights_sha256
-from gengap.workflow.certify import refuse_repeated
+from gengap.workflow.artefacts import require_distinct
 
 SPEC = PythiaSpec("pythia", "9k", 8, 1, 2, step=2000, vocab_size=512, seq_len=64, batch_rows=8)
 SAME = "hold the same weights"
@@ -165,14 +165,14 @@ def test_weights_of_which_another_revision_has_a_record_are_refused_before_any_w
     shutil.rmtree(family / "step2000")
     (family / "copied").rename(family / "step2000")
     with pytest.raises(
-        UserError, match="pythia-9k step2000 has the same weights as step1000, of which there is a record"
+        UserError, match="pythia-9k at step2000 holds the same weights as at step1000, of which there is a record"
     ):
         steps.quantize(SPEC.model_size, "rtn", 4)
 
 
 def test_a_revision_may_be_recorded_again_and_others_beside_it(recorded):
     recorded.write()
-    refuse_repeated(replace(SPEC, step=1000), recorded.evidence.checkpoint_sha256)
-    refuse_repeated(SPEC, weights_sha256(SPEC.load()))
-    with pytest.raises(UserError, match="choose another revision, or remove the record of step1000"):
-        refuse_repeated(SPEC, recorded.evidence.checkpoint_sha256)
+    require_distinct(replace(SPEC, step=1000), recorded.evidence.checkpoint_sha256)
+    require_distinct(SPEC, weights_sha256(SPEC.load()))
+    with pytest.raises(UserError, match="take another revision, or remove the record of step1000"):
+        require_distinct(SPEC, recorded.evidence.checkpoint_sha256)

@@ -6,7 +6,6 @@ import json
 import lzma
 import os
 import pickle
-import struct
 from multiprocessing import get_context
 
 import datasets
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from projects import stdlib_sources
+from token_files import write_megatron
 from transformers import PreTrainedTokenizerFast
 
 from gengap.errors import UserError
@@ -47,17 +47,6 @@ def write_flat(path, tokens=FLAT, dtype="uint16"):
     """As nanoGPT's prepare.py does."""
     tokens.astype(FLAT_DTYPES[dtype]).tofile(path)
     return path
-
-
-def write_megatron(stem, documents, dtype=np.uint16, code=8, modes=False):
-    """As Megatron's IndexedDatasetBuilder lays them out: header, sizes, pointers, document index."""
-    sizes = np.array([len(document) for document in documents], "<i4")
-    pointers = np.concatenate([[0], np.cumsum(sizes[:-1], dtype=np.int64)]) * np.dtype(dtype).itemsize
-    index = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, code, len(sizes), len(sizes) + 1)
-    index += sizes.tobytes() + pointers.astype("<i8").tobytes() + np.arange(len(sizes) + 1, dtype="<i8").tobytes()
-    stem.with_suffix(".idx").write_bytes(index + bytes(len(sizes) if modes else 0))
-    stem.with_suffix(".bin").write_bytes(np.concatenate(documents).astype(dtype).tobytes())
-    return stem.with_suffix(".bin")
 
 
 def check(rows, expected):

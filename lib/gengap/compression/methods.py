@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gengap.errors import UserError
+from gengap.errors import MAX_SEED, UserError, check_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +34,7 @@ class Compressor:
 
     def quantize(self, method: str, bits: int) -> "QuantizedModel":
         """The quantized model; `check` says what can be asked for."""
-        check(method, bits)
+        check(method, bits, self.group_size, self.n_calibration_rows, self.seed)
         return METHODS[method].quantize(self, bits)
 
     @cached_property
@@ -98,12 +98,15 @@ METHODS: dict[str, Method] = {
 DEFAULT_METHOD, DEFAULT_BITS = "gptq", 4  # the paper's
 
 
-def check(method: str, bits: int) -> None:
-    """Raise `UserError` for a method or a number of bits that there is not."""
+def check(method: str, bits: int, group_size: int = 128, n_calibration_rows: int = 128, seed: int = 0) -> None:
+    """Raise `UserError` for a method or a number of bits that there is not, and for other settings that cannot be."""
     if method not in METHODS:
         raise UserError(f"unknown quantization method {method!r}: choose one of {', '.join(METHODS)}")
-    if not 2 <= bits <= 8:
+    if isinstance(bits, bool) or bits not in range(2, 9):
         raise UserError(f"{bits} bits per weight: choose 2 to 8")
+    check_whole("group_size", group_size, 1)
+    check_whole("n_calibration_rows", n_calibration_rows, 1)
+    check_whole("seed", seed, 0, MAX_SEED)
 
 
 def compress(
@@ -130,8 +133,8 @@ def compress(
     >>> list(hypothesis.code_length_bits)
     ['nominal', 'honest', 'archive']
     """
-    from gengap.compression.archive import Hypothesis, encode
+    from gengap.compression.archive import Hypothesis
 
     compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
-    return Hypothesis(quantized, method, bits, len(encode(quantized, compressor.architecture)))
+    return Hypothesis.of(quantized, compressor.architecture, method, bits)

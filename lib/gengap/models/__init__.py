@@ -11,11 +11,11 @@ a machine. `gengap.models.spec.ModelSpec` says what a family has to answer; noth
 import difflib
 
 from gengap.errors import UserError
-from gengap.models import ladder, pythia, pythia_deduped
+from gengap.models import ladder, polypythia, pythia, pythia_deduped
 from gengap.models.loading import load_checkpoint as load_checkpoint
 from gengap.models.spec import ModelSpec
 
-FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS)
+FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS, polypythia.MODELS)
 
 REGISTRY: dict[str, ModelSpec] = {spec.model_size: spec for family in FAMILIES for spec in family}
 

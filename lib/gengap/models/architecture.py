@@ -172,8 +172,7 @@ class Blueprint(_Named):
 
     def config(self, **more: Any) -> "PreTrainedConfig":
         """The transformers configuration; `UserError` if this version of transformers does not know it."""
-        idle = {"use_cache": False, "bos_token_id": None, "eos_token_id": None}
-        return _config_of(json.loads(self.configuration) | idle | more)
+        return _config_of(json.loads(self.configuration) | {"use_cache": False} | more)
 
     def matches(self, config: "PreTrainedConfig") -> bool:
         """Whether `config` describes this model."""
@@ -289,7 +288,8 @@ def _config_of(fields: dict[str, Any]) -> "PreTrainedConfig":
         raise UserError(
             f"this version of transformers knows no model of type {kind!r}: install the one that the model came with"
         )
-    return CONFIG_MAPPING[kind].from_dict(fields)
+    no_token = {"bos_token_id": None, "eos_token_id": None}  # the defaults may lie outside the vocabulary
+    return CONFIG_MAPPING[kind].from_dict(no_token | fields)
 
 
 def _require_own_class(model: "PreTrainedModel") -> None:

@@ -7,7 +7,7 @@ kept in a folder (`store`), so that a run killed at any moment goes on where it 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +28,7 @@ from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Q
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
+from gengap.workflow.artefacts import archive_of
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ class Draw(NamedTuple):
     pairs: PairSample  # the paper's: (window, position) pairs
 
 
-def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
-    """The windows and pairs of a certificate; a tenth of delta is the martingale's, the rest the sample's."""
+def draw(n_rows: int, seq_len: int, settings: Settings, n_train_tokens: int | None = None) -> Draw:
+    """The windows and pairs of a certificate; a tenth of delta is the martingale's, the rest the sample's.
+
+    `n_train_tokens` is given where the rows at hand are not the training rows: in the arithmetic they then stand for so many tokens.
+    """
     if settings.n_pilot_windows + settings.n_windows > n_rows:
         raise UserError(
             f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
@@ -52,7 +56,10 @@ def draw(n_rows: int, seq_len: int, settings: Settings) -> Draw:
     rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
     windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
-    return Draw(windows, draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng))
+    pairs = draw_pairs(n_rows, seq_len, settings.n_pairs, failure_prob, rng)
+    if n_train_tokens is not None:
+        windows, pairs = (replace(drawn, n_windows=n_train_tokens // seq_len) for drawn in (windows, pairs))
+    return Draw(windows, pairs)
 
 
 def coded_models(hypothesis: Hypothesis, identity: Identity, settings: Settings) -> dict[str, CodedModel]:
@@ -185,7 +192,8 @@ def certify(
     started = time.monotonic() if started is None else started
     settings = settings or Settings()
     identity = identity or own_identity(model, rows)
-    sample, pairs = draw(len(rows), identity.seq_len, settings)
+    standing_for = identity.n_train_tokens if not_certified else None
+    sample, pairs = draw(len(rows), identity.seq_len, settings, standing_for)
     hypothesis = hypothesis or compress(model, rows)
     quantized = hypothesis.build(model)
     evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
@@ -209,6 +217,7 @@ def certify(
             checkpoint_sha256=weights_sha256(model),
             quantized_sha256=weights_sha256(quantized),
             windows_sha256=rows_sha256(drawn),
+            archive_sha256=hypothesis.sha256 or None,
             heldout_sha256=None if unseen is None else rows_sha256(unseen),
         ),
         quantization=Quantization.model_validate(hypothesis, from_attributes=True),
@@ -228,35 +237,24 @@ def certify(
 
 
 def own_identity(
-    model: "PreTrainedModel", rows: "Rows | np.ndarray", name: str = "", n_train_tokens: int = 0
+    model: "PreTrainedModel",
+    rows: "Rows | np.ndarray",
+    name: str = "",
+    revision: str = "main",
+    n_train_tokens: int | None = None,
 ) -> Identity:
     """Of a model that is in no registry: its `name` or its size, and the tokens that it was trained on (default: all of `rows`)."""
     n_params, seq_len = architecture_of(model).n_params, rows[:1].shape[1] - 1
     return Identity(
         family="own",
         size=name or f"{n_params / 1e6:.3g}m",
-        revision="main",
+        revision=revision,
         n_params=n_params,
-        n_train_tokens=n_train_tokens or len(rows) * seq_len,
+        n_train_tokens=(n_train_tokens // seq_len if n_train_tokens else len(rows)) * seq_len,
         vocab_size=model.config.vocab_size,
         seq_len=seq_len,
         data_sha256=rows.sha256 if hasattr(rows, "sha256") else rows_sha256(rows),
     )
-
-
-def refuse_repeated(spec: ModelSpec, checkpoint_sha256: str) -> None:
-    """Raise `UserError` if a record of another revision of this size speaks of the same weights: one of them is not what it says.
-
-    The records of this machine and the published ones are looked at. `gengap.models.revisions` compares files before they are loaded;
-    here it is the weights themselves, whatever files they came from.
-    """
-    for record in BoundRecord.collect(f"{spec.family}/{spec.size}/*bit.json"):
-        other = record.identity.revision
-        if other != spec.revision and record.evidence.checkpoint_sha256 == checkpoint_sha256:
-            raise UserError(
-                f"{spec.model_size} {spec.revision} has the same weights as {other}, of which there is a record: one of the two is not "
-                f"what its name says (as in pythia issue 205); choose another revision, or remove the record of {other}"
-            )
 
 
 def store_of(spec: ModelSpec, method: str, bits: int) -> Path:
@@ -265,13 +263,9 @@ def store_of(spec: ModelSpec, method: str, bits: int) -> Path:
 
 
 def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | None = None) -> BoundRecord:
-    """The record of a model of the registry from its checkpoint and its archive.
-
-    Raises `UserError` if one of them is not there, and if the weights are those of another revision (`refuse_repeated`).
-    """
-    hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+    """The record of a model of the registry from its checkpoint and its archive; `UserError` unless both are there and belong together."""
     model, rows = spec.load(), spec.train_rows()
-    refuse_repeated(spec, weights_sha256(model))
+    hypothesis = Hypothesis.read(archive_of(spec, method, bits, model), method, bits, spec.config())
     identity = identify(spec, rows.sha256, spec.revision)
     store = store_of(spec, method, bits)
     return certify(
