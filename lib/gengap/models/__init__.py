@@ -12,6 +12,7 @@ import difflib
 
 from gengap.errors import UserError
 from gengap.models import ladder, polypythia, pythia, pythia_deduped
+from gengap.models.loading import load_checkpoint as load_checkpoint
 from gengap.models.spec import ModelSpec
 
 FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS, polypythia.MODELS)
