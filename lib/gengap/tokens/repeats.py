@@ -74,7 +74,8 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
     passages = np.concatenate(sampled)
     if kept is not None:
         passages = passages[np.isin(np.concatenate(places), kept)]
-    repeated = 1 - len(np.unique(passages)) / len(passages) if len(passages) else 0.0
+    passages.sort()
+    repeated = float((passages[1:] == passages[:-1]).sum() / max(1, len(passages)))
     if repeated > MAX_REPEATED:
         raise UserError(
             f"{repeated:.0%} of the passages of {what} stood in it before: it holds a text more than once, or padding, and a certificate counts "
