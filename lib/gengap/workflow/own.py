@@ -84,7 +84,6 @@ class OwnModel:
             raise UserError(
                 f"{self.rows} holds more than {self.n_train_tokens:,} tokens: give fewer rows, or the number it was trained on"
             )
-        check_model(model, rows[:1])
         return Given(model, rows, self.open(self.heldout, model) if self.heldout else None)
 
     def open(self, source: str, model: "PreTrainedModel", **more: Any) -> TrainingRows:
@@ -128,6 +127,7 @@ def certify_own(
     check(method, bits)
     model, rows, heldout = own.read()
     settings.check_rows(len(rows))
+    check_model(model, rows[:1])
     for note in rows.notes:
         tell(note)
     n_train_tokens = None if own.training_rows else own.n_train_tokens
