@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import tiny_config, tiny_model, token_rows
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from gengap.compression import archive
 from gengap.compression.methods import compress
@@ -15,9 +17,10 @@ from gengap.paths import file_sha256, published_results_dir
 from gengap.records.bound import BoundRecord
 from gengap.tokens.rows import TokenRows
 from gengap.workflow import certify
+from gengap.workflow.own import OwnModel, certify_own
 from gengap.workflow.settings import Settings
 from gengap.workflow.verify import verify
-from gengap.workflow.verify_file import verify_file
+from gengap.workflow.verify_file import own_files, verify_file
 
 PUBLISHED = published_results_dir()
 FEW = Settings(n_pilot_windows=6, n_windows=40, n_pairs=60, seed=3)
@@ -375,3 +378,29 @@ def test_rows_that_cannot_be_had_are_told_with_the_reason(empty_project):
     assert not wrong(findings)
     assert any(f.name == "losses" and "training rows" in f.what for f in findings if f.fine is None)
     assert np.sum([f.fine is True for f in findings]) > 10
+
+
+@pytest.mark.parametrize("training_rows", [True, False])
+def test_a_model_of_ones_own_is_verified_from_its_folder_and_its_rows(empty_project, tmp_path, training_rows):
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=96, n_embd=12, n_layer=1, n_head=2, n_positions=32)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "mine")
+    for name, n_rows in (("rows", 80), ("heldout", 60)):
+        np.save(tmp_path / f"{name}.npy", token_rows(n_rows, seq_len=17, seed=n_rows))
+    model, rows, heldout = (str(tmp_path / name) for name in ("mine", "rows.npy", "heldout.npy"))
+    n_train_tokens = None if training_rows else 100_000
+    own = OwnModel(model, rows, heldout=heldout, training_rows=training_rows, n_train_tokens=n_train_tokens)
+    record = certify_own(own, "rtn", 4, FEW)
+    path = own.results_dir / record.place.name
+    given = own_files(path, model, None, rows, heldout, {})
+    findings = verify_file(path, **given)
+    assert not wrong(findings)
+    made = {finding.name for finding in findings if finding.fine}
+    assert made >= {"archive", "quantized weights", "windows", "held-out windows", "losses", "terms", "choices"}
+    assert ("certificate" in {finding.name for finding in findings}) is not training_rows
+    alone = verify_file(path)
+    assert not wrong(alone)
+    assert any("its maker's word" in finding.what for finding in alone if finding.fine is None)
+    np.save(tmp_path / "rows.npy", token_rows(80, seq_len=17, seed=1))
+    found = wrong(verify_file(path, **own_files(path, model, None, rows, heldout, {})))
+    assert any("evidence.windows_sha256" in line for line in found)
