@@ -11,13 +11,12 @@ from gengap.book.notebooks import CHAPTER
 from gengap.book.site import read_toc, toc_pages
 from gengap.compression.methods import METHODS
 from gengap.models.spec import quantized_name
+from gengap.records.survey import place_of
 from gengap.workflow import graph, jobs
 
 PYTHON = sys.executable  # its scripts would not start in a folder with a $ in its name
-BOOK = [jobs.default_job(size) for size in models.DEFAULT_LADDER]
-CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
-SHORTEST = [jobs.Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]  # certified too
-SURVEYS = ["build/results/ladder/50k/main-quantization.json"]  # of chapter 03; those of larger rungs are published
+BOOK, SHORTEST = jobs.book_jobs(), jobs.shortest_jobs()
+SURVEYS = [f"build/results/{place_of(models.get(jobs.SURVEYED))}"]  # of chapter 03; those of larger rungs are published
 PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]

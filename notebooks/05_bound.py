@@ -62,6 +62,7 @@ from gengap.statistics import tilted_statistics, token_statistics
 from gengap.tokens import sample_rows
 from gengap.units import nats_from_bits
 from gengap.workflow import certify
+from gengap.workflow.artefacts import archive_of
 
 plt.style.use("gengap.book")
 started = time.monotonic()
@@ -85,7 +86,7 @@ evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilt
 
 # %%
 checkpoint = spec.load()
-hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+hypothesis = Hypothesis.read(archive_of(spec, method, bits, checkpoint), method, bits, spec.config())
 model = hypothesis.build(checkpoint)
 code_length_bits = hypothesis.code_length_bits
 pd.DataFrame(

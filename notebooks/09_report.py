@@ -42,7 +42,7 @@ import pandas as pd
 from gengap.book.figures import named_axis, stacked_bars
 from gengap.models.spec import TOKENS_PER_PARAMETER
 from gengap.records import BoundRecord, load_records
-from gengap.records.bound import ordered
+from gengap.records.bound import ordered, same_weights
 
 plt.style.use("gengap.book")
 records = ordered(BoundRecord.read(Path(file)) for file in files) if files else load_records()
@@ -50,9 +50,12 @@ assert records, "there are no records yet: `make sweep MODELS=ladder-50k` makes 
 
 
 def name_of(record):
-    """Model size and quantization; the revision too where a family has several."""
+    """Model size and quantization; the revision too where a family has several; and whether it is no certificate."""
     revision = "" if record.identity.revision == "main" else f" {record.identity.revision}"
-    return f"{record.identity.model_size}{revision} {record.quantization.method}-{record.quantization.bits}"
+    code = f"{record.quantization.method}-{record.quantization.bits}"
+    name = f"{record.identity.model_size}{revision} {code}{' (arithmetic)' if record.not_certified else ''}"
+    namesakes = [r.identity.n_params for r in records if (r.place, r != record) == (record.place, True)]
+    return f"{name} {record.evidence.checkpoint_sha256[:6]}" if namesakes else name
 
 
 def log_vocab(record):
@@ -63,9 +66,12 @@ def log_vocab(record):
 # %% [markdown]
 # ## Losses and bounds
 #
-# *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. A bound above the loss of *guessing* says nothing.
+# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. A bound above the loss of *guessing* says nothing.
 
 # %%
+for record in records:
+    if record.not_certified:
+        print(f"{name_of(record)} is no certificate: {record.not_certified}.")
 columns = {
     name_of(record): {
         "parameters": record.identity.n_params,
@@ -154,10 +160,19 @@ plt.show()
 #
 # The code of a model is paid once, over all the tokens that it was trained on: an early checkpoint pays much per token, and a late one little, though its loss falls ever more
 # slowly. Models with records at several revisions are drawn here against the tokens they had seen; 20 tokens per parameter is the compute-optimal amount.
+# Revisions whose records name the same weights are no two points of a training, and are left out.
 
 # %% mystnb={"image": {"alt": "Training loss, our bound and the paper's bound in nats per token against the tokens seen per parameter, a group of lines per model; a vertical line at twenty tokens per parameter."}, "figure": {"caption": "Loss and bounds of one model along its training. Vertical line: 20 tokens per parameter; dashed: guessing.", "name": "fig-report-training"}}
+for said in same_weights(records):
+    print(f"Left out here: {said}.")
+revisions = {}  # weights -> the names under which they stand in records
+for record in records:
+    names = revisions.setdefault(record.evidence.checkpoint_sha256, set())
+    names.add((record.identity.model_size, record.identity.revision))
 runs = {}
 for record in records:
+    if len(revisions[record.evidence.checkpoint_sha256]) > 1:
+        continue
     key = record.identity.model_size, record.quantization.method, record.quantization.bits
     runs.setdefault(key, []).append(record)
 runs = {key: found for key, found in runs.items() if len({r.identity.n_train_tokens for r in found}) > 1}
@@ -183,7 +198,7 @@ else:
 # %% [markdown]
 # ## What agrees, what does not
 #
-# Over all records shown: how often each statement of the paper, or of ours, holds.
+# Over all records shown, mere arithmetic included: how often each statement of the paper, or of ours, holds.
 
 # %%
 claims = {

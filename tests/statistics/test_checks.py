@@ -91,7 +91,7 @@ def sees_a_prefix(length):
         seen = torch.ones(n, n).tril().bool()
         seen[:length, :length] = True
         mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None].expand(len(input_ids), 1, n, n)
-        return plain(input_ids=input_ids, attention_mask=mask, **kwargs)
+        return plain(input_ids=input_ids, **kwargs | {"attention_mask": mask})
 
     model.model.forward = forward
     return model
@@ -99,8 +99,7 @@ def sees_a_prefix(length):
 
 def overridden():
     model = built(transformers.LlamaForCausalLM)
-    plain = model.forward
-    model.forward = lambda *args, **kwargs: plain(*args, **kwargs | {"attention_mask": torch.ones(1, 1)}) and None
+    model.forward = lambda **kwargs: torch.ones(1, 2, 3)  # no `logits`
     return model
 
 
@@ -149,7 +148,7 @@ REFUSED = {
                 vocab_size=96, d_model=16, num_layers=1, d_ff=16, num_heads=2, d_kv=8, decoder_start_token_id=0
             )
         ),
-        "cannot be run on rows of tokens alone",
+        "no causal language model",
     ),
     "forward pass replaced": (overridden, "cannot be run on rows of tokens alone"),
 }

@@ -11,7 +11,7 @@ from gengap.errors import UserError
 from gengap.statistics.inputs import check_rows
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 
-TILT = Tilt(rate=0.5, safety=0.01)
+TILT = Tilt(rate=0.5, safety=0.01, baseline_floor=0.0, grid_size=1, vocab_size=96)
 READERS = {
     "losses": lambda model, rows: token_statistics(model, rows, (0.1,)).nll,
     "entropies": lambda model, rows: token_statistics(model, rows, (0.0, 0.1)).entropy,

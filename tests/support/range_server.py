@@ -41,6 +41,9 @@ class RangeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.listing = True
+        self.digests: dict[
+            str, dict[str, str]
+        ] = {}  # revision of a model -> its files and their SHA-256, as the hub states them
         self.fault: Callable[[tuple, int], str | None] = lambda key, n: None
         self.requests: Counter = Counter()
         self.endless_replies_read = 0
@@ -81,6 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
             names = [f'<a href="{path.name}">x</a>' for path in sorted(self.server.folder.iterdir())]
             page = "".join(names).encode() if self.server.listing else b""
             return self._send(200, {"Content-Type": "text/html"}, page, body)
+        if (
+            revision := re.fullmatch(r"/api/models/.*/revision/(\w+)\?blobs=.*", self.path)
+        ) and not self.server.digests.get(revision[1]):
+            return self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"", body)
         if self.path.startswith("/api/"):
             return self._send(200, {"Content-Type": "application/json"}, self._hub_api(), body)
         if "/resolve/main/" in self.path:  # the hub sends to another address for the content
@@ -131,7 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _hub_api(self) -> bytes:
-        """What the hub's interface says of a repository that holds the folder's files."""
+        """What the hub's interface says of a repository that holds the folder's files, or of the files of a model."""
+        if revision := re.fullmatch(r"/api/models/.*/revision/(\w+)\?blobs=.*", self.path):
+            files = [
+                {"rfilename": name, "size": 9, "blobId": "0", "lfs": {"sha256": digest, "size": 9, "pointerSize": 1}}
+                for name, digest in self.server.digests[revision[1]].items()
+            ]
+            return json.dumps({"id": "some/model", "sha": "0" * 40, "siblings": files}).encode()
         if "/tree/" not in self.path:
             return json.dumps({"id": "EleutherAI/pile", "sha": "0" * 40, "siblings": [], "private": False}).encode()
         files = sorted(self.server.folder.iterdir())

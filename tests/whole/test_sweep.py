@@ -49,8 +49,9 @@ def test_a_rung_has_one_checkpoint_whatever_revisions_are_asked_of_pythia():
 
 
 def test_every_job_has_files_of_its_own():
-    asked = jobs.expand(models.REGISTRY, ["step1000", "step64000"], ["gptq", "rtn"], range(2, 9))
-    assert len(asked) == 14 * len(models.REGISTRY) + 14 * sum(s.startswith("pythia") for s in models.REGISTRY)
+    sizes = [size for size, spec in models.REGISTRY.items() if not getattr(spec, "doubt", "")]
+    asked = jobs.expand(sizes, ["step1000", "step64000"], ["gptq", "rtn"], range(2, 9))
+    assert len(asked) == 14 * len(sizes) + 14 * sum("pythia" in s for s in sizes)
     assert len({executed_page(job) for job in asked}) == len({job.record for job in asked}) == len(asked)
 
 

@@ -65,12 +65,22 @@ def staged_pages(stage_dir: Path) -> list[str]:
 
 def read_toc(folder: Path) -> dict[str, Any]:
     """The parsed `_toc.yml` of the project or of the staged tree."""
-    return yaml.safe_load((folder / "_toc.yml").read_text(encoding="utf-8"))
+    return _read_yaml(folder / "_toc.yml")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The parsed `_config.yml` of the project or of the staged tree."""
-    return yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
+    return _read_yaml(folder / "_config.yml")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no names with values")
+    return content
 
 
 def sync_install_cells() -> list[Path]:

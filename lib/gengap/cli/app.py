@@ -1,5 +1,6 @@
 """What all commands share: the application, how errors are told, arguments that a shell can complete."""
 
+import errno
 import gc
 import sys
 from typing import Annotated
@@ -20,8 +21,15 @@ class _OneSentence(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from error
+            code, said = 1, str(error)
+        except typer.exceptions.TyperException as error:  # what was typed is not what a command takes
+            code, said = error.exit_code, error.format_message()
+        except OSError as error:
+            if error.errno in (None, errno.EPIPE):
+                raise
+            code, said = 1, f"{error.filename or 'a file'}: {error.strerror}"
+        print(f"error: {said}", file=sys.stderr)
+        raise typer.Exit(code)
 
 
 app = typer.Typer(
@@ -66,5 +74,5 @@ Revision = Annotated[
 QuantizationMethod = Annotated[str, typer.Option(help=f"Quantizer: {', '.join(METHODS)}.")]
 Bits = Annotated[int, typer.Option(help="Per quantized weight, or of the file, a parameter (2 to 8).")]
 ExactBelow = Annotated[
-    int | None, typer.Option(help="The page evaluates models trained on fewer tokens on all of them too.")
+    int | None, typer.Option(min=0, help="The page evaluates models trained on fewer tokens on all of them too.")
 ]

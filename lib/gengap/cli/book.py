@@ -11,16 +11,25 @@ from gengap.errors import UserError
 
 @app.command()
 def book(
-    cores: Annotated[int, typer.Option(help="Of this machine, for all jobs together; 0: all of them.")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="Of this machine, for all jobs together; 0: all of them.")] = 0,
 ) -> None:
     """Make the book, from the corpus to the site.
 
     Downloads the corpus, trains, quantizes and bounds the default models, runs the pages; `make book` installs first what that needs.
     """
     from gengap import hardware
-    from gengap.workflow.graph import run
+    from gengap.book import notebooks
+    from gengap.workflow import artefacts, graph, jobs
 
-    raise typer.Exit(run("book", options=["--cores", str(cores or hardware.n_cores())]))
+    again = {
+        job: said for job in (*jobs.book_jobs(), *jobs.shortest_jobs()) if (said := notebooks.made_otherwise(job, {}))
+    }
+    for job, said in again.items():
+        print(f"{job.title}: made with {said}: made again")
+    pages = [notebooks.executed_page(job) for job in again]
+    surveys = [path for path in [jobs.survey_shown()] if artefacts.is_other_survey(path)]
+    options = [*graph.made_again([*pages, *surveys]), "--cores", str(cores or hardware.n_cores())]
+    raise typer.Exit(graph.run("book", options=options))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gengap.cli.app import app, complete_size
+from gengap.errors import UserError
 
 
 @app.command()
@@ -37,6 +38,8 @@ def ladder(
         for path in [*publish_runs(), *publish_waypoints()]:
             print(f"{path} ({path.stat().st_size:,} bytes)" if path.exists() else f"{path} (removed)")
         return
+    if not max_flops > 0:  # NaN too
+        raise UserError(f"max_flops = {max_flops}: choose a number above 0, such as 1e13")
     planned = selected(group or (), size or (), max_flops)
     pending = [p for p in planned if not is_done(p, anew)]
     print(f"{len(planned)} runs, {len(pending)} to do, {sum(p.flops for p in pending):.1e} flops at most")

@@ -2,7 +2,7 @@
 
 from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
-from gengap.errors import UserError
+from gengap.errors import MAX_SEED, UserError, check_whole
 
 
 @app.command()
@@ -22,6 +22,7 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
     spec = models.get(model_size)  # before the slow imports: a misspelt size is refused at once
     if not spec.trained_here:
         raise UserError(f"{model_size} is read as it was released; only the ladder is trained here")
+    check_whole("seed", seed, 0, MAX_SEED)
     from gengap.training.loop import train
 
     log = train(spec, spec.train_rows(), spec.results_dir(), seed)
@@ -50,10 +51,18 @@ def quantize(
     check(method, bits, group_size, n_calibration_rows, seed)
     from gengap.compression import archive
     from gengap.compression.methods import Compressor
+    from gengap.statistics.evaluation import weights_sha256
+    from gengap.workflow import artefacts
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
-    compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
-    length_bits = archive.write(compressor.quantize(method, bits), spec.config(), path)
+    checkpoint = spec.load()
+    source = weights_sha256(checkpoint)
+    artefacts.require_distinct(spec, source)
+    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed)
+    quantized = compressor.quantize(method, bits)
+    artefacts.forget_source(path)
+    length_bits = archive.write(quantized, spec.config(), path)
+    artefacts.keep_source(path, source)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 
@@ -66,6 +75,7 @@ def survey(model_size: ModelSize, n_seeds: int = 3) -> None:
     from gengap import models
 
     spec = models.get(model_size)
+    check_whole("n_seeds", n_seeds, 1)
     from gengap.paths import run_results_dir
     from gengap.records.survey import SurveySettings, place_of
     from gengap.workflow.survey import survey

@@ -23,7 +23,7 @@ from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
 from gengap.models.architecture import Architecture, Blueprint, architecture_of
-from gengap.paths import atomic_path
+from gengap.paths import atomic_path, file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -63,11 +63,20 @@ class Hypothesis:
     method: str  # that made it
     bits: int  # that were asked for: of a weight, or of the file, a parameter
     n_bytes: int  # of its archive
+    sha256: str = ""  # of its archive
 
     @classmethod
     def read(cls, path: Path, method: str, bits: int, config: "PreTrainedConfig | None" = None) -> "Hypothesis":
         """What an archive decodes to; raises as `read`."""
-        return cls(read(path, config), method, bits, path.stat().st_size)
+        return cls(read(path, config), method, bits, path.stat().st_size, file_sha256(path))
+
+    @classmethod
+    def of(
+        cls, quantized: QuantizedModel, architecture: Architecture | Blueprint, method: str, bits: int
+    ) -> "Hypothesis":
+        """With the archive that `encode` makes; raises as `encode`."""
+        content = encode(quantized, architecture)
+        return cls(quantized, method, bits, len(content), hashlib.sha256(content).hexdigest())
 
     @property
     def code_length_bits(self) -> dict[str, int]:

@@ -10,9 +10,9 @@ import math
 from dataclasses import astuple, fields
 from itertools import groupby
 
-from gengap.compression.settings import check_whole
+from gengap.compression.settings import LARGEST_SETTING
 from gengap.compression.symbols import SymbolReader, SymbolWriter, TextModel
-from gengap.errors import UserError
+from gengap.errors import UserError, check_whole
 from gengap.models.architecture import Architecture, Blueprint
 from gengap.models.configuration import canonical
 
@@ -141,7 +141,7 @@ def _unfold(folded: list[list]) -> list[list]:
 
 def varint(number: int) -> bytes:
     """LEB128: seven bits a byte, low bits first; `UserError` for more than the reader takes."""
-    check_whole("as a number in an archive", number, 0)
+    check_whole("a number in an archive", number, 0, LARGEST_SETTING)
     return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
 
 

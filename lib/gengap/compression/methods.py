@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gengap.compression.settings import check_quantization
-from gengap.errors import UserError
+from gengap.errors import MAX_SEED, UserError, check_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,6 +103,8 @@ def check(method: str, bits: int, group_size: int = 128, n_calibration_rows: int
     """Raise `UserError` for a method that there is not, and for numbers that cannot be."""
     if method not in METHODS:
         raise UserError(f"unknown quantization method {method!r}: choose one of {', '.join(METHODS)}")
+    check_whole("group_size", group_size, 1)
+    check_whole("seed", seed, 0, MAX_SEED)
     check_quantization(bits, group_size, seed, n_calibration_rows)
 
 
@@ -130,8 +132,8 @@ def compress(
     >>> list(hypothesis.code_length_bits)
     ['nominal', 'honest', 'archive']
     """
-    from gengap.compression.archive import Hypothesis, encode
+    from gengap.compression.archive import Hypothesis
 
     compressor = Compressor(model, rows, group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
-    return Hypothesis(quantized, method, bits, len(encode(quantized, compressor.architecture)))
+    return Hypothesis.of(quantized, compressor.architecture, method, bits)

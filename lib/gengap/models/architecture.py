@@ -167,8 +167,7 @@ class Blueprint(_Named):
 
     def config(self, **more: Any) -> "PreTrainedConfig":
         """The transformers configuration; `UserError` if this version of transformers does not know it."""
-        idle = {"use_cache": False, "bos_token_id": None, "eos_token_id": None}
-        return config_of(json.loads(self.configuration) | idle | more)
+        return config_of(json.loads(self.configuration) | {"use_cache": False} | more)
 
     def matches(self, config: "PreTrainedConfig") -> bool:
         """Whether `config` describes this model."""

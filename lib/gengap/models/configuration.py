@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 # Fields of a configuration that change no prediction.
-_IDLE = re.compile(
+IDLE = re.compile(
     r"transformers_version|_name_or_path|(torch_)?dtype|architectures|use_cache|[be]os_token_id|id2label|label2id|problem_type"
     r"|return_dict|output_attentions|output_hidden_states|_attn_implementation|.*dropout|.*pdrop|layerdrop|initializer_range|init_std"
 )
@@ -18,7 +18,7 @@ _IDLE = re.compile(
 
 def function_of(config: "PreTrainedConfig") -> dict[str, Any]:
     """The fields of a configuration that change the function."""
-    return {name: value for name, value in config.to_diff_dict().items() if not _IDLE.fullmatch(name)}
+    return {name: value for name, value in config.to_diff_dict().items() if not IDLE.fullmatch(name)}
 
 
 def configuration_of(config: "PreTrainedConfig") -> dict[str, Any]:
@@ -58,8 +58,9 @@ def config_of(fields: dict[str, Any]) -> "PreTrainedConfig":
         raise UserError(
             f"this version of transformers knows no model of type {kind!r}: install the one that the model came with"
         )
+    no_token = {"bos_token_id": None, "eos_token_id": None}  # the defaults may lie outside the vocabulary
     try:
-        return CONFIG_MAPPING[kind].from_dict(fields)
+        return CONFIG_MAPPING[kind].from_dict(no_token | fields)
     except Exception as error:  # whatever the fields of others lead to
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"transformers takes this configuration of type {kind!r} for impossible: {reason}") from error

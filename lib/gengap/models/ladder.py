@@ -51,7 +51,7 @@ class LadderSpec(ModelSpec):
         """The first rows of the corpus."""
         from gengap.tokens.corpus import corpus_rows
 
-        everything = corpus_rows()
+        everything = self._of_our_length(corpus_rows())
         if len(everything) < self.n_train_rows:
             raise UserError(
                 f"{self.model_size} needs {self.n_train_rows} rows, the corpus has {len(everything)}: "
@@ -63,7 +63,15 @@ class LadderSpec(ModelSpec):
         """Of the corpus's held-out documents."""
         from gengap.tokens.corpus import corpus_rows
 
-        return corpus_rows("heldout")
+        return self._of_our_length(corpus_rows("heldout"))
+
+    def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
+        if rows.rows.shape[1] != self.seq_len + 1:
+            raise UserError(
+                f"{self.model_size} reads rows of {self.seq_len + 1} tokens, those in build/corpus have {rows.rows.shape[1]}: "
+                "delete build/corpus/manifest.json and run `gengap corpus`"
+            )
+        return rows
 
     def memory_bytes(self) -> int:
         return 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows

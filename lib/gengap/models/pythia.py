@@ -10,6 +10,7 @@ from gengap import hardware, published
 from gengap.errors import UserError
 from gengap.hardware import Finding
 from gengap.models.loading import load_checkpoint
+from gengap.models.revisions import refuse_copies, refuse_copies_on_hub
 from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ class PythiaSpec(ModelSpec):
         steps = [0, *(2**k for k in range(10)), *range(every, self.last_step + 1, every)]
         return [f"step{step}" for step in steps]
 
+    def neighbours(self) -> list[str]:
+        """The revisions that this one is compared with: the released model ("main"), and the steps before and after."""
+        steps = self.revisions()
+        at = steps.index(self.revision) if self.revision in steps else 0
+        beside = [*steps[max(0, at - 1) : at], *steps[at + 1 : at + 2]]
+        return beside if self.step == published.facts("pythia")["last_step"] else ["main", *beside]
+
     def at(self, revision: str) -> "PythiaSpec":
         if revision not in self.revisions():
             raise UserError(
@@ -75,7 +83,7 @@ class PythiaSpec(ModelSpec):
 
         On GPUs if there are any, spread by accelerate (or whole on the GPU that this process has for itself), else on the CPU.
         Raises `UserError` if memory cannot suffice, before a byte is read; if the checkpoint cannot be had as safetensors; and if
-        it is not what the registry says: another architecture, missing or misshapen weights.
+        it is not what the registry says: another architecture, missing or misshapen weights, those of another step.
         """
         import torch
 
@@ -93,6 +101,10 @@ class PythiaSpec(ModelSpec):
             raise UserError(
                 f"{folder} holds no checkpoint (config.json and safetensors): put it there, or unset {FOLDER_VARIABLE} to use the hub"
             )
+        if folder:
+            refuse_copies(folder)
+        else:
+            refuse_copies_on_hub(self.repository, self.revision, self.neighbours())
         source = (folder, None) if folder else (self.repository, self.revision)
         name = f"{self.model_size} {self.revision}"
         try:

@@ -137,3 +137,16 @@ def ordered(records: Iterable[BoundRecord]) -> list[BoundRecord]:
         return model.family, model.n_params, model.n_train_tokens, model.revision, code.method, code.bits
 
     return sorted(records, key=place)
+
+
+def same_weights(records: Iterable[BoundRecord]) -> list[str]:
+    """A sentence for each set of weights that stands in records of several models or revisions: at most one of the names is right."""
+    named: dict[str, dict[str, None]] = {}
+    for record in records:
+        name = f"{record.identity.model_size} at {record.identity.revision}"
+        named.setdefault(record.evidence.checkpoint_sha256, {})[name] = None
+    return [
+        f"{' and '.join(names)} hold the same weights, whatever their names say"
+        for names in named.values()
+        if len(names) > 1
+    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from gengap import models
+from gengap.compression.methods import check
 from gengap.errors import UserError
 from gengap.laws.fits import fit_power_law
 from gengap.laws.intervals import Ensemble, resample_noise
@@ -100,9 +101,10 @@ def predict(observed: Sequence[Observation], n_params: dict[str, int]) -> tuple[
 def state_forecast(model_sizes: Collection[str], method: str, bits: int) -> Path:
     """Forecast models of one family from the records of others, and write the file to be committed.
 
-    Raises `UserError` for an unknown size, sizes of two families, a size with a record already, fewer than `LEAST_MODELS`
+    Raises `UserError` for an unknown size or method, sizes of two families, a size with a record already, fewer than `LEAST_MODELS`
     records, and if a forecast of today exists.
     """
+    check(method, bits)
     specs = [models.get(size) for size in model_sizes]
     if len(families := {spec.family for spec in specs}) != 1:
         raise UserError(f"name sizes of one family, not of {len(families)}: {' '.join(model_sizes)}")

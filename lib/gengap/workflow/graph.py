@@ -107,6 +107,11 @@ def limits(cores: int, retries: int, passed_on: Sequence[str]) -> list[str]:
     return ["--keep-going", "--retries", str(max(0, retries)), "--cores", str(cores or hardware.n_cores()), *own]
 
 
+def made_again(files: Sequence[Path]) -> list[str]:
+    """Options that make files again which are there, but were made with other settings than those asked for."""
+    return ["--forcerun", *(str(path.relative_to(project_root())) for path in files)] if files else []
+
+
 def run(target: str, config: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> int:
     """Run the graph up to `target`; Snakemake's exit status.
 

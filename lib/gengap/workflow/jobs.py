@@ -15,9 +15,14 @@ from gengap import models
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
 from gengap.errors import UserError
 from gengap.models.spec import ModelSpec, quantized_name
+from gengap.paths import run_results_dir
+from gengap.records.survey import place_of
+from gengap.workflow.artefacts import usable_archive
 from gengap.workflow.settings import Settings
 
 FLOPS_PER_S = {"cpu": 5e10, "gpu": 2e13}  # cautious: two cores, and a GPU used at a tenth of its speed
+CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
+SURVEYED = "ladder-50k"  # for chapter 03; the surveys of larger rungs are published
 STARTUP_MINUTES = 30  # imports, rows over a slow network, quantization, figures
 
 
@@ -41,8 +46,8 @@ class Job:
 
     @property
     def archive(self) -> Path | None:
-        """The quantized model, if it is there (this machine's, else the published one)."""
-        return self.spec.find(f"{self.name}.ggq")
+        """The quantized model, if it is there and was made from the checkpoint that is here (this machine's, else the published one)."""
+        return usable_archive(self.spec, self.method, self.bits)
 
     @property
     def record(self) -> Path:
@@ -90,3 +95,18 @@ def expand(
 def default_job(model_size: str) -> Job:
     """The job whose page stands in the book for its size."""
     return Job(models.get(model_size))
+
+
+def book_jobs() -> list[Job]:
+    """Those of the book's own pages, with the default settings."""
+    return [default_job(size) for size in models.DEFAULT_LADDER]
+
+
+def shortest_jobs() -> list[Job]:
+    """The shortest codes of the same models, certified too."""
+    return [Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]
+
+
+def survey_shown() -> Path:
+    """Where the survey of chapter 03 is made."""
+    return run_results_dir() / place_of(models.get(SURVEYED))

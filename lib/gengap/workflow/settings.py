@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from gengap.errors import UserError
+from gengap.errors import MAX_SEED, UserError, check_whole
 
 if TYPE_CHECKING:
     from gengap.records.bound import BoundRecord
@@ -25,10 +25,16 @@ class Settings:
         return cls(**record.settings.model_dump(exclude={"s_grid_size"}))
 
     def __post_init__(self):
-        if not 0 < self.failure_prob < 1:
+        if not (isinstance(self.failure_prob, int | float) and 0 < self.failure_prob < 1):
             raise UserError(
                 f"a failure probability of {self.failure_prob}: choose a number between 0 and 1, such as 0.01"
             )
         for name, least in (("n_pilot_windows", 1), ("n_windows", 2), ("n_pairs", 1), ("seed", 0)):
-            if (value := getattr(self, name)) < least:
-                raise UserError(f"{name} = {value}: choose at least {least}")
+            check_whole(name, getattr(self, name), least, MAX_SEED)
+
+    def check_rows(self, n_rows: int) -> None:
+        """`UserError` unless so many windows can be drawn from `n_rows` training rows."""
+        if self.n_pilot_windows + self.n_windows > n_rows:
+            raise UserError(
+                f"{self.n_pilot_windows} + {self.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
+            )

@@ -1,10 +1,12 @@
 """A record's file, whatever its kind: what lies beside it and what the registry has of its model is brought to `verify`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gengap import models
 from gengap.errors import UserError
+from gengap.models.loading import load_checkpoint
 from gengap.models.spec import ModelSpec, load_folder
 from gengap.paths import published_results_dir, run_results_dir
 from gengap.records import others
@@ -14,6 +16,7 @@ from gengap.records.forecast import Forecast
 from gengap.records.survey import QuantizationSurvey
 from gengap.records.training_run import TrainingRun
 from gengap.training.log import TrainingLog
+from gengap.workflow.own import OwnModel
 from gengap.workflow.plan import plan
 from gengap.workflow.verify import Finding, of_checks, same, verify
 
@@ -70,6 +73,24 @@ def verify_file(
     rows = had(rows, "training rows", spec and spec.train_rows)
     heldout = had(heldout, "held-out rows", spec and spec.heldout_rows)
     return findings + notes + verify(record, archive, checkpoint, rows, heldout, share, seed=seed)
+
+
+def own_files(
+    path: Path, model: str, revision: str | None, rows: str | None, heldout: str | None, reading: Mapping[str, str]
+) -> dict[str, Any]:
+    """Checkpoint and rows of a model that is in no registry, read as `gengap.workflow.own.certify_own` reads them.
+
+    Raises `UserError` for what cannot be read, and for a record that is not of a bound.
+    """
+    record = BoundRecord.read(path)
+    own = OwnModel(model, rows or "", revision, reading={"seq_len": record.identity.seq_len, **reading})
+    checkpoint = load_checkpoint(model, revision)
+    counted = None if record.not_certified else record.identity.n_train_tokens
+    return {
+        "checkpoint": checkpoint,
+        "rows": own.open(rows, checkpoint, n_train_tokens=counted) if rows else None,
+        "heldout": own.open(heldout, checkpoint) if heldout else None,
+    }
 
 
 def _there(path: Path) -> Path | None:
