@@ -214,7 +214,7 @@ np.testing.assert_array_equal(one_hot, round_to_nearest(embedding, embedding_gri
 # %%
 def lengths_of(quantized, bits):
     """L(h) in bits, by accounting."""
-    content = archive.encode(quantized, archive.Architecture.of(config))
+    content = archive.encode(quantized, spec.architecture)
     return {
         "nominal": archive.nominal_bits(spec.n_params, bits),
         "honest": archive.honest_bits(quantized),

@@ -284,7 +284,7 @@ def test_fuzzed_files_never_crash_or_grow(kind, n_trials):
             tracemalloc.stop()
             assert peak < 4 * 4 * claimed_parameters(mutated) + overhead, f"trial {trial}: {peak} bytes"
     assert refused > 0.9 * n_trials
-    assert len(by_reason) >= 4, by_reason
+    assert len(by_reason) >= 3, by_reason
 
 
 @pytest.mark.parametrize("kind", ["version 3", "version 4"])

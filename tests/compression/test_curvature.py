@@ -5,6 +5,7 @@ from tiny_models import tiny_config, tiny_model, token_rows
 
 from gengap.compression import curvature
 from gengap.compression.layerwise import quantize
+from gengap.errors import UserError
 
 CONFIG = tiny_config(hidden_size=8, vocab_size=24, n_layers=1)
 BUILDERS = {"hessian": curvature.hessian, "gauss_newton": curvature.gauss_newton}
@@ -102,6 +103,37 @@ def test_quadrature_is_seeded_and_needs_two_probes():
     assert abs(value - np.sqrt(np.arange(1, 51)).sum()) < 3 * error + 1e-3
     with pytest.raises(ValueError, match="at least two"):
         curvature.lanczos_quadrature(matrix, 1, 10)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.7, 1e-6, 1e6, 0.0, -2.0])
+@pytest.mark.parametrize("size", [1, 2, 60])
+@pytest.mark.parametrize("n_steps", [1, 2, 20])
+def test_a_multiple_of_the_identity_ends_after_one_step(scale, size, n_steps):
+    """Each probe is an eigenvector: nothing is left of its first product, and the trace is exact."""
+    matrix = curvature.Curvature(size, lambda v: scale * v)
+    estimate = curvature.lanczos_quadrature(matrix, 3, n_steps)
+    trace, error = estimate.trace_of(lambda x: x)
+    np.testing.assert_allclose(trace, size * scale, rtol=1e-5)
+    assert error <= 1e-5 * abs(trace)
+    np.testing.assert_allclose(estimate.nodes, scale, rtol=1e-5)
+    assert estimate.n_products == 3
+
+
+def test_few_eigenvalues_end_early_and_are_found():
+    diagonal = torch.tensor([1.0] * 30 + [4.0] * 30)
+    matrix = curvature.Curvature(60, lambda v: diagonal[:, None] * v)
+    estimate = curvature.lanczos_quadrature(matrix, 3, 20)
+    assert estimate.n_products <= 3 * 3
+    for function, exact in ((np.sqrt, 90), (np.log, 30 * np.log(4)), (lambda x: x, 150)):
+        np.testing.assert_allclose(estimate.trace_of(function)[0], exact, rtol=1e-5)
+
+
+def test_products_that_are_not_finite_are_refused():
+    matrix = curvature.Curvature(60, lambda v: v * torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        curvature.lanczos_quadrature(matrix, 2, 5)
+    with pytest.raises(ValueError, match="at least one"):
+        curvature.lanczos_quadrature(matrix, 2, 0)
 
 
 def test_memory_is_that_of_a_few_vectors():
