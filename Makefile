@@ -35,8 +35,8 @@ ladder: $(ENV)  ## every training of the plan, cheapest first, each with its rec
 report: $(ENV)  ## build/report.html: every record side by side, or RECORDS="build/results/pythia/70m/*.json"
 	$(GENGAP) report $(RECORDS)
 
-test: $(ENV)  ## the test suite
-	$(BIN)/python -m pytest
+test: $(ENV)  ## the test suite, as many tests at a time as there are cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
 
 test-runs: $(ENV)  ## whole runs, kills included: half an hour
 	$(BIN)/python -m pytest -m slow

@@ -66,6 +66,7 @@ from gengap.bounds import (
 from gengap.compression import archive
 from gengap.compression.layerwise import quantize
 from gengap.models.ladder import LadderSpec
+from gengap.models.loading import load_checkpoint
 from gengap.paths import build_dir
 from gengap.statistics import tilted_statistics, token_statistics
 from gengap.tokens import TokenRows, sample_rows
@@ -158,7 +159,7 @@ def train_on(source, width, n_reads=1):
     key = hashlib.sha256(f"{spec} {shown.sha256} {n_reads} {seed}".encode()).hexdigest()[:12]
     folder = build_dir() / "sources" / f"{spec.size}-{key}"  # a finished model is not trained again
     log = train(spec, shown, folder, seed)
-    model = GPTNeoXForCausalLM.from_pretrained(folder / "checkpoint", dtype=torch.float32).eval()
+    model = load_checkpoint(folder / "checkpoint", config=spec.config())
     return Run(source, spec, rows, text.states[:, 1:], model, log.seconds)
 
 

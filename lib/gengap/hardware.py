@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from accelerate import PartialState
 
-CGROUPS, PROC_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # of Linux; elsewhere there are none
+CGROUPS, PROC_CGROUP = "/sys/fs/cgroup", "/proc/self/cgroup"  # of Linux; elsewhere there are none
 # Names of limit, usage and reclaimable pages; of version 1 those that count nested groups.
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -46,13 +46,13 @@ def memory_bytes() -> int:
 def _left_by_cgroups() -> Iterator[int]:
     """What each control group with a limit around this process leaves it, bytes: version 2 and version 1, nested ones too."""
     try:
-        lines = PROC_CGROUP.read_text(encoding="utf-8").splitlines()
+        lines = Path(PROC_CGROUP).read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = ["0::/"]
     for _, controllers, place in (line.split(":", 2) for line in lines):
         if controllers and "memory" not in controllers.split(","):
             continue
-        root, names = (CGROUPS / "memory", _VERSION_1) if controllers else (CGROUPS, _VERSION_2)
+        root, names = (Path(CGROUPS, "memory"), _VERSION_1) if controllers else (Path(CGROUPS), _VERSION_2)
         group = root / place.strip("/")
         for folder in (group, *group.parents):
             if (left := _left_by(folder, *names)) is not None:

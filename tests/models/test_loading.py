@@ -355,7 +355,9 @@ def test_everything_else_is_refused_in_one_sentence(damage, said, sound, tmp_pat
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("", "there is no such folder"),
+        ("", "no checkpoint is named"),
+        ("~nobody-here/model", "cannot load ~nobody-here/model: "),
+        ("a\0b", "cannot load a.b: "),
         ("a/b/c", "there is no such folder"),
         ("../nowhere", "there is no such folder"),
         ("nowhere", "there is no such folder, and the hub cannot be read"),
@@ -378,11 +380,10 @@ def test_a_folder_has_no_revisions(sound):
 
 
 @pytest.fixture
-def rung(tmp_path, monkeypatch):
+def rung(empty_project):
     """A copy of the published checkpoint of a rung, the one that the registry finds."""
-    folder = tmp_path / "results" / "ladder" / "50k" / "checkpoint"
+    folder = empty_project / "results" / "ladder" / "50k" / "checkpoint"
     shutil.copytree(ROOT / "results" / "ladder" / "50k" / "checkpoint", folder)
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))
     return folder
 
 

@@ -9,9 +9,12 @@ from range_server import serving
 from scratch import save_pythia
 
 from gengap import hardware, models
+from gengap.cli import steps
 from gengap.errors import UserError
 from gengap.models.pythia import PythiaSpec
 from gengap.models.revisions import digests, refuse_copies_on_hub
+from gengap.statistics.evaluation import weights_sha256
+from gengap.workflow.artefacts import require_distinct
 
 SPEC = PythiaSpec("pythia", "9k", 8, 1, 2, step=2000, vocab_size=512, seq_len=64, batch_rows=8)
 SAME = "hold the same weights"
@@ -138,3 +141,38 @@ def test_without_a_network_the_cache_of_the_hub_tells(tmp_path, monkeypatch):
     refuse_copies_on_hub("some/model", "step1000", ["main", "step7", "step2000"])
     with pytest.raises(UserError, match="step27000 and main hold the same weights"):
         refuse_copies_on_hub("some/model", "step27000", ["step1000", "main"])
+
+
+# --- what is recorded -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(family, record, monkeypatch):
+    """A record of step1000 with the hash of its weights, in whatever files they lay."""
+    monkeypatch.setitem(models.REGISTRY, SPEC.model_size, SPEC)
+    sha256 = weights_sha256(replace(SPEC, step=1000).load())
+    identity = record.identity.model_copy(update={"family": "pythia", "size": "9k", "revision": "step1000"})
+    evidence = record.evidence.model_copy(update={"checkpoint_sha256": sha256})
+    return record.model_copy(update={"identity": identity, "evidence": evidence})
+
+
+def test_weights_of_which_another_revision_has_a_record_are_refused_before_any_work(recorded, family):
+    """The same numbers in another file: it was saved anew, and the record's own files are no longer there."""
+    recorded.write()
+    shutil.rmtree(family / "step1000")
+    save_pythia(family.parent, [replace(SPEC, step=1000)])
+    (family / "step1000").rename(family / "copied")
+    shutil.rmtree(family / "step2000")
+    (family / "copied").rename(family / "step2000")
+    with pytest.raises(
+        UserError, match="pythia-9k at step2000 holds the same weights as at step1000, of which there is a record"
+    ):
+        steps.quantize(SPEC.model_size, "rtn", 4)
+
+
+def test_a_revision_may_be_recorded_again_and_others_beside_it(recorded):
+    recorded.write()
+    require_distinct(replace(SPEC, step=1000), recorded.evidence.checkpoint_sha256)
+    require_distinct(SPEC, weights_sha256(SPEC.load()))
+    with pytest.raises(UserError, match="take another revision, or remove the record of step1000"):
+        require_distinct(SPEC, recorded.evidence.checkpoint_sha256)

@@ -107,7 +107,8 @@ def test_without_network_the_message_says_what_to_do(empty_project, monkeypatch)
 def test_other_corpus_than_the_published_is_refused(empty_project):
     published = empty_project / "results" / "corpus" / "manifest.json"
     published.parent.mkdir(parents=True)
-    published.write_text(json.dumps({"sha256": {"train": "0"}}))
+    another = {"row_tokens": 33, "sha256": dict.fromkeys(("train", "heldout", "tokenizer"), "0")}
+    published.write_text(json.dumps(another))
     with pytest.raises(UserError, match=r"is not the published one"):
         corpus.build(300, 32)
 

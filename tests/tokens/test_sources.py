@@ -255,15 +255,50 @@ def test_rows_that_repeat_count_once():
     assert as_rows(rows).notes == ()
 
 
-def test_a_text_read_twice_is_refused_wherever_its_rows_begin(tmp_path):
-    text = np.random.default_rng(2).integers(0, VOCAB, 20_000)
-    documents = np.split(text, np.arange(1000, 20_000, 1000))
-    order = np.random.default_rng(3).permutation(20)
+@pytest.mark.parametrize("seq_len", [10, 100, 128])
+@pytest.mark.parametrize("shift", [0, 1, 31, 50, 64])
+def test_a_text_read_twice_never_counts_twice(seq_len, shift):
+    rng = np.random.default_rng(2)
+    text, between = rng.integers(0, VOCAB, 20_000), rng.integers(0, VOCAB, shift)
+    documents = np.split(text, np.arange(701, 20_000, 701))
+    order = np.random.default_rng(3).permutation(len(documents))
     for again in (text, np.concatenate([documents[i] for i in order])):
-        with pytest.raises(UserError, match=r"(49|50)% of the passages .* give the text of one epoch"):
-            as_rows(np.concatenate([text, [7], again]), seq_len=100)
-    assert len(as_rows(np.concatenate([text, text[:5000]]), seq_len=99)) > 200  # a fifth: less than a second epoch
+        twice = np.concatenate([text, between, again])
+        if again is text and (20_000 + shift) % seq_len == 0:  # the same rows once more
+            rows = as_rows(twice, seq_len=seq_len)
+            assert 20_000 - seq_len <= rows.n_train_tokens <= 20_000 + shift + seq_len
+            assert "equal an earlier one" in rows.notes[0]
+            continue
+        with pytest.raises(UserError, match=r"(4[0-9]|50)% of the passages .* give the text of one epoch"):
+            as_rows(twice, seq_len=seq_len)
+
+
+def test_a_text_that_repeats_itself_a_little_is_taken():
+    text = np.random.default_rng(2).integers(0, VOCAB, 20_000)
+    assert len(as_rows(np.concatenate([text, [1], text[:5000]]), seq_len=99)) > 200  # a fifth: less than a second epoch
     assert len(as_rows(text, seq_len=100)) == 199
+
+
+def test_padding_is_no_text():
+    rows = np.full((60, 200), 7)
+    rows[:, :50] = np.random.default_rng(0).integers(0, VOCAB, (60, 50))
+    with pytest.raises(UserError, match="or padding"):
+        as_rows(rows)
+
+
+def test_a_sequence_of_ones_own():
+    class Sequence:
+        """Rows by number alone, and for any number."""
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return [i, 2, 3]
+
+    np.testing.assert_array_equal(as_rows(Sequence())[:], [[i, 2, 3] for i in range(5)])
+    with pytest.raises(UserError, match="no array of integers"):
+        as_rows({1: [2, 3], 4: [5, 6]})
 
 
 def bad_parquet(path, cut):
@@ -344,7 +379,7 @@ TOKENS = {
     "cut data": (lambda f: cut(megatron(f), 2), r"1,998 bytes, but m.idx announces 2,000"),
 }  # fmt: skip
 TEXT = {
-    "cut gz": (lambda f: write(f / "t.jsonl.gz", gzip.compress(LINES)[:-300]), r"t.jsonl.gz is cut or damaged after line \d+"),
+    "cut gz": (lambda f: write(f / "t.jsonl.gz", gzip.compress(LINES)[:-300]), r"t.jsonl.gz is cut or damaged"),
     "bad gz": (lambda f: write(f / "t.jsonl.gz", gzip.compress(LINES)[:900] + bytes(3000)), r"t.jsonl.gz.*damaged"),
     "no gz": (lambda f: write(f / "t.jsonl.gz", LINES), r"t.jsonl.gz is cut or damaged"),
     "cut bz2": (lambda f: write(f / "t.jsonl.bz2", bz2.compress(LINES)[:-300]), r"t.jsonl.bz2 is cut or damaged"),

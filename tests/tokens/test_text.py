@@ -104,3 +104,45 @@ def test_a_tokenizer_without_end_of_text_is_refused(tmp_path, tokenizer):
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
     with pytest.raises(UserError, match="no end-of-text token"):
         text_rows(write(tmp_path, "json"), bare, 5, SEQ_LEN)
+
+
+def test_files_named_by_pattern_or_folder_are_read_anew_when_they_change(tmp_path, tokenizer):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for source in (TextSource("text", data_files=(f"{folder}/*.txt",)), TextSource(str(folder))):
+        found = []
+        for content in TEXTS[:2]:
+            (folder / "one.txt").write_text(content)
+            found.append(text_rows(source, tokenizer, 2, SEQ_LEN).sha256)
+        (folder / "another.txt").write_text(TEXTS[2])  # read first
+        found.append(text_rows(source, tokenizer, 2, SEQ_LEN).sha256)
+        (folder / "another.txt").unlink()
+        assert len(set(found)) == 3
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, tokenizer, monkeypatch):
+    source, plain = write(tmp_path, "json"), text._write
+
+    def written_to(*args):
+        plain(*args)
+        (tmp_path / "texts.json").write_text(json.dumps({"content": TEXTS[1]}) + "\n")
+
+    monkeypatch.setattr(text, "_write", written_to)
+    with pytest.raises(UserError, match=r"texts.json.* changed while it was read"):
+        text_rows(source, tokenizer, 5, SEQ_LEN)
+    assert not list(cache_dir().iterdir())
+
+
+def test_nulls_are_skipped_as_empty_texts_are(tmp_path, tokenizer):
+    texts = [TEXTS[0], None, "", TEXTS[1], None]
+    table = datasets.Dataset.from_dict({"text": texts})
+    table.to_parquet(str(tmp_path / "texts.parquet"))
+    table.to_json(str(tmp_path / "texts.json"))
+    found = [
+        text_rows(TextSource(kind, data_files=(str(tmp_path / f"texts.{kind}"),)), tokenizer, None, SEQ_LEN)
+        for kind in ("parquet", "json")
+    ]
+    assert found[0].sha256 == found[1].sha256
+    ids = np.concatenate([[0], *([*tokenizer.encode(text, add_special_tokens=False), 0] for text in TEXTS[:2])])
+    n_rows = len(ids) // (SEQ_LEN + 1)
+    np.testing.assert_array_equal(found[0][:].ravel(), ids[: n_rows * (SEQ_LEN + 1)])

@@ -13,16 +13,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import torch
 from projects import SMALL, make_project
 from scratch import CHECKOUT
+from tiny_models import tiny_config, tiny_model
 from typer.testing import CliRunner
 
+import gengap
 from gengap.cli import app
+from gengap.compression import archive
+from gengap.errors import UserError
+from gengap.models.loading import load_checkpoint
+from gengap.paths import atomic_path
+from gengap.records.bound import BoundRecord
 from gengap.tokens import corpus
+from gengap.tokens.sources import open_rows
+from gengap.workflow.settings import Settings
 
 SECONDS = 2.0  # of this process until the sentence is there
 RUNG = "ladder-50k"
+V, SEQ = 96, 32  # of the tiny model
+
+
+def rows(n: int = 40, high: int = V, width: int = SEQ + 1) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, (n, width))
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +55,8 @@ def template(tmp_path_factory):
         root / "results" / "ladder" / "50k",
         ignore=shutil.ignore_patterns("runs"),
     )
+    tiny_model(tiny_config(vocab_size=V)).save_pretrained(root / "own")
+    np.save(root / "rows.npy", rows())
     for name in ("Snakefile", "_config.yml", "_toc.yml"):
         shutil.copy2(CHECKOUT / name, root / name)
     return root
@@ -83,11 +101,19 @@ class Mistake(NamedTuple):
     prepare: Callable[[Path, pytest.MonkeyPatch], None] = lambda root, patch: None
 
 
+OWN, WEIGHTS_OF_OWN = "certify own --n-windows 20 --n-pilot-windows 4 --n-pairs 20", Path("own/model.safetensors")
+
+
+def array(name: str, content: np.ndarray) -> Callable:
+    return lambda root, patch: np.save(root / name, content)
+
+
 # --- what may be wrong with a project ----------------------------------------------------------------------------------
 
 PUBLISHED = Path("results/ladder/50k")
 WEIGHTS = PUBLISHED / "checkpoint" / "model.safetensors"
 RECORD = PUBLISHED / "main-gptq-4bit.json"
+ARCHIVE = PUBLISHED / "main-gptq-4bit.ggq"
 
 
 def written(name: Path | str, content: bytes | str) -> Callable:
@@ -156,7 +182,7 @@ def folder_in_place_of(name: Path | str) -> Callable:
 MISTAKES = [
     # model
     Mistake("certify ladder-10k", "unknown model size 'ladder-10k': did you mean"),
-    Mistake("certify", "Missing argument 'model_size'"),
+    Mistake("certify", "Missing argument 'model'"),
     Mistake("certify Ladder-50K", "did you mean"),
     Mistake("run ladder-50k --revision step8", "ladder-50k has one checkpoint"),
     Mistake("run pythia-14m --revision step3", "pythia-14m has no checkpoint 'step3'"),
@@ -172,6 +198,39 @@ MISTAKES = [
     Mistake("ladder --size ladder-1k", "unknown model size 'ladder-1k'"),
     Mistake("ladder --group grids", "unknown group 'grids'"),
     Mistake("sweep ladder-50k ladder-1k", "unknown model size 'ladder-1k'"),
+    # a model of one's own
+    Mistake("certify no/such/folder --rows rows.npy", "no/such/folder"),
+    Mistake("certify owm --rows rows.npy", "unknown model size 'owm'"),
+    Mistake(OWN, "say with --rows what it was trained on"),
+    Mistake("certify own --rows rows.npy", "cannot be drawn from 40 training rows: ask for fewer"),
+    Mistake(f"certify {RUNG} --rows rows.npy", "has its own rows"),
+    Mistake(f"{OWN} --rows rows.npy --revision main", "a folder has no revisions"),
+    Mistake(f"{OWN} --rows no.npy", "no.npy"),
+    Mistake(f"{OWN} --rows *.npz", "*.npz"),
+    Mistake(f"{OWN} --rows rows.npy --heldout no.npy", "no.npy"),
+    Mistake(f"{OWN} --rows rows.npy --seq-len 0", "Invalid value for '--seq-len'"),
+    Mistake(f"{OWN} --rows rows.npy --n-train-tokens -3", "Invalid value for '--n-train-tokens'"),
+    Mistake(f"{OWN} --rows rows.npy --name <b>x</b>", "<b>x</b>"),
+    Mistake(f"{OWN} --rows rows.npy --name ../x", "../x"),
+    Mistake(f"{OWN} --rows rows.npy --method gptp", "unknown quantization method 'gptp'"),
+    Mistake(f"{OWN} --rows a.npy", "token", array("a.npy", rows(high=V + 9))),
+    Mistake(f"{OWN} --rows a.npy", "token", array("a.npy", rows() - 1)),
+    Mistake(f"{OWN} --rows a.npy", "positions", array("a.npy", rows(width=60))),
+    Mistake(f"{OWN} --rows a.npy", "integers", array("a.npy", rows() + 0.5)),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", array("a.npy", rows()[:0])),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", array("a.npy", rows().astype(object))),
+    Mistake(f"{OWN} --rows a.npy", "a.npy", written("a.npy", b"\x93NUMPY")),
+    Mistake(f"{OWN} --rows a.bin", "seq", written("a.bin", rows().astype(np.uint16).tobytes())),
+    Mistake(f"{OWN} --rows a.bin --seq-len 32 --dtype float", "float", written("a.bin", rows().astype(np.uint16).tobytes())),
+    Mistake(f"{OWN} --rows a.bin --seq-len 32 --dtype uint16", "a.bin", written("a.bin", b"123")),
+    Mistake(f"{OWN} --rows a.jsonl --seq-len 32", "a.jsonl", written("a.jsonl", "{")),
+    Mistake(f"{OWN} --rows a.parquet --seq-len 32", "a.parquet", written("a.parquet", "PAR1")),
+    Mistake(f"{OWN} --rows rows.npy", "safetensors", cut(WEIGHTS_OF_OWN, 3000)),
+    Mistake(f"{OWN} --rows rows.npy", "safetensors", removed(WEIGHTS_OF_OWN)),
+    Mistake(f"{OWN} --rows rows.npy", "config.json", removed("own/config.json")),
+    Mistake(f"{OWN} --rows rows.npy", "causal", changed(Path("own/config.json"), "model_type", value="bert")),
+    Mistake(f"{OWN} --rows rows.npy", "transformers does not have", changed(Path("own/config.json"), "model_type", value="mine")),
+    Mistake(f"{OWN} --rows rows.npy", "weights", changed(Path("own/config.json"), "num_hidden_layers", value=3)),
     # settings
     *(
         Mistake(f"{command} {option} {value}", said)
@@ -240,11 +299,11 @@ MISTAKES = [
     Mistake("report results/*/9k/*.json", "no file matches"),
     Mistake(f"report {PUBLISHED}", "is a folder"),
     Mistake(f"report {PUBLISHED}/main-quantization.json", "is a survey of quantization and no record"),
-    Mistake("report a.json", "is no valid record", written("a.json", "{}")),
-    Mistake("report a.json", "is no valid record", written("a.json", "")),
-    Mistake("report a.json", "is no valid record", written("a.json", b"\xff\xfe\x00")),
+    Mistake("report a.json", "is no record of this project", written("a.json", "{}")),
+    Mistake("report a.json", "is no record of this project", written("a.json", "")),
+    Mistake("report a.json", "is no record of this project", written("a.json", b"\xff\xfe\x00")),
     Mistake(f"report {RECORD}", "risks.train.mean", changed(RECORD, "risks", "train", "mean", value=float("nan"))),
-    Mistake(f"report {RECORD}", "is no valid record", cut(RECORD, 700)),
+    Mistake(f"report {RECORD}", "is no record of this project", cut(RECORD, 700)),
     Mistake(f"report {RECORD}", "settings.n_windows", changed(RECORD, "settings", "n_windows", value="many")),
     Mistake(f"report {RECORD}", "schema_version", changed(RECORD, "schema_version", value=99)),
     Mistake("verify none.json", "there is no file none.json"),
@@ -297,3 +356,110 @@ def test_a_mistake_on_the_command_line_is_one_sentence(mistake, root, monkeypatc
     assert mistake.said in done.stderr
     assert "Traceback" not in done.output
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+# --- library calls ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model():
+    return tiny_model(tiny_config(vocab_size=V)).eval()
+
+
+def with_weight(model, value: float):
+    with torch.no_grad():
+        model.gpt_neox.layers[0].mlp.dense_h_to_4h.weight[0, 0] = value
+    return model
+
+
+class Call(NamedTuple):
+    """What is called with a tiny model and the project, and what the sentence must say."""
+
+    said: str
+    call: Callable
+    prepare: Callable[[Path, pytest.MonkeyPatch], object] = lambda root, patch: None
+
+
+FEW = Settings(n_pilot_windows=2, n_windows=10, n_pairs=10)
+CODED = gengap.CodedModel(40, 48, 64)
+CALLS = {
+    "an unknown model": Call("unknown model size", lambda m, root: gengap.get("ladder-1k")),
+    "no name at all": Call("unknown model size None", lambda m, root: gengap.get(None)),
+    "an unknown revision": Call("no checkpoint 'step3'", lambda m, root: gengap.get("pythia-14m", "step3")),
+    "delta 0": Call("a failure probability of 0", lambda m, root: Settings(failure_prob=0)),
+    "delta nan": Call("a failure probability of nan", lambda m, root: Settings(failure_prob=float("nan"))),
+    "delta as text": Call("a failure probability of 0.1", lambda m, root: Settings(failure_prob="0.1")),
+    "half a window": Call("n_windows = 10.5: choose a whole number", lambda m, root: Settings(n_windows=10.5)),
+    "windows as text": Call("n_windows = '10'", lambda m, root: Settings(n_windows="10")),
+    "a truth as a seed": Call("seed = True", lambda m, root: Settings(seed=True)),
+    "an unknown method": Call("unknown quantization method", lambda m, root: gengap.compress(m, rows(), "awq")),
+    "half a bit": Call("4.5 bits", lambda m, root: gengap.compress(m, rows(), bits=4.5)),
+    "groups of none": Call("group_size = 0", lambda m, root: gengap.compress(m, rows(), group_size=0)),
+    "no calibration": Call("n_calibration_rows = 0", lambda m, root: gengap.compress(m, rows(), n_calibration_rows=0)),
+    "a seed below zero": Call("seed = -1", lambda m, root: gengap.compress(m, rows(), seed=-1)),
+    "a seed of 2^40": Call("choose at most 4294967295", lambda m, root: gengap.compress(m, rows(), "quip", seed=2**40)),
+    "NaN in a weight": Call("dense_h_to_4h", lambda m, root: gengap.compress(with_weight(m, np.nan), rows())),
+    "an infinite weight": Call("dense_h_to_4h", lambda m, root: gengap.compress(with_weight(m, np.inf), rows(), "rtn")),
+    "tokens outside the vocabulary": Call("token", lambda m, root: gengap.compress(m, rows(high=V + 5))),
+    "tokens below zero": Call("token", lambda m, root: gengap.token_statistics(m, rows() - 1)),
+    "tokens too large, evaluated": Call("token", lambda m, root: gengap.token_statistics(m, rows(high=V + 5))),
+    "tokens that are no integers": Call("integers", lambda m, root: gengap.token_statistics(m, rows() + 0.5)),
+    "masked tokens": Call("mask", lambda m, root: gengap.token_statistics(m, np.ma.masked_equal(rows(), 3))),
+    "one row, flat": Call("rows", lambda m, root: gengap.token_statistics(m, rows()[0])),
+    "no rows": Call("rows", lambda m, root: gengap.token_statistics(m, rows()[:0])),
+    "rows of one token": Call("token", lambda m, root: gengap.token_statistics(m, rows(width=1))),
+    "rows longer than the context": Call("32", lambda m, root: gengap.token_statistics(m, rows(width=50))),
+    "alpha 2": Call("smoothing weights", lambda m, root: gengap.token_statistics(m, rows(), alphas=[2.0])),
+    "no rows to calibrate on": Call("rows", lambda m, root: gengap.compress(m, rows()[:0])),
+    "more windows than rows": Call("ask for fewer", lambda m, root: gengap.certify(m, rows(), rows(), settings=Settings())),
+    "a certificate of other tokens": Call("token", lambda m, root: gengap.certify(m, rows(high=V + 9), rows(), settings=FEW)),
+    "an archive that is not there": Call("cannot read the archive", lambda m, root: archive.read(root / "no.ggq")),
+    "a folder as an archive": Call("cannot read the archive", lambda m, root: archive.read(root)),
+    "an empty archive": Call("archive", lambda m, root: archive.read(root / "a.ggq"), written("a.ggq", b"")),
+    "another file as an archive": Call("archive", lambda m, root: archive.read(root / RECORD)),
+    "a cut archive": Call("archive", lambda m, root: archive.read(root / ARCHIVE), cut(PUBLISHED / "main-gptq-4bit.ggq", 9000)),
+    "an archive of another model": Call("another architecture", lambda m, root: archive.read(root / ARCHIVE, m.config)),
+    "a checkpoint that is not there": Call("no such folder", lambda m, root: load_checkpoint(root / "no")),
+    "a folder without a checkpoint": Call("config.json", lambda m, root: load_checkpoint(root / "book")),
+    "a file as a checkpoint": Call("it is a file", lambda m, root: load_checkpoint(root / RECORD)),
+    "a checkpoint without config": Call("config.json", lambda m, root: load_checkpoint((root / WEIGHTS).parent), removed(PUBLISHED / "checkpoint/config.json")),
+    "a cut checkpoint": Call("safetensors", lambda m, root: load_checkpoint((root / WEIGHTS).parent), cut(WEIGHTS, 5000)),
+    "a checkpoint of a pickle": Call("safetensors", lambda m, root: load_checkpoint((root / WEIGHTS).parent), lambda root, patch: (root / WEIGHTS).rename((root / WEIGHTS).with_name("pytorch_model.bin"))),
+    "rows that are not there": Call("no.npy", lambda m, root: open_rows(root / "no.npy")),
+    "rows of a folder of nothing": Call("", lambda m, root: open_rows(root / "book" / "_ext")),
+    "rows of another kind of file": Call("", lambda m, root: open_rows(root / "Snakefile")),
+    "rows of an empty file": Call("a.npy", lambda m, root: open_rows(root / "a.npy"), written("a.npy", b"")),
+    "records of no project": Call("is not inside the project", lambda m, root: gengap.load_records(), lambda root, patch: (patch.delenv("GENGAP_ROOT"), patch.chdir("/"))),
+    "one broken record among others": Call("is no valid record", lambda m, root: gengap.load_records(), written(PUBLISHED / "main-rtn-4bit.json", "{")),
+    "a survey as a record": Call("survey", lambda m, root: BoundRecord.read(root / PUBLISHED / "main-quantization.json")),
+    "an own kernel of delta 1": Call("failure_prob", lambda m, root: gengap.paper_bound(gengap.CodedModel(40, 48, 64, 1.0), [1.0] * 48, [4.0] * 48, 1.0)),
+    "no training tokens": Call("n >= 1", lambda m, root: gengap.CodedModel(40, 0, 64).complexity(10)),
+    "a code of infinite length": Call("code length", lambda m, root: gengap.CodedModel(float("inf"), 48, 64).complexity(10)),
+    "a vocabulary of one": Call("vocab_size", lambda m, root: gengap.paper_bound(gengap.CodedModel(40, 48, 1), [1.0] * 48, [4.0] * 48, 1.0)),
+    "losses of a part": Call("pass their sample", lambda m, root: gengap.azuma_bound(CODED, [1.0] * 40, 1.0)),
+    "losses below zero": Call("at least 0", lambda m, root: gengap.azuma_bound(CODED, [-1.0] * 48, 1.0)),
+    "a training loss of NaN": Call("train_risk", lambda m, root: gengap.azuma_bound(CODED, [1.0] * 48, float("nan"))),
+    "a full disk at a write": Call("No space left", lambda m, root: atomic_path(root / "x").__enter__(), full_disk),
+    "a certificate of no rows": Call("rows", lambda m, root: gengap.certify(m, rows()[:0], rows(), settings=FEW)),
+    "held-out rows of another length": Call("as long as", lambda m, root: gengap.certify(m, rows(), rows(width=9), settings=FEW)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_mistake_in_a_call_is_one_sentence(name, root, model, monkeypatch):
+    said, call, prepare = CALLS[name]
+    prepare(root, monkeypatch)
+    refusals = ValueError if said in BY_THE_MATHEMATICS else UserError
+    with nothing_done(root), pytest.raises(OSError if said == "No space left" else refusals) as error:
+        call(model, root)
+    sentence = str(error.value)
+    assert said in sentence
+    assert 10 < len(sentence) < 500
+    assert "\n" not in sentence.strip()
+
+
+BY_THE_MATHEMATICS = {"failure_prob", "n >= 1", "code length", "vocab_size", "pass their sample", "at least 0", "train_risk", "smoothing weights"}  # fmt: skip
+
+
+def test_there_are_enough_of_them():
+    assert len(MISTAKES) + len(CALLS) >= 200

@@ -21,8 +21,23 @@ OWN = "A model of your own"
 
 
 def of_own(what: str, **more: Any) -> Any:
-    """An option of `certify` for models that are in no registry."""
+    """An option for models that are in no registry."""
     return typer.Option(help=what, rich_help_panel=OWN, **more)
+
+
+Rows = Annotated[
+    str | None,
+    of_own("What it was trained on: .bin of nanoGPT or Megatron, .npy, .jsonl, .parquet, .txt, a folder or pattern."),
+]
+HeldOut = Annotated[str | None, of_own("Rows that it was not trained on, in the same form.")]
+SeqLen = Annotated[int | None, of_own("Predicted tokens in a row; for flat tokens and text.", min=1)]
+DType = Annotated[str | None, of_own("Of a flat .bin, if it cannot be told: uint16 or uint32.")]
+Column = Annotated[str | None, of_own("That holds the text (default: text).")]
+
+
+def reading(**options: Any) -> dict[str, Any]:
+    """Those that were given."""
+    return {option: value for option, value in options.items() if value is not None}
 
 
 @app.command()
@@ -35,16 +50,11 @@ def certify(
             autocompletion=complete_size,
         ),
     ],
-    rows: Annotated[
-        str | None,
-        of_own(
-            "What it was trained on: .bin of nanoGPT or Megatron, .npy, .jsonl, .parquet, .txt, a folder or pattern of them."
-        ),
-    ] = None,
-    heldout: Annotated[str | None, of_own("Rows that it was not trained on, in the same form.")] = None,
-    seq_len: Annotated[int | None, of_own("Predicted tokens in a row; for flat tokens and text.", min=1)] = None,
-    dtype: Annotated[str | None, of_own("Of a flat .bin, if it cannot be told: uint16 or uint32.")] = None,
-    column: Annotated[str | None, of_own("That holds the text (default: text).")] = None,
+    rows: Rows = None,
+    heldout: HeldOut = None,
+    seq_len: SeqLen = None,
+    dtype: DType = None,
+    column: Column = None,
     n_train_tokens: Annotated[
         int | None, of_own("Tokens that it was trained on, each reading counted (default: those of the rows).", min=1)
     ] = None,
@@ -70,10 +80,9 @@ def certify(
 
     asked = Settings(**settings)  # first of all: what cannot be is refused before any work
     check(method, bits)
-    reading = {"seq_len": seq_len, "dtype": dtype, "column": column}
-    reading = {option: value for option, value in reading.items() if value is not None}
+    how = reading(seq_len=seq_len, dtype=dtype, column=column)
     if model in REGISTRY:
-        if rows or heldout or n_train_tokens or not_training_rows or name or reading:
+        if rows or heldout or n_train_tokens or not_training_rows or name or how:
             raise UserError(f"{model} has its own rows and name: leave out the options of {OWN.lower()}")
         record = _certify_job(prepared(model, revision, method, bits, asked), asked)
     else:
@@ -83,7 +92,7 @@ def certify(
             raise UserError(f"{model} is in no registry: say with --rows what it was trained on")
         from gengap.workflow.own import OwnModel, certify_own
 
-        own = OwnModel(model, rows, revision or None, name, heldout, not not_training_rows, n_train_tokens, reading)
+        own = OwnModel(model, rows, revision or None, name, heldout, not not_training_rows, n_train_tokens, how)
         record = certify_own(own, method, bits, asked, tell=lambda note: print(f"note: {note}"))
     from gengap.paths import run_results_dir
 

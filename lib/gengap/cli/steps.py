@@ -55,9 +55,10 @@ def quantize(
     from gengap.workflow import artefacts
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
-    compressor = Compressor(spec.load(), spec.train_rows(), group_size, n_calibration_rows, seed)
-    source = weights_sha256(compressor.model)
+    checkpoint = spec.load()
+    source = weights_sha256(checkpoint)
     artefacts.require_distinct(spec, source)
+    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed)
     quantized = compressor.quantize(method, bits)
     artefacts.forget_source(path)
     length_bits = archive.write(quantized, spec.config(), path)

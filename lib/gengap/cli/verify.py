@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gengap.cli.app import app
-from gengap.cli.certificates import of_own
+from gengap.cli.certificates import Column, DType, HeldOut, Rows, of_own, reading
 from gengap.errors import UserError
 
 MARKS = {True: "ok  ", False: "WRONG", None: "-   "}
@@ -22,10 +22,10 @@ def verify(
         str | None, of_own("The checkpoint before quantization: a folder, or a repository of the hub.")
     ] = None,
     revision: Annotated[str | None, of_own("Of a repository: a branch, tag or commit.")] = None,
-    rows: Annotated[str | None, of_own("What it was trained on, as `gengap certify` takes it.")] = None,
-    heldout: Annotated[str | None, of_own("Rows that it was not trained on, in the same form.")] = None,
-    dtype: Annotated[str | None, of_own("Of a flat .bin, if it cannot be told: uint16 or uint32.")] = None,
-    column: Annotated[str | None, of_own("That holds the text (default: text).")] = None,
+    rows: Rows = None,
+    heldout: HeldOut = None,
+    dtype: DType = None,
+    column: Column = None,
     share: Annotated[
         float, typer.Option(help="Of the recorded windows to measure again, a random part; 0: none, 1: all.")
     ] = 1.0,
@@ -42,7 +42,7 @@ def verify(
         raise UserError("rows are read for a model: name its checkpoint with --model")
     wrong = 0
     for path in records:
-        given = own_files(path, model, revision, rows, heldout, {"dtype": dtype, "column": column}) if model else {}
+        given = own_files(path, model, revision, rows, heldout, reading(dtype=dtype, column=column)) if model else {}
         print(path)
         findings = verify_file(path, archive, share=share, **given)
         for finding in findings:

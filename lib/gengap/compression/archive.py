@@ -153,9 +153,10 @@ def _open(content: bytes) -> tuple[Architecture | Blueprint, bytes]:
 def _encode(model: QuantizedModel, architecture: Architecture | Blueprint) -> bytes:
     """What follows the header: settings, then symbols."""
     table = sorted(set(map(_Settings.of, model.tensors.values())))
+    settings = varint(len(table)) + b"".join(varint(number) for entry in table for number in entry)
     writer = SymbolWriter()
     _code_model(writer, model, architecture, table)
-    return varint(len(table)) + b"".join(varint(number) for entry in table for number in entry) + writer.finish()
+    return settings + writer.finish()
 
 
 def _decode(architecture: Architecture | Blueprint, rest: bytes) -> QuantizedModel:

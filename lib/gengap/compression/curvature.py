@@ -12,6 +12,7 @@ CoLA supplies Lanczos with reorthogonalization and nothing else: its iterative l
 
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
     def matmul(vectors):
         vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
         # the fused kernels have no second derivative
-        with evaluation_mode(model), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        with evaluation_mode(model), _smooth(model), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
             warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
             for batch in batches:
@@ -94,6 +95,21 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
         return total
 
     return Curvature(sum(sizes), matmul)
+
+
+@contextmanager
+def _smooth(model: "PreTrainedModel"):
+    """BLOOM's activation comes with a derivative of its own, which has none: the formula takes its place."""
+    from transformers.models.bloom.modeling_bloom import BloomGelu, bloom_gelu_forward
+
+    activations = [module for module in model.modules() if isinstance(module, BloomGelu)]
+    for activation in activations:
+        activation.forward = bloom_gelu_forward
+    try:
+        yield
+    finally:
+        for activation in activations:
+            del activation.forward
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,45 @@
 """The beginning of an archive: which model it holds, so that the file alone rebuilds it.
 
-Version 3 writes GPT-NeoX as nine numbers. Version 4 writes any model, as the deflated JSON of its configuration and of the
-names and shapes of its tensors, with layers of one kind written once: a few hundred bytes, paid for like the rest.
+Version 3 writes GPT-NeoX as nine numbers. Version 4 writes any model, as the JSON of its configuration and of the names and
+shapes of its tensors, with layers of one kind written once, compressed to one or two hundred bytes: paid for like the rest.
 """
 
 import io
 import json
 import math
-import zlib
 from dataclasses import astuple, fields
 from itertools import groupby
 
-from gengap.compression.quantized import LARGEST_SETTING
-from gengap.errors import UserError
-from gengap.models.architecture import Architecture, Blueprint, canonical
+from gengap.compression.settings import LARGEST_SETTING
+from gengap.compression.symbols import SymbolReader, SymbolWriter, TextModel
+from gengap.errors import UserError, check_whole
+from gengap.models.architecture import Architecture, Blueprint
+from gengap.models.configuration import canonical
 
-_LONGEST_TEXT = 2**20  # bytes of JSON: a hundred layers of different kinds take a tenth of it
+_LONGEST_TEXT = 2**16  # characters of JSON: sixty layers, each of its own kind
+_MOST_PER_BYTE = 32  # characters that a byte may stand for
+# What descriptions look like (part of the format): a Llama and a GPT-2.
+_TYPICAL = (
+    '{"config":{"attention_bias":false,"head_dim":64,"hidden_act":"silu","hidden_size":64,"intermediate_size":192,"layer_types":'
+    '["full_attention","full_attention"],"max_position_embeddings":256,"mlp_bias":false,"model_type":"llama",'
+    '"num_attention_heads":4,"num_hidden_layers":4,"num_key_value_heads":2,"pad_token_id":null,"pretraining_tp":1,'
+    '"rms_norm_eps":1e-06,"rope_parameters":{"rope_theta":10000.0,"rope_type":"default"},"sliding_window":null,'
+    '"tie_word_embeddings":false,"vocab_size":2048},"embedding":"model.embed_tokens.weight","head":"lm_head.weight","tensors":'
+    '[["model.embed_tokens.weight",2048,64],["model.layers",4,[["self_attn.q_proj.weight",64,64],["self_attn.q_proj.bias",64],'
+    '["self_attn.k_proj.weight",32,64],["self_attn.k_proj.bias",32],["self_attn.v_proj.weight",32,64],'
+    '["self_attn.v_proj.bias",32],["self_attn.o_proj.weight",64,64],["mlp.gate_proj.weight",192,64],'
+    '["mlp.up_proj.weight",192,64],["mlp.down_proj.weight",64,192],["input_layernorm.weight",64],'
+    '["post_attention_layernorm.weight",64]]],["model.norm.weight",64],["lm_head.weight",2048,64]]}'
+    '{"config":{"activation_function":"gelu_new","add_cross_attention":false,"layer_norm_epsilon":1e-05,"model_type":"gpt2",'
+    '"n_embd":64,"n_head":4,"n_inner":null,"n_layer":4,"n_positions":256,"pad_token_id":null,"reorder_and_upcast_attn":false,'
+    '"scale_attn_by_inverse_layer_idx":false,"scale_attn_weights":true,"summary_activation":null,"summary_proj_to_labels":true,'
+    '"summary_type":"cls_index","summary_use_proj":true,"tie_word_embeddings":true,"vocab_size":2048},'
+    '"embedding":"transformer.wte.weight","head":"transformer.wte.weight","tensors":[["transformer.wte.weight",2048,64],'
+    '["transformer.wpe.weight",256,64],["transformer.h",4,[["ln_1.weight",64],["ln_1.bias",64],'
+    '["attn.c_attn.weight",192,64,1],["attn.c_attn.bias",192],["attn.c_proj.weight",64,64,1],["attn.c_proj.bias",64],'
+    '["ln_2.weight",64],["ln_2.bias",64],["mlp.c_fc.weight",256,64,1],["mlp.c_fc.bias",256],["mlp.c_proj.weight",64,256,1],'
+    '["mlp.c_proj.bias",64]]],["transformer.ln_f.weight",64],["transformer.ln_f.bias",64]]}'
+)
 _MAX_WEIGHTS_PER_BYTE = 16  # a file that claims more is refused, so that memory stays bounded
 
 
@@ -27,27 +51,30 @@ def version_of(architecture: Architecture | Blueprint) -> int:
 def write_header(architecture: Architecture | Blueprint) -> bytes:
     if isinstance(architecture, Architecture):
         return b"".join(map(varint, astuple(architecture)))
-    deflate = zlib.compressobj(9, wbits=-15)
-    packed = deflate.compress(_text(architecture).encode()) + deflate.flush()
-    return varint(len(packed)) + packed
+    writer, text = SymbolWriter(), _text(architecture)
+    TextModel(_TYPICAL).code(writer, text, len(text))
+    packed = writer.finish()
+    return varint(len(text)) + varint(len(packed)) + packed
 
 
 def read_header(stream: io.BytesIO, version: int, n_bytes: int) -> Architecture | Blueprint:
     """What `write_header` wrote into a file of `n_bytes`. Raises `UserError` for anything else, before much memory is taken."""
     if version == 3:
+        start = stream.tell()
         architecture = Architecture(*(read_varint(stream) for _ in fields(Architecture)))
-        if min(astuple(architecture)[:6]) >= 1:
+        if min(astuple(architecture)[:6]) >= 1 and stream.tell() - start == len(write_header(architecture)):
             require_room(architecture.n_params, n_bytes)
             return architecture
-        raise UserError("the archive is corrupt: it claims a model without size")
-    packed, inflate = stream.read(read_varint(stream)), zlib.decompressobj(wbits=-15)
+        raise UserError("the archive is corrupt: it claims a model that there is not")
+    size, packed = read_varint(stream), stream.read(read_varint(stream))
+    if size > min(_LONGEST_TEXT, _MOST_PER_BYTE * len(packed)):
+        raise UserError("the archive is corrupt: its description of the model is longer than its length can hold")
+    text = TextModel(_TYPICAL).code(SymbolReader(packed), None, size)
     try:
-        text = inflate.decompress(packed, _LONGEST_TEXT).decode()
-        if inflate.eof and not inflate.unused_data:
-            blueprint = _blueprint(json.loads(text), n_bytes)
-            if _text(blueprint) == text:
-                return blueprint
-    except (zlib.error, ValueError, TypeError, LookupError, RecursionError) as error:
+        blueprint = _blueprint(json.loads(text), n_bytes)
+        if write_header(blueprint)[-len(packed) :] == packed and _text(blueprint) == text:
+            return blueprint
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise UserError("the archive is corrupt: its description of the model cannot be read") from error
     raise UserError("the archive is corrupt: its description of the model is not as it is written here")
 
@@ -114,8 +141,7 @@ def _unfold(folded: list[list]) -> list[list]:
 
 def varint(number: int) -> bytes:
     """LEB128: seven bits a byte, low bits first; `UserError` for more than the reader takes."""
-    if not 0 <= number <= LARGEST_SETTING:
-        raise UserError(f"{number} cannot be written into an archive: numbers are from 0 to {LARGEST_SETTING}")
+    check_whole("a number in an archive", number, 0, LARGEST_SETTING)
     return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
 
 

@@ -13,9 +13,11 @@ import torch
 
 from gengap.compression.engine import block_shape, fit_grid, gptq, round_to_nearest
 from gengap.compression.layers import calibrated_parts
-from gengap.compression.quantized import LARGEST_SETTING, QuantizedModel, QuantizedTensor, rotation
+from gengap.compression.quantized import QuantizedModel, QuantizedTensor, rotation
+from gengap.compression.settings import check_quantization
 from gengap.errors import UserError
 from gengap.models.architecture import architecture_of, refuse_unusable_weights
+from gengap.statistics.inputs import check_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,10 +43,12 @@ def quantize(
     calibrated on the outputs of the quantized layers before it. Runs on the GPU if there is one, one layer at a time.
     Raises `UserError` for settings that cannot be, a model that is not dense, and weights that are not finite.
     """
-    check_settings(method, bits, group_size, seed)
+    if method not in FIXED_WIDTH:
+        raise UserError(f"unknown quantization method {method!r} of a fixed width: choose {' or '.join(FIXED_WIDTH)}")
+    check_quantization(bits, group_size, seed)
     architecture = architecture_of(model)
     refuse_unusable_weights(model)
-    rows = _token_ids(calibration_rows, architecture.matrices()[architecture.embedding][0])
+    rows = torch.from_numpy(check_rows(model, calibration_rows, 0).astype(np.int64))
     if method == "quip":
         for cols in {cols for _, cols in architecture.matrices().values()}:
             rotation(cols, seed)  # refused before any work
@@ -61,31 +65,6 @@ def quantize(
             tensors[name] = replace(tensor, transposed=turned)
             weight.data.copy_(tensors[name].weight())
     return QuantizedModel({name: tensors[name] for name in architecture.matrices()}, kept)
-
-
-def check_settings(method: str, bits: int, group_size: int, seed: int) -> None:
-    """Raise `UserError` for a setting that cannot be, or that an archive could not hold."""
-    if method not in FIXED_WIDTH:
-        raise UserError(f"unknown quantization method {method!r} of a fixed width: choose {' or '.join(FIXED_WIDTH)}")
-    whole = {
-        "number of bits": (bits, 2, 8),
-        "group size": (group_size, 0, LARGEST_SETTING),
-        "seed": (seed, 0, LARGEST_SETTING - 1),
-    }
-    for name, (value, least, most) in whole.items():
-        if not isinstance(value, int | np.integer) or not least <= value <= most:
-            raise UserError(f"a {name} of {value}: choose {least} to {most}")
-
-
-def _token_ids(rows: np.ndarray, vocab_size: int) -> torch.Tensor:
-    """(m, seq) int64; `UserError` for what are no rows of the model's tokens."""
-    ids = torch.as_tensor(np.asarray(rows).astype(np.int64))
-    if ids.ndim != 2 or not ids.numel():
-        raise UserError(f"calibration rows of shape {tuple(ids.shape)}: give at least one row of token ids")
-    if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
-        row, place = ((ids < 0) | (ids >= vocab_size)).nonzero()[0].tolist()
-        raise UserError(f"token {int(ids[row, place])} in calibration row {row}: the model knows 0 to {vocab_size - 1}")
-    return ids
 
 
 def _quantize_matrix(weight, hessian, method, bits, group_size, seed, symmetric) -> QuantizedTensor:

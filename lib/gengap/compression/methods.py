@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gengap.compression.settings import check_quantization
 from gengap.errors import MAX_SEED, UserError, check_whole
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Compressor:
     seed: int = 0
 
     def quantize(self, method: str, bits: int) -> "QuantizedModel":
-        """The quantized model; `check` says what can be asked for."""
+        """The quantized model; `UserError` for what cannot be asked for, before any work."""
         check(method, bits, self.group_size, self.n_calibration_rows, self.seed)
         return METHODS[method].quantize(self, bits)
 
@@ -99,14 +100,12 @@ DEFAULT_METHOD, DEFAULT_BITS = "gptq", 4  # the paper's
 
 
 def check(method: str, bits: int, group_size: int = 128, n_calibration_rows: int = 128, seed: int = 0) -> None:
-    """Raise `UserError` for a method or a number of bits that there is not, and for other settings that cannot be."""
+    """Raise `UserError` for a method that there is not, and for numbers that cannot be."""
     if method not in METHODS:
         raise UserError(f"unknown quantization method {method!r}: choose one of {', '.join(METHODS)}")
-    if isinstance(bits, bool) or bits not in range(2, 9):
-        raise UserError(f"{bits} bits per weight: choose 2 to 8")
     check_whole("group_size", group_size, 1)
-    check_whole("n_calibration_rows", n_calibration_rows, 1)
     check_whole("seed", seed, 0, MAX_SEED)
+    check_quantization(bits, group_size, seed, n_calibration_rows)
 
 
 def compress(

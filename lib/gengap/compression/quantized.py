@@ -13,8 +13,6 @@ from gengap.models.architecture import build
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-LARGEST_SETTING = 2**35 - 1  # an archive writes numbers in five groups of seven bits
-
 
 @dataclass(frozen=True)
 class QuantizedTensor:
@@ -72,14 +70,19 @@ class QuantizedModel:
 
     def build(self, config: "PreTrainedConfig") -> "PreTrainedModel":
         """A plain dense model in evaluation mode; raises `UserError` if `config` is another architecture."""
-        model, new = build(config), self.state_dict()
-        parameters = dict(model.named_parameters())
-        if {k: v.shape for k, v in parameters.items()} != {k: v.shape for k, v in new.items()}:
+        new = self.state_dict()
+        shapes = {name: weight.shape for name, weight in new.items()}
+        if config.num_hidden_layers > len(new) or shapes != _shapes(build(config, "meta")):  # before memory is taken
             raise UserError("these quantized weights belong to another architecture than the given configuration")
+        model = build(config)
         with torch.no_grad():
-            for name, parameter in parameters.items():
+            for name, parameter in model.named_parameters():
                 parameter.copy_(new[name])
         return model
+
+
+def _shapes(model: "PreTrainedModel") -> dict[str, torch.Size]:
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def rotation(size: int, seed: int) -> np.ndarray:

@@ -187,7 +187,7 @@ def quantize_for_entropy(
             weight = parameter.detach().float()
             tensor = _quantize_matrix(weight.T if name in turned else weight, factors[name], step)
             tensors[name] = replace(tensor, transposed=name in turned)
-    kept = {n: p.detach().cpu().numpy().astype(np.float16) for n, p in parameters.items() if p.ndim < 2}
+    kept = {n: p.detach().half().cpu().numpy() for n, p in parameters.items() if p.ndim < 2}
     return QuantizedModel(tensors, kept)
 
 

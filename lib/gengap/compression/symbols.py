@@ -107,6 +107,38 @@ class Float16Model:
         return joined.astype(np.uint16).view(np.float16)
 
 
+class TextModel:
+    """Codes ASCII text, each character in the light of those before it: what followed the last three, two, one and any."""
+
+    _ORDERS = range(4)
+    _WEIGHT = 16.0  # of what followed one character more
+
+    def __init__(self, typical: str):
+        self._seen = [defaultdict(lambda: np.zeros(128)) for _ in self._ORDERS]
+        for place in range(len(typical)):
+            self._learn(typical[:place], ord(typical[place]))
+
+    def code(self, coder, text: str | None, size: int) -> str:
+        """Code `text` of `size` characters, or read it if None."""
+        coded = ""
+        for place in range(size):
+            counts = np.full(128, 2.0**-6)
+            for order, contexts in zip(self._ORDERS, self._contexts(coded), strict=True):
+                counts += self._WEIGHT**order * self._seen[order][contexts]
+            value = None if text is None else np.array([ord(text[place])])
+            symbol = int(coder.code(value, 1, counts)[0])
+            self._learn(coded, symbol)
+            coded += chr(symbol)
+        return coded
+
+    def _contexts(self, before: str) -> list[str]:
+        return [before[len(before) - min(order, len(before)) :] for order in self._ORDERS]
+
+    def _learn(self, before: str, symbol: int) -> None:
+        for order, context in zip(self._ORDERS, self._contexts(before), strict=True):
+            self._seen[order][context][symbol] += 1
+
+
 class MatrixModel:
     """Codes integer matrices whose entries are larger in some rows and columns than in others.
 

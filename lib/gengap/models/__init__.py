@@ -12,6 +12,7 @@ import difflib
 
 from gengap.errors import UserError
 from gengap.models import ladder, polypythia, pythia, pythia_deduped
+from gengap.models.loading import load_checkpoint as load_checkpoint
 from gengap.models.spec import ModelSpec
 
 FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS, polypythia.MODELS)
@@ -31,7 +32,8 @@ def get(model_size: str, revision: str = "") -> ModelSpec:
     ('step4000', 1073741824)
     """
     if model_size not in REGISTRY:
-        near = difflib.get_close_matches(str(model_size), REGISTRY, n=3, cutoff=0.5) or list(REGISTRY)
-        raise UserError(f"unknown model size {model_size!r}: did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(str(model_size), REGISTRY, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`gengap sizes` lists them"
+        raise UserError(f"unknown model size {model_size!r}: {hint}")
     spec = REGISTRY[model_size]
     return spec if revision in ("", spec.revision) else spec.at(revision)

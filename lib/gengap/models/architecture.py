@@ -7,11 +7,11 @@ where it suffices.
 
 import copy
 import json
-import re
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gengap.errors import UserError
+from gengap.models.configuration import canonical, config_of, configuration_of, function_of, plain
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig, PreTrainedConfig, PreTrainedModel
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 _LAYER_NORMS = ("input_layernorm", "post_attention_layernorm")
 # What transformers calls the first five fields of an architecture.
 _NAMES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-# Fields of a configuration that change no prediction.
-_IDLE = re.compile(
-    r"transformers_version|_name_or_path|(torch_)?dtype|architectures|use_cache|[be]os_token_id|id2label|label2id|problem_type"
-    r"|return_dict|output_attentions|output_hidden_states|_attn_implementation|.*dropout|.*pdrop|layerdrop|initializer_range|init_std"
-)
 LARGEST_WEIGHT = 65504.0  # of float16, in which scales, norms and biases are stored
 
 
@@ -88,7 +83,7 @@ class Architecture(_Named):
     def matches(self, config: "PreTrainedConfig") -> bool:
         """Whether `config` describes this model."""
         unpadded = {"pad_token_id": None}  # changes the gradient of an embedding alone
-        return _plain(function_of(self.config()) | unpadded) == _plain(function_of(config) | unpadded)
+        return plain(function_of(self.config()) | unpadded) == plain(function_of(config) | unpadded)
 
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Names and shapes (outputs, inputs) of the matrices, in the order in which they are stored."""
@@ -159,7 +154,7 @@ class Blueprint(_Named):
             )
         kept = sorted(model.state_dict().keys() - everywhere.keys())
         if kept and model.device.type != "meta":
-            fresh = build(_config_of(json.loads(text))).state_dict()
+            fresh = build(config_of(json.loads(text))).state_dict()
             if changed := [
                 n for n in kept if n not in fresh or not fresh[n].equal(model.state_dict()[n].cpu().float())
             ]:
@@ -172,11 +167,11 @@ class Blueprint(_Named):
 
     def config(self, **more: Any) -> "PreTrainedConfig":
         """The transformers configuration; `UserError` if this version of transformers does not know it."""
-        return _config_of(json.loads(self.configuration) | {"use_cache": False} | more)
+        return config_of(json.loads(self.configuration) | {"use_cache": False} | more)
 
     def matches(self, config: "PreTrainedConfig") -> bool:
         """Whether `config` describes this model."""
-        return json.loads(self.configuration) == _plain(function_of(config))
+        return json.loads(self.configuration) == plain(function_of(config))
 
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Names and shapes (outputs, inputs) of the matrices, in the order in which they are stored."""
@@ -209,29 +204,6 @@ def architecture_of(model: "PreTrainedModel | PreTrainedConfig") -> Architecture
     except UserError:
         return blueprint
     return architecture if dict(blueprint.tensors) == architecture.shapes() else blueprint
-
-
-def function_of(config: "PreTrainedConfig") -> dict[str, Any]:
-    """The fields of a configuration that change the function."""
-    return {name: value for name, value in config.to_diff_dict().items() if not _IDLE.fullmatch(name)}
-
-
-def configuration_of(config: "PreTrainedConfig") -> dict[str, Any]:
-    """`function_of`, checked to give the same configuration again; raises `UserError` naming the fields that do not."""
-    fields = function_of(config)
-    for name, value in fields.items():
-        try:
-            canonical(value)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"the configuration's {name} cannot be written as JSON: no archive can hold this model"
-            ) from error
-    before, after = _plain(fields), _plain(function_of(_config_of(_plain(fields))))
-    if lost := [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]:
-        raise UserError(
-            f"the configuration's {min(lost)} is not what it was once written and read: no archive can hold this model"
-        )
-    return fields
 
 
 def build(config: "PreTrainedConfig", device: str = "cpu") -> "PreTrainedModel":
@@ -269,27 +241,6 @@ def refuse_unusable_weights(model: "PreTrainedModel") -> None:
                 f"{name} holds values from {low:g} to {high:g}: weights must be finite and at most {LARGEST_WEIGHT:.0f}, "
                 "look for an overflow in training or in a conversion"
             )
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys; TypeError or ValueError for what JSON does not hold."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(canonical(fields))
-
-
-def _config_of(fields: dict[str, Any]) -> "PreTrainedConfig":
-    from transformers import CONFIG_MAPPING
-
-    kind = fields.get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise UserError(
-            f"this version of transformers knows no model of type {kind!r}: install the one that the model came with"
-        )
-    no_token = {"bos_token_id": None, "eos_token_id": None}  # the defaults may lie outside the vocabulary
-    return CONFIG_MAPPING[kind].from_dict(no_token | fields)
 
 
 def _require_own_class(model: "PreTrainedModel") -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengap.errors import UserError
 from gengap.models import safetensors_files
+from gengap.models.configuration import IDLE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -38,8 +39,7 @@ _SELECTS_CODE = {
 }
 # What a configuration may say without changing a prediction.
 _IMMATERIAL = re.compile(
-    r"_name_or_path|architectures|transformers_version|(torch_)?dtype|use_cache|initializer_range|\w*(dropout|pdrop)|\w+_token_id"
-    r"|id2label|label2id|problem_type|return_dict|output_\w+|chunk_size_feed_forward|is_encoder_decoder|\w+_implementation"
+    rf"{IDLE.pattern}|pad_token_id|output_\w+|chunk_size_feed_forward|is_encoder_decoder|\w+_implementation"
 )
 
 
@@ -69,9 +69,11 @@ def load_checkpoint(
     """
     import torch
 
-    local = Path(source or "no name").expanduser()
     what = f"{name} from {source}" if name else f"{source} {revision}" if revision else f"{source}"
+    if not str(source):
+        raise UserError("no checkpoint is named: give a folder, or the name of a repository on the hub")
     with _one_sentence(f"cannot load {what}"):
+        local = Path(source).expanduser()
         folder = _local(local, revision) if local.exists() else _fetch(str(source), revision, _SMALL_FILES)
         fields = read_config(folder)
         model_class, found = _understand(fields)
@@ -144,7 +146,7 @@ def _local(folder: Path, revision: str | None) -> Path:
 def _fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     """The files of a repository that match, in the hub's cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     if not _HUB_ID.fullmatch(repository):
         raise UserError("there is no such folder")
@@ -152,6 +154,10 @@ def _fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> 
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except RevisionNotFoundError as error:
         raise UserError("the hub has no such revision") from error
+    except GatedRepoError as error:
+        raise UserError(
+            "the hub gives it to those alone who have asked for access: ask, and sign in with `hf auth login`"
+        ) from error
     except RepositoryNotFoundError as error:
         raise UserError("there is neither such a folder nor such a repository on the hub") from error
     except (OSError, HfHubHTTPError, ValueError) as error:

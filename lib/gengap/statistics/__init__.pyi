@@ -1,3 +1,4 @@
+from .checks import check_model as check_model
 from .evaluation import rows_sha256 as rows_sha256
 from .evaluation import weights_sha256 as weights_sha256
 from .per_token import TokenStatistics as TokenStatistics

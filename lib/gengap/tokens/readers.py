@@ -52,7 +52,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
             f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): convert it first"
         ) from error
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, pyarrow.ArrowException) as error:
-        raise UserError(f"{path} is cut or damaged after line {number} ({_reason(error)}): fetch it again") from error
+        where = f" after line {number}" if number else ""
+        raise UserError(f"{path} is cut or damaged{where} ({_reason(error)}): fetch it again") from error
     except OSError as error:
         where = f" after line {number}" if number else ""
         raise UserError(
@@ -105,10 +106,13 @@ def parquet_texts(path: Path, column: str) -> Iterator[str | None]:
 
     number = 0
     try:
-        with parquet.ParquetFile(path, memory_map=True, read_dictionary=[column]) as file:
-            names = file.schema_arrow.names
-            if column not in names:
-                raise UserError(f"{path} has no text in a column {column!r}: it has {_names(names)}")
+        schema = parquet.read_schema(path, memory_map=True)
+        if column not in (names := schema.names):
+            raise UserError(f"{path} has no text in a column {column!r}: it has {_names(names)}")
+        texts = (
+            [column] if pyarrow.types.is_string(schema.field(column).type) else None
+        )  # one copy of texts that are equal
+        with parquet.ParquetFile(path, memory_map=True, read_dictionary=texts) as file:
             for batch in file.iter_batches(64, columns=[column]):
                 for value in batch.column(0):
                     number += 1

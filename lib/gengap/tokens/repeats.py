@@ -15,10 +15,9 @@ from tqdm import tqdm
 from gengap.errors import UserError
 
 CHUNK_TOKENS = 2**16  # fits a cache
-PASSAGE_TOKENS = 64
-FEWEST_TOKENS = 32  # of a passage whose return tells something: shorter ones are no copies
+PASSAGE_TOKENS = 32
 SAMPLED_PASSAGES = 2**20
-MAX_REPEATED = 0.45  # of the passages; a text that stands there twice repeats half of them
+MAX_REPEATED = 0.4  # of the passages; a text that stands there twice repeats nearly half of them, whatever the order of its documents
 _MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so that its powers have inverses modulo 2^64
 
 
@@ -27,7 +26,7 @@ class Survey(NamedTuple):
 
     sha256: str  # of the kept rows: of their shape and of their tokens as 32-bit numbers
     kept: np.ndarray | None  # numbers of the rows that do not repeat an earlier one; None if that is all of them
-    repeated: float  # share of the passages of 64 tokens that stood in the text before, from a sample chosen by content
+    repeated: float  # share of the passages of 32 tokens that stood in the text before, from a sample chosen by content
 
 
 def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = False) -> Survey:
@@ -39,25 +38,33 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
     """
     row_tokens = rows[:1].shape[1]
     limit = min(vocab_size or 2**32, 2**32)
-    passage = min(PASSAGE_TOKENS, row_tokens)
-    powers = _powers(row_tokens + 1)
-    inverses = _powers(row_tokens + 1, pow(_MULTIPLIER, -1, 2**64))[: row_tokens - passage + 1]
+    few = rows[: min(n_rows, 256)]
+    joined = int(
+        len(few) > 1 and np.array_equal(few[1:, 0], few[:-1, -1])
+    )  # whether a row begins with the last token of the one before
+    step = max(1, CHUNK_TOKENS // row_tokens)
+    powers = _powers(step * row_tokens + PASSAGE_TOKENS)
+    inverses = _powers(len(powers), pow(_MULTIPLIER, -1, 2**64))
     rarity = max(0, (n_rows * row_tokens // SAMPLED_PASSAGES).bit_length() - 1)  # one passage in 2^rarity is looked at
     digest = hashlib.sha256(f"{(n_rows, row_tokens)}\n".encode())
     hashes, sampled, places = np.empty(n_rows, np.uint64), [], []
-    step = max(1, CHUNK_TOKENS // row_tokens)
+    text, n_read = np.empty(0, np.uint64), 0  # the last tokens read, without those that rows share
     with tqdm(total=n_rows, desc="look at rows", unit="row", unit_scale=True, disable=None) as bar:
         for start in range(0, n_rows, step):
             chunk = rows[start : min(start + step, n_rows)]
             _check_tokens(chunk, start, limit, what)
             digest.update(np.ascontiguousarray(chunk, "<u4"))
-            sums = np.zeros((len(chunk), row_tokens + 1), np.uint64)
-            np.cumsum((chunk.astype(np.uint64) + np.uint64(1)) * powers[:-1], axis=1, out=sums[:, 1:])
-            hashes[start : start + len(chunk)] = sums[:, -1]
-            passages = (sums[:, passage:] - sums[:, :-passage]) * inverses  # the same wherever they stand
-            chosen = passages >> np.uint64(64 - rarity) == 0 if rarity else np.ones(passages.shape, bool)
+            numbers = chunk.astype(np.uint64) + np.uint64(1)
+            hashes[start : start + len(chunk)] = (numbers * powers[:row_tokens]).sum(axis=1)
+            text = np.concatenate([text[max(0, len(text) - PASSAGE_TOKENS + 1) :], numbers[:, joined:].ravel()])
+            n_read += numbers[:, joined:].size
+            sums = np.zeros(len(text) + 1, np.uint64)
+            np.cumsum(text * powers[: len(text)], out=sums[1:])
+            passages = sums[PASSAGE_TOKENS:] - sums[:-PASSAGE_TOKENS]
+            passages *= inverses[: len(passages)]  # the same wherever they stand
+            chosen = np.flatnonzero(passages >> np.uint64(64 - rarity) == 0) if rarity else np.arange(len(passages))
             sampled.append(passages[chosen])
-            places.append(start + np.nonzero(chosen)[0])
+            places.append((n_read - len(text) + chosen) // (row_tokens - joined))
             bar.update(len(chunk))
     kept = None if each else _first_ones(rows, hashes)
     if kept is not None:
@@ -67,10 +74,11 @@ def survey(rows, n_rows: int, vocab_size: int | None, what: str, each: bool = Fa
     passages = np.concatenate(sampled)
     if kept is not None:
         passages = passages[np.isin(np.concatenate(places), kept)]
-    repeated = 1 - len(np.unique(passages)) / len(passages) if len(passages) else 0.0
-    if repeated > MAX_REPEATED and passage >= FEWEST_TOKENS:
+    passages.sort()
+    repeated = float((passages[1:] == passages[:-1]).sum() / max(1, len(passages)))
+    if repeated > MAX_REPEATED:
         raise UserError(
-            f"{repeated:.0%} of the passages of {what} stood in it before: it holds a text more than once, and a certificate counts "
+            f"{repeated:.0%} of the passages of {what} stood in it before: it holds a text more than once, or padding, and a certificate counts "
             "each token once; give the text of one epoch"
         )
     return Survey(digest.hexdigest(), kept, repeated)

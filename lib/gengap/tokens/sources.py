@@ -123,8 +123,12 @@ def as_rows(
             f"the data set has no lists of tokens in a column {TOKENS_COLUMN!r}: tokenize it, or save it and give its folder"
         )
     try:
-        tokens = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
-    except (ValueError, TypeError) as error:
+        if hasattr(array, "detach"):
+            array = array.detach().cpu()
+        elif not hasattr(array, "__array__") and not isinstance(array, list | tuple):
+            array = [array[i] for i in range(len(array))]
+        tokens = np.asarray(array)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise UserError(
             "the rows are no array of integers: cut them to rows of one length, seq_len + 1 tokens each"
         ) from error

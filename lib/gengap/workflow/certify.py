@@ -6,7 +6,7 @@ kept in a folder (`store`), so that a run killed at any moment goes on where it 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,12 +22,15 @@ from gengap.compression.archive import Hypothesis
 from gengap.compression.methods import compress
 from gengap.errors import UserError
 from gengap.models.architecture import architecture_of
+from gengap.models.loading import load_checkpoint
 from gengap.models.spec import ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
 from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
+from gengap.statistics.checks import check_model
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
+from gengap.tokens.sources import as_rows
 from gengap.workflow.artefacts import archive_of
 from gengap.workflow.settings import Settings
 
@@ -49,10 +52,7 @@ def draw(n_rows: int, seq_len: int, settings: Settings, n_train_tokens: int | No
 
     `n_train_tokens` is given where the rows at hand are not the training rows: in the arithmetic they then stand for so many tokens.
     """
-    if settings.n_pilot_windows + settings.n_windows > n_rows:
-        raise UserError(
-            f"{settings.n_pilot_windows} + {settings.n_windows} windows cannot be drawn from {n_rows} training rows: ask for fewer"
-        )
+    settings.check_rows(n_rows)
     rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
     windows = draw_windows(n_rows, settings.n_pilot_windows, settings.n_windows, failure_prob, rng)
@@ -154,7 +154,7 @@ def best_tilts(
 
 
 def certify(
-    model: "PreTrainedModel",
+    model: "PreTrainedModel | str | Path",
     rows: "Rows | np.ndarray",
     heldout: "Rows | np.ndarray | None" = None,
     *,
@@ -167,8 +167,8 @@ def certify(
 ) -> BoundRecord:
     """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
 
-    `model` is the checkpoint, any dense causal language model of transformers; `rows` (n_train_rows, seq_len + 1) all rows
-    that it was trained on, each counted once, in an order that nobody chose after looking; `heldout` rows that it was not
+    `model` is the checkpoint, any dense causal language model of transformers, or the folder that it was saved in; `rows`
+    (n_train_rows, seq_len + 1), an array or what `gengap.tokens.open_rows` gives, are all rows that it was trained on, each counted once, in an order that nobody chose after looking; `heldout` rows that it was not
     trained on, if there are any. `hypothesis` is its quantized form with the code that is paid for (default: GPTQ at 4 bits);
     `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
     `time.monotonic()` from which the record counts its seconds (default: now). With probability at least
@@ -191,6 +191,11 @@ def certify(
     """
     started = time.monotonic() if started is None else started
     settings = settings or Settings()
+    if isinstance(model, str | Path):
+        model = load_checkpoint(model)
+    rows, heldout = _rows_of(model, rows, heldout)
+    settings.check_rows(len(rows))
+    check_model(model, rows[:1])
     identity = identity or own_identity(model, rows)
     standing_for = identity.n_train_tokens if not_certified else None
     sample, pairs = draw(len(rows), identity.seq_len, settings, standing_for)
@@ -236,6 +241,18 @@ def certify(
     )
 
 
+def _rows_of(model: "PreTrainedModel", *given) -> "Iterator[Rows | None]":
+    """What is given as training and held-out rows, arrays checked and counted; `UserError` if they are of two lengths."""
+    vocab_size = model.config.vocab_size
+    found = [r if r is None or hasattr(r, "sha256") else as_rows(r, vocab_size=vocab_size) for r in given]
+    lengths = {r[:1].shape[1] for r in found if r is not None}
+    if len(lengths) > 1:
+        raise UserError(
+            f"rows of {' and of '.join(map(str, sorted(lengths)))} tokens: held-out rows are as long as training rows"
+        )
+    return iter(found)
+
+
 def own_identity(
     model: "PreTrainedModel",
     rows: "Rows | np.ndarray",
@@ -253,7 +270,7 @@ def own_identity(
         n_train_tokens=(n_train_tokens // seq_len if n_train_tokens else len(rows)) * seq_len,
         vocab_size=model.config.vocab_size,
         seq_len=seq_len,
-        data_sha256=rows.sha256 if hasattr(rows, "sha256") else rows_sha256(rows),
+        data_sha256=rows.sha256,
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gengap.compression import archive
 from gengap.compression.archive import Hypothesis
@@ -26,7 +26,7 @@ from gengap.statistics.checks import check_model
 from gengap.statistics.evaluation import statistics_dir, weights_sha256
 from gengap.tokens.files import data_files
 from gengap.tokens.sources import TrainingRows, open_rows
-from gengap.workflow.certify import certify, draw, own_identity
+from gengap.workflow.certify import certify, own_identity
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +73,19 @@ class OwnModel:
         """Where its archives and records are written."""
         return run_results_dir() / "own" / self.title
 
+    def read(self) -> "Given":
+        """The checkpoint, its rows and others, looked at; `UserError` for what cannot be certified."""
+        for source in filter(None, (self.rows, self.heldout)):
+            data_files(source)  # are they there, before the model is read?
+        model = load_checkpoint(self.source, self.revision)
+        counted = self.n_train_tokens if self.training_rows else None
+        rows = self.open(self.rows, model, n_train_tokens=counted)
+        if not self.training_rows and self.n_train_tokens < rows.n_train_tokens:
+            raise UserError(
+                f"{self.rows} holds more than {self.n_train_tokens:,} tokens: give fewer rows, or the number it was trained on"
+            )
+        return Given(model, rows, self.open(self.heldout, model) if self.heldout else None)
+
     def open(self, source: str, model: "PreTrainedModel", **more: Any) -> TrainingRows:
         """The rows in `source`, with the model's tokenizer where they may be text."""
         tokenizer = None if data_files(source)[0] in OF_TOKENS else self.tokenizer()
@@ -86,6 +99,14 @@ class OwnModel:
             return AutoTokenizer.from_pretrained(self.source, revision=self.revision or "main", trust_remote_code=False)
         except Exception:  # whatever a folder without a tokenizer leads to: rows of text then ask for one
             return None
+
+
+class Given(NamedTuple):
+    """What a certificate is made from."""
+
+    model: "PreTrainedModel"
+    rows: TrainingRows
+    heldout: TrainingRows | None
 
 
 def certify_own(
@@ -104,21 +125,13 @@ def certify_own(
     """
     started, settings = time.monotonic(), settings or Settings()
     check(method, bits)
-    for source in filter(None, (own.rows, own.heldout)):
-        data_files(source)  # are they there, before the model is read?
-    model = load_checkpoint(own.source, own.revision)
-    counted = own.n_train_tokens if own.training_rows else None
-    rows = own.open(own.rows, model, n_train_tokens=counted)
-    heldout = own.open(own.heldout, model) if own.heldout else None
-    identity = own_identity(model, rows, own.title, own.checkpoint, None if counted else own.n_train_tokens)
-    if not own.training_rows and own.n_train_tokens < len(rows) * rows.seq_len:
-        raise UserError(
-            f"{own.rows} holds more than {own.n_train_tokens:,} tokens: give fewer rows, or the number it was trained on"
-        )
-    draw(len(rows), rows.seq_len, settings)  # are there enough?
+    model, rows, heldout = own.read()
+    settings.check_rows(len(rows))
     check_model(model, rows[:1])
     for note in rows.notes:
         tell(note)
+    n_train_tokens = None if own.training_rows else own.n_train_tokens
+    identity = own_identity(model, rows, own.title, own.checkpoint, n_train_tokens)
     path = kept_archive(model, rows, method, bits)
     record = certify(
         model,

@@ -76,20 +76,14 @@ def verify_file(
 
 
 def own_files(
-    path: Path,
-    model: str,
-    revision: str | None,
-    rows: str | None,
-    heldout: str | None,
-    reading: Mapping[str, str | None],
+    path: Path, model: str, revision: str | None, rows: str | None, heldout: str | None, reading: Mapping[str, str]
 ) -> dict[str, Any]:
     """Checkpoint and rows of a model that is in no registry, read as `gengap.workflow.own.certify_own` reads them.
 
     Raises `UserError` for what cannot be read, and for a record that is not of a bound.
     """
     record = BoundRecord.read(path)
-    known = {name: value for name, value in reading.items() if value is not None}
-    own = OwnModel(model, rows or "", revision, reading={"seq_len": record.identity.seq_len} | known)
+    own = OwnModel(model, rows or "", revision, reading={"seq_len": record.identity.seq_len, **reading})
     checkpoint = load_checkpoint(model, revision)
     counted = None if record.not_certified else record.identity.n_train_tokens
     return {
