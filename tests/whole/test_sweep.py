@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import scratch
 from bs4 import BeautifulSoup
 
 from gengap import models
-from gengap.book import report, site
+from gengap.book import notebooks, report, site
 from gengap.book.notebooks import CHAPTER, executed_page
 from gengap.errors import UserError
 from gengap.paths import project_root
@@ -139,6 +140,44 @@ def test_a_rung_is_trained_unless_its_checkpoint_is_published(root, tmp_path):
     listed = outputs(scratch.gengap(root, "sweep", "ladder-400k", "--", "--summary"))
     assert trained not in listed
     assert "build/results/ladder/400k/main-gptq-4bit.json" in listed
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "said"),
+    [
+        ({"n_windows": 40}, ["--n-windows", "60"], "n_windows = 40 and not 60"),
+        ({"n_windows": 40}, [], "n_windows = 40 and not 3000"),
+        ({"seed": 1}, ["--n-pairs", "9"], "n_pairs = 10000 and not 9, seed = 1 and not 0"),
+        ({"n_windows": 40}, ["--n-windows", "40"], ""),
+        ({}, [], ""),
+        ({}, ["--exact-below-tokens", "5"], "exact_below_tokens = 3000000 and not 5"),
+    ],
+)
+def test_a_record_counts_with_the_settings_that_it_was_made_with(tmp_path, made, asked, said):
+    """Everything is there and newer than what it was made from; other settings alone make it again."""
+    root, published = scratch.make_root(tmp_path / "root"), project_root() / "results" / "ladder" / "400k"
+    here, page = (root / "build" / place for place in ("results/ladder/400k", "notebooks/05_bound/ladder-400k"))
+    shutil.copytree(published / "checkpoint", root / "results" / "ladder" / "400k" / "checkpoint")
+    record = json.loads((published / "main-gptq-4bit.json").read_text())
+    record["settings"] |= made
+    code = root / "build" / "code" / "05_bound.py"
+    for path in (code, here / "main-gptq-4bit.ggq", page / "main-gptq-4bit.ipynb", here / "main-gptq-4bit.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    code.write_text(notebooks.code_of(root / "notebooks" / "05_bound.py"))
+    shutil.copy(published / "main-gptq-4bit.ggq", here)
+    (here / "main-gptq-4bit.json").write_text(json.dumps(record))
+    shutil.copy(root / "notebooks" / "05_bound.ipynb", page / "main-gptq-4bit.ipynb")
+    later = time.time() + 60
+    for seconds, path in enumerate((code, here / "main-gptq-4bit.ggq", *here.glob("*.json"), *page.glob("*"))):
+        os.utime(path, (later + min(seconds, 2), later + min(seconds, 2)))
+    done = scratch.gengap(root, "sweep", "ladder-400k", *asked, "--", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert ("forced:" in done.stdout + done.stderr) == bool(said), done.stdout + done.stderr
+    assert ("bound" in done.stdout.partition("forced:")[2].split()[:1]) == bool(said)
+    assert (f"made with {said}: made again" in done.stderr) == bool(said)
+    assert ("ladder-400k/main-gptq-4bit: loss " in done.stdout) == (not said)
+    if said:
+        assert f"no record with these settings ({said})" in done.stdout
 
 
 def test_settings_and_resources_reach_the_jobs(root):
