@@ -145,11 +145,11 @@ def test_half_precision_is_read_exactly(dtype):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seed": -1}, "as a seed"),
-        ({"seed": 2**35}, "as a seed"),
-        ({"group_size": -1}, "as a group size"),
-        ({"group_size": 2**36}, "as a group size"),
-        ({"n_calibration_rows": 0}, "calibration rows"),
+        ({"seed": -1}, "seed = "),
+        ({"seed": 2**35}, "seed = "),
+        ({"group_size": -1}, "group_size = "),
+        ({"group_size": 2**36}, "group_size = "),
+        ({"n_calibration_rows": 0}, "n_calibration_rows = 0"),
         ({"bits": 1}, "choose 2 to 8"),
         ({"bits": 4.5}, "choose 2 to 8"),
     ],

@@ -245,7 +245,7 @@ def test_rotation_of_an_unknown_size_is_refused():
     [
         ({"method": "gtpq"}, "unknown quantization method"),
         ({"bits": 1}, "choose 2 to 8"),
-        ({"group_size": -1}, "group size"),
+        ({"group_size": -1}, "group_size = -1"),
     ],
 )
 def test_impossible_settings_are_refused(model, rows, change, message):
