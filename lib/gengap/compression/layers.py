@@ -41,7 +41,7 @@ def calibrated_parts(model: "PreTrainedModel", rows: torch.Tensor, device: str) 
     """
     prefix, layers = decoder_layers(model)
     skeleton = copy.deepcopy(model, {id(layer): layer for layer in layers})  # layers are shared, and give way to stubs
-    skeleton.config._attn_implementation = attention_of(model)
+    skeleton.config._attn_implementation = attention_of(model, model.config)
 
     def copy_of(index: int) -> nn.Module:
         return _prepare(copy.deepcopy(layers[index], {id(model.config): skeleton.config}), device)

@@ -222,13 +222,12 @@ def build(config: "PreTrainedConfig", device: str = "cpu") -> "PreTrainedModel":
     return model.eval()
 
 
-def attention_of(model: "PreTrainedModel") -> str:
-    """The code of attention that `build` chooses: torch's fused one, but for models that it does not know."""
-    return "sdpa" if model._supports_sdpa and not _soft_caps(model.config) else "eager"
+def attention_of(model: "PreTrainedModel | type[PreTrainedModel]", config: "PreTrainedConfig") -> str:
+    """torch's fused attention, but where transformers does without it, or where it would leave out a soft cap of the scores."""
+    return "eager" if not model._supports_sdpa or _soft_caps(config) else "sdpa"
 
 
 def _soft_caps(config: "PreTrainedConfig") -> bool:
-    """Whether scores are capped, which the fused code leaves out without a word."""
     return getattr(config, "attn_logit_softcapping", None) is not None
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengap.errors import UserError
 from gengap.models import safetensors_files
+from gengap.models.architecture import attention_of
 from gengap.models.configuration import IDLE
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def load_checkpoint(
         if not local.exists():
             folder = _fetch(str(source), revision, safetensors_files.PATTERNS)
         safetensors_files.check(folder, expected)
-        how = {"dtype": torch.float32, "attn_implementation": attention(model_class, found)} | how
+        how = {"dtype": torch.float32, "attn_implementation": attention_of(model_class, found)} | how
         model, report = model_class.from_pretrained(
             folder,
             config=found,
@@ -232,13 +233,6 @@ def differences(asked: "PretrainedConfig", found: "PretrainedConfig") -> str:
     return ", ".join(wrong)
 
 
-def attention(model_class: type["PreTrainedModel"], config: "PretrainedConfig") -> str:
-    """torch's fused attention, except where transformers does without it or it would leave out a soft cap of the scores."""
-    if getattr(config, "attn_logit_softcapping", None) or not model_class._supports_sdpa:
-        return "eager"
-    return "sdpa"
-
-
 def _check_shape(model_class: type["PreTrainedModel"], config: "PretrainedConfig") -> "PreTrainedModel":
     """The model without weights; `UserError` if it is not dense."""
     import torch
@@ -248,7 +242,7 @@ def _check_shape(model_class: type["PreTrainedModel"], config: "PretrainedConfig
     if not 1 <= n_layers <= MAX_LAYERS:
         raise UserError(f"its config.json names {n_layers} layers: between 1 and {MAX_LAYERS} are expected")
     with torch.device("meta"), no_init_weights():
-        model = _build(model_class._from_config, config, attn_implementation=attention(model_class, config))
+        model = _build(model_class._from_config, config, attn_implementation=attention_of(model_class, config))
     mixtures = [
         type(module).__name__ for module in model.modules() if re.search(r"expert|moe", type(module).__name__, re.I)
     ]
