@@ -43,6 +43,13 @@ def stdlib_sources(n_documents: int, lines_each: int = 100) -> dict[str, str]:
     return dict(list(pieces.items())[:n_documents])
 
 
+def bare_project(root: Path) -> Path:
+    """A project at `root` with nothing in it."""
+    (root / "lib" / "gengap").mkdir(parents=True, exist_ok=True)
+    (root / "corpus.lock").touch()
+    return root
+
+
 def make_project(root: Path, n_documents: int = 600) -> Path:
     """A project folder whose corpus is one wheel of standard library sources."""
     (root / "lib" / "gengap").mkdir(parents=True)

@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-from projects import stdlib_sources
+from projects import bare_project, stdlib_sources
 from token_files import write_megatron
 from transformers import PreTrainedTokenizerFast
 
@@ -39,7 +39,7 @@ def tokenizer():
 @pytest.fixture(autouse=True)
 def project(tmp_path_factory, monkeypatch):
     """An empty cache, apart from the data; the hub is never asked."""
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path_factory.mktemp("root")))
+    monkeypatch.setenv("GENGAP_ROOT", str(bare_project(tmp_path_factory.mktemp("root"))))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 

@@ -5,7 +5,7 @@ import json
 import datasets
 import numpy as np
 import pytest
-from projects import stdlib_sources
+from projects import bare_project, stdlib_sources
 from transformers import PreTrainedTokenizerFast
 
 from gengap.errors import UserError
@@ -24,7 +24,7 @@ def tokenizer():
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
     """An empty cache; the hub is never asked."""
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("GENGAP_ROOT", str(bare_project(tmp_path / "root")))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from projects import SMALL, SUPPORT
+from projects import SMALL, SUPPORT, bare_project
 from safetensors.torch import load_file
 
 from gengap import models
@@ -169,7 +169,7 @@ def n_bytes(path, parameter):
 
 def test_waypoint_is_a_sixth_of_a_state_and_going_on_from_it_changes_no_digit(small_rows, tmp_path, monkeypatch):
     monkeypatch.setattr(training_settings, "WAYPOINTS_FROM", 0)
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))  # a project without anything published
+    monkeypatch.setenv("GENGAP_ROOT", str(bare_project(tmp_path)))  # a project without anything published
     run, steps = Run(SHORT, 0.97), []
     train_run(run, small_rows, tmp_path / "alone")
     train_run(run, small_rows, tmp_path / "whole", trunks=tmp_path / "trunks")

@@ -67,7 +67,7 @@ def test_a_family_takes_a_file_and_its_name_in_the_registry(root):
     [family] = re.findall(r"```python\n(.*?)```", WALKS["Another family"], re.DOTALL)
     models = root / "lib" / "gengap" / "models"
     (models / "mine.py").write_text(family, encoding="utf-8")
-    edit(models / "__init__.py", "import ladder, pythia,", "import ladder, mine, pythia,")
+    edit(models / "__init__.py", "import ladder, ", "import ladder, mine, ")
     edit(models / "__init__.py", "FAMILIES = (", "FAMILIES = (mine.MODELS, ")
     listed = scratch.gengap(root, "sizes")
     assert re.search(r"^mine-30m +\d\d,\d{3},\d{3} +512,000,000 ", listed.stdout, re.MULTILINE), listed.stderr
@@ -75,7 +75,7 @@ def test_a_family_takes_a_file_and_its_name_in_the_registry(root):
     assert planned.returncode == 0, planned.stderr
     said = planned.stdout + planned.stderr
     for step in ("quantize", "run"):
-        assert f"gengap {step} mine-30m --revision main --method gptq --bits 4" in said
+        assert f"gengap.cli {step} mine-30m --revision main --method gptq --bits 4" in said
     assert "gengap train ladder-50k" in said
     assert "gengap train mine-30m" not in said
     kept = subprocess.run(

@@ -197,8 +197,8 @@ def test_settings_and_resources_reach_the_jobs(root):
     assert command("sweep", {}, [])[-2:] == ["--", "sweep"]
     done = scratch.gengap(root, "sweep", "pythia-410m", *options, "--verbose", "--cores", "8", "--quiet", "host")
     said = done.stdout + done.stderr
-    assert "gengap run pythia-410m --revision step4000 --method gptq --bits 4 --n-windows 9 --seed 3" in said
-    assert "gengap quantize pythia-410m --revision step4000 --method gptq --bits 4" in said
+    assert "gengap.cli run pythia-410m --revision step4000 --method gptq --bits 4 --n-windows 9 --seed 3" in said
+    assert "gengap.cli quantize pythia-410m --revision step4000 --method gptq --bits 4" in said
     assert "gpu=1" in said  # two were asked for, and a single machine's jobs that use GPUs run one at a time
     assert "threads: 5" in said
 
@@ -288,7 +288,8 @@ def along_training(tmp_path):
     for step in (4, 8, 1000):
         spec = models.get("pythia-14m", f"step{step}")
         identity = identify(spec, real.identity.data_sha256, spec.revision)
-        record = real.model_copy(update={"identity": identity})
+        evidence = real.evidence.model_copy(update={"checkpoint_sha256": f"{step:064x}"})
+        record = real.model_copy(update={"identity": identity, "evidence": evidence})
         paths.append(record.write(tmp_path))
     return paths
 

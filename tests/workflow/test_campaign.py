@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from projects import SMALL, write_wheel
+from projects import SMALL, bare_project, write_wheel
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
@@ -175,7 +175,7 @@ def test_invalid_record_is_refused_with_its_place(tmp_path):
 
 
 def test_last_waypoint_of_an_unfinished_rung_is_published_and_gone_when_it_is_done(tmp_path, monkeypatch):
-    monkeypatch.setenv("GENGAP_ROOT", str(tmp_path))
+    monkeypatch.setenv("GENGAP_ROOT", str(bare_project(tmp_path)))
     monkeypatch.setattr(training_settings, "WAYPOINTS_FROM", 0)
     frontier = TINY_PLAN[1]
     monkeypatch.setattr(campaign, "plan", lambda: [frontier])
