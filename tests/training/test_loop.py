@@ -14,6 +14,7 @@ import pytest
 import torch
 from projects import SMALL, SUPPORT, bare_project
 from safetensors.torch import load_file
+from trainings import SHORT, assert_same, result, stop_after
 
 from gengap import models
 from gengap.errors import UserError
@@ -25,30 +26,18 @@ from gengap.training import run as training_settings
 from gengap.training.log import TrainingLog, read_heldout_log
 from gengap.training.loop import new_model, next_token_nll, published_trunks, train, train_run
 from gengap.training.run import WAYPOINTS, Checks, Run, Schedule
+from gengap.training.snapshots import saved_steps, snapshot_path
 from gengap.training.state import fork_path, fork_steps, pack, rank_one
 
 ROOT = Path(__file__).parents[2]
-SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same kind
 WORKER = """
 import sys
 sys.path[:0] = {tests!r}
 from pathlib import Path
-from test_loop import SHORT
+from trainings import SHORT
 from gengap.training import train
 train(SHORT, SHORT.train_rows(), Path({out!r}), save_every_s=0.05)
 """
-
-
-def result(folder):
-    return load_file(folder / "checkpoint" / "model.safetensors"), (folder / "loss_log.csv").read_text().splitlines()[
-        1:
-    ]
-
-
-def assert_same(one, other):
-    assert one[1] == other[1]
-    assert one[0].keys() == other[0].keys()
-    assert all(torch.equal(one[0][name], other[0][name]) for name in one[0])
 
 
 def test_one_epoch_learns_and_logs_the_loss_before_each_update(small_rows, tmp_path):
@@ -67,7 +56,7 @@ def test_one_epoch_learns_and_logs_the_loss_before_each_update(small_rows, tmp_p
 def test_killed_runs_resume_to_the_same_bits(small_rows, small_project, tmp_path):
     train(SHORT, small_rows, tmp_path / "undisturbed")
     out = tmp_path / "killed"
-    script = WORKER.format(tests=[str(SUPPORT), os.path.dirname(__file__)], out=str(out))
+    script = WORKER.format(tests=[str(SUPPORT)], out=str(out))
     state = out / "training_state.safetensors"
     for delay_s in (0.05, 0.4):
         process = subprocess.Popen(
@@ -84,16 +73,10 @@ def test_killed_runs_resume_to_the_same_bits(small_rows, small_project, tmp_path
     train(SHORT, small_rows, out)
     assert_same(result(tmp_path / "undisturbed"), result(out))
     assert not state.exists()
-
-
-def stop_after(steps, spec, rows, out, monkeypatch):
-    """Run until an exception at step `steps`, its state saved at every step."""
-    calls = iter(range(steps))
-    real = next_token_nll
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "next_token_nll", lambda *args: (next(calls), real(*args))[1])
-        with pytest.raises(StopIteration):
-            train(spec, rows, out, save_every_s=0.0)
+    snapshots, of_killed = tmp_path / "undisturbed" / "snapshots", out / "snapshots"
+    assert saved_steps(snapshots) == saved_steps(of_killed)
+    for step in saved_steps(snapshots):
+        assert snapshot_path(snapshots, step).read_bytes() == snapshot_path(of_killed, step).read_bytes()
 
 
 def test_state_of_another_run_or_damaged_state_is_refused(small_rows, tmp_path, monkeypatch):
