@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gengap import hardware
 from gengap.errors import UserError
 from gengap.models import safetensors_files
 from gengap.models.architecture import attention_of
@@ -85,6 +86,8 @@ def load_checkpoint(
                 )
             found = config
         expected = _check_shape(model_class, found)
+        if not how:
+            _require_memory(expected)
         if not local.exists():
             folder = _fetch(str(source), revision, safetensors_files.PATTERNS)
         safetensors_files.check(folder, expected)
@@ -251,6 +254,15 @@ def _check_shape(model_class: type["PreTrainedModel"], config: "PretrainedConfig
     if stacked := [name for name, weight in model.named_parameters() if weight.ndim > 2]:
         raise UserError(f"{stacked[0]} is no matrix: only models of matrices, norms and biases can be certified")
     return model
+
+
+def _require_memory(model: "PreTrainedModel") -> None:
+    """`UserError` unless the model fits into the memory that is free, in float32."""
+    n_params = sum(weight.numel() for weight in model.parameters())
+    if (needed := 4 * n_params) > (free := hardware.memory_bytes()):
+        raise UserError(
+            f"its {n_params:,} parameters take {needed / 1e9:.1f} GB in float32, and {free / 1e9:.1f} GB are free: take a larger machine"
+        )
 
 
 def _check_report(model: "PreTrainedModel", report: dict[str, Any]) -> None:

@@ -84,7 +84,12 @@ class OwnModel:
             raise UserError(
                 f"{self.rows} holds more than {self.n_train_tokens:,} tokens: give fewer rows, or the number it was trained on"
             )
-        return Given(model, rows, self.open(self.heldout, model) if self.heldout else None)
+        heldout = self.open(self.heldout, model) if self.heldout else None
+        if heldout is not None and heldout.sha256 == rows.sha256:
+            raise UserError(
+                f"{self.heldout} holds the training rows: held-out rows are those that it was not trained on"
+            )
+        return Given(model, rows, heldout)
 
     def open(self, source: str, model: "PreTrainedModel", **more: Any) -> TrainingRows:
         """The rows in `source`, with the model's tokenizer where they may be text."""
@@ -118,9 +123,7 @@ def certify_own(
 ) -> BoundRecord:
     """The record of a checkpoint that is in no registry, written with its archive below `own.results_dir`.
 
-    `tell` hears what is not counted of the rows, and why.
-
-    Raises `UserError`, before any long work, for settings, rows or models that cannot be: see `gengap.models.loading`,
+    `tell` hears what is not counted of the rows, and why. Raises `UserError`, before any long work, for settings, rows or models that cannot be: see `gengap.models.loading`,
     `gengap.tokens.sources`, `gengap.statistics.checks` and `gengap.models.architecture`.
     """
     started, settings = time.monotonic(), settings or Settings()
