@@ -2,6 +2,7 @@
 # `make book` and `make sweep` run it (through gengap.workflow.graph). Rules call the command line of the library; every step writes
 # atomically, so that what a kill leaves is not taken for done.
 import hashlib
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,9 @@ SURVEYS = [f"build/results/{place_of(models.get(jobs.SURVEYED))}"]  # of chapter
 PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]
+EXECUTE = "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {output:q}"
+READS_RESULTS = re.compile(r"load_(records|surveys|runs)|\.find\(|\.load\(\)")  # of this machine: such pages wait for all of them
+OF_RESULTS = [page for page in PAGES if READS_RESULTS.search(Path(f"notebooks/{page}.py").read_text(encoding="utf-8"))]
 LIBRARY = sorted(Path("lib/gengap").rglob("*.py"))
 NAME = quantized_name("{revision}", "{method}", "{bits}")
 QUANTIZED = "build/results/{family}/{size}/" + NAME
@@ -177,8 +181,16 @@ rule page:
         lambda w: SURVEYS if w.page == "03_quantization" else [],
     params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
-    wildcard_constraints: page="|".join(PAGES),
-    shell: "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {output:q}"
+    wildcard_constraints: page="|".join(OF_RESULTS) or "none",
+    shell: EXECUTE
+
+
+rule lone_page:  # reads the text at most: for cores that would wait
+    input: "build/code/{page}.py", lambda w: behind(w.page), rules.corpus.output,
+    output: "build/notebooks/{page}.ipynb",
+    priority: -1
+    wildcard_constraints: page="|".join(page for page in PAGES if page not in OF_RESULTS) or "none",
+    shell: EXECUTE
 
 
 rule stage:

@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | none: the paper bounds Pythia, this page bounds whatever you have trained |
-# | **Reads** | rows of the ladder's text |
+# | **Reads** | rows of the ladder's text; the published record of a rung, to stand beside |
 # | **Writes** | two checkpoints, their archives and records under `build/own/` |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core, training included |
 #
@@ -60,7 +60,8 @@ from gengap.book.glue import glue_all
 from gengap.compression import archive
 from gengap.models.architecture import architecture_of
 from gengap.models.loading import load_checkpoint
-from gengap.paths import build_dir
+from gengap.paths import build_dir, published_results_dir
+from gengap.records import BoundRecord
 from gengap.tokens import corpus_rows, open_rows
 from gengap.workflow.certify import own_identity
 from gengap.workflow.settings import Settings
@@ -194,7 +195,7 @@ def certificate(name):
 
 
 records = {name: certificate(name) for name in configs}
-[rung] = [record for record in gengap.load_records("ladder", "gptq", 4) if record.identity.size == "200k"]
+rung = BoundRecord.read(published_results_dir() / "ladder" / "200k" / "main-gptq-4bit.json")
 side_by_side = pd.DataFrame(
     {
         name: {
