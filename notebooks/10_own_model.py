@@ -124,15 +124,8 @@ configs = {
 classes = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}
 
 
-class Examples(torch.utils.data.Dataset):
-    """Rows as `Trainer` wants them; the model shifts the labels itself."""
-
-    def __len__(self):
-        return len(rows)
-
-    def __getitem__(self, index):
-        tokens = torch.from_numpy(rows[[index]][0].astype(np.int64))
-        return {"input_ids": tokens, "labels": tokens}
+# Rows as `Trainer` wants them; the model shifts the labels itself.
+examples = [{"input_ids": row, "labels": row} for row in torch.from_numpy(rows[:].astype(np.int64))]
 
 
 def train(name):
@@ -153,7 +146,7 @@ def train(name):
         disable_tqdm=True,
         seed=seed,
     )
-    trainer = Trainer(classes[name](configs[name]), arguments, train_dataset=Examples())
+    trainer = Trainer(classes[name](configs[name]), arguments, train_dataset=examples)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.save_model(folder / name)
