@@ -27,7 +27,7 @@
 # three commands that do the same for yours.
 
 # %% tags=["parameters"]
-n_rows: int = 6_144  # training rows of the ladder's text, 257 tokens each
+n_rows: int = 4_096  # training rows of the ladder's text, 257 tokens each
 batch_rows: int = 8  # per optimizer step
 learning_rate: float = 8e-3  # at its peak
 n_pilot_windows: int = 100  # training windows drawn to choose the constants of the bound

@@ -1,4 +1,4 @@
-"""The weights along a training, and moving averages of them: what was known before a token was read (statement T12).
+"""The weights along a training, and moving averages of them: all that was known of the text before a token was read.
 
 A snapshot is taken at the beginning of a step, before its batch is looked at, and holds the weights of that moment and
 averages over the last shares of the steps so far, in float16. Snapshots lie denser where the loss falls faster: the i-th of
