@@ -11,6 +11,7 @@ import pytest
 import yaml
 from browser import chromium, open_browser, serve
 from bs4 import BeautifulSoup
+from projects import bare_project
 
 from gengap.book import pages, site
 from gengap.errors import UserError
@@ -121,7 +122,7 @@ def write(path: Path, content) -> Path:
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with one prose page and one executed notebook."""
-    root = tmp_path / "project"
+    root = bare_project(tmp_path / "project")
     write(root / "book" / "index.md", "# A book\n\nWords.\n")
     write(root / "_toc.yml", "format: jb-book\nroot: book/index\nchapters:\n  - file: notebooks/01_page\n")
     write(root / "_config.yml", yaml.safe_dump({"title": "A book", "repository": {"url": ""}}))

@@ -86,11 +86,11 @@ def load_checkpoint(
                 )
             found = config
         expected = _check_shape(model_class, found)
-        if not how:
-            _require_memory(expected)
         if not local.exists():
             folder = _fetch(str(source), revision, safetensors_files.PATTERNS)
         safetensors_files.check(folder, expected)
+        if not how:
+            _require_memory(expected)
         how = {"dtype": torch.float32, "attn_implementation": attention_of(model_class, found)} | how
         model, report = model_class.from_pretrained(
             folder,
