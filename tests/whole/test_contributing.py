@@ -77,7 +77,7 @@ def test_a_family_takes_a_file_and_its_name_in_the_registry(root):
     for step in ("quantize", "run"):
         assert f"gengap.cli {step} mine-30m --revision main --method gptq --bits 4" in said
     assert "gengap.cli train ladder-50k" in said
-    assert "gengap train mine-30m" not in said
+    assert "gengap.cli train mine-30m" not in said
     kept = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=root, env=environment_of(root), check=False
     )
