@@ -2,6 +2,9 @@
 
 import pytest
 from commands import run
+from typer.testing import CliRunner
+
+from gengap.cli import app
 
 
 @pytest.mark.parametrize(
@@ -34,8 +37,8 @@ from commands import run
     ],
 )
 def test_mistakes_are_one_sentence(arguments, said):
-    done = run(*arguments)
-    assert done.returncode == 1
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr

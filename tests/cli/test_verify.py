@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 from commands import GENGAP, run
+from typer.testing import CliRunner
 
+from gengap.cli import app
 from gengap.paths import project_root
 
 RUNG = project_root() / "results" / "ladder" / "50k"
@@ -35,6 +37,10 @@ def test_a_tampered_record_fails_and_is_named(tmp_path):
     assert done.stderr == ""
 
 
+def typed(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
 @pytest.mark.parametrize("command", ["verify", "report"])
 @pytest.mark.parametrize(
     ("file", "said"),
@@ -47,24 +53,24 @@ def test_a_tampered_record_fails_and_is_named(tmp_path):
     ],
 )
 def test_what_is_no_record_is_told_in_one_sentence(command, file, said):
-    done = run(command, file)
-    assert done.returncode == 1
+    done = typed(command, file)
+    assert done.exit_code == 1
     assert done.stderr.startswith("error: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_the_report_of_other_kinds_of_records_is_refused():
-    done = run("report", RUNG / "main-quantization.json", RUNG / "runs" / "grid-2x.json")
-    assert done.returncode == 1
+    done = typed("report", RUNG / "main-quantization.json", RUNG / "runs" / "grid-2x.json")
+    assert done.exit_code == 1
     assert "is a survey of quantization and no record of a bound" in done.stderr
 
 
 def test_a_report_that_cannot_be_written_is_told_before_it_is_made(tmp_path):
     (tmp_path / "file").write_text("")
     for output, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "r.html", "cannot write")):
-        done = run("report", RUNG / "main-gptq-4bit.json", "--output", output)
-        assert done.returncode == 1
+        done = typed("report", RUNG / "main-gptq-4bit.json", "--output", output)
+        assert done.exit_code == 1
         assert done.stderr.startswith("error: ")
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
