@@ -1,5 +1,6 @@
 """A record's file, whatever its kind: what lies beside it and what the registry has of its model is brought to `verify`."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gengap.records.bound import ARITHMETIC, BoundRecord
 from gengap.records.forecast import Forecast
 from gengap.records.survey import QuantizationSurvey
 from gengap.records.training_run import TrainingRun
+from gengap.statistics.evaluation import weights_sha256
 from gengap.training.log import TrainingLog
 from gengap.workflow.own import OwnModel
 from gengap.workflow.plan import plan
@@ -67,8 +69,10 @@ def verify_file(
             notes.append(Finding(name, None, str(error)))
             return None
 
-    if checkpoint is None and folder and spec and spec.trained_here:
-        checkpoint = had(None, "checkpoint", lambda: load_folder(folder))
+    if checkpoint is None and spec and spec.trained_here:
+        bases = [base / spec.family / spec.size for base in (published_results_dir(), run_results_dir())]
+        found = list(filter(None, [folder, *(_there(base / "checkpoint") for base in bases)]))
+        checkpoint = had(None, "checkpoint", lambda: _its_checkpoint(found, record)) if found else None
     checkpoint = had(checkpoint, "checkpoint", spec and spec.load)
     rows = had(rows, "training rows", spec and spec.train_rows)
     heldout = had(heldout, "held-out rows", spec and spec.heldout_rows)
@@ -91,6 +95,16 @@ def own_files(
         "rows": own.open(rows, checkpoint, n_train_tokens=counted) if rows else None,
         "heldout": own.open(heldout, checkpoint) if heldout else None,
     }
+
+
+def _its_checkpoint(folders: list[Path], record: BoundRecord):
+    """The first checkpoint that has the record's weights, of the trainings that are here; else the first of all."""
+    models_there = (load_folder(folder) for folder in dict.fromkeys(folders))
+    first = next(models_there)
+    for model in itertools.chain([first], models_there):
+        if weights_sha256(model) == record.evidence.checkpoint_sha256:
+            return model
+    return first
 
 
 def _there(path: Path) -> Path | None:
