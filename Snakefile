@@ -22,7 +22,8 @@ PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]
 EXECUTE = "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {output:q}"
-READS_RESULTS = re.compile(r"load_(records|surveys|runs)|\.find\(|\.load\(\)")  # of this machine: such pages wait for all of them
+# What a page calls that reads records or models of this machine: it waits for all of them.
+READS_RESULTS = re.compile(r"load_(records|surveys|runs)|\.find\(|\.load\(\)")
 OF_RESULTS = [page for page in PAGES if READS_RESULTS.search(Path(f"notebooks/{page}.py").read_text(encoding="utf-8"))]
 LIBRARY = sorted(Path("lib/gengap").rglob("*.py"))
 NAME = quantized_name("{revision}", "{method}", "{bits}")
@@ -185,7 +186,7 @@ rule page:
     shell: EXECUTE
 
 
-rule lone_page:  # reads the text at most: for cores that would wait
+rule lone_page:  # needs nothing that is made here but the text: for cores that would wait
     input: "build/code/{page}.py", lambda w: behind(w.page), rules.corpus.output,
     output: "build/notebooks/{page}.ipynb",
     priority: -1

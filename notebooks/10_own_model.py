@@ -22,9 +22,9 @@
 # | **Writes** | two checkpoints, their archives and records under `build/own/` |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core, training included |
 #
-# You have trained a language model and kept the tokens it was trained on. That is all a certificate needs. This page plays it through with two
-# models that nothing in this book was made for, a GPT-2 and a Llama, trained by `Trainer` of transformers in the usual way. At its end stand the
-# three commands that do the same for yours.
+# You have trained a language model and kept the tokens that it was trained on. A certificate needs no more than that. This page goes through it with two
+# models that nothing in this book was made for: a GPT-2 and a Llama, trained in the usual way with the `Trainer` of transformers. The three commands at
+# the end do the same for yours.
 
 # %% tags=["parameters"]
 n_rows: int = 6_144  # training rows of the ladder's text, 257 tokens each
@@ -70,7 +70,7 @@ from gengap.workflow.verify import verify
 
 plt.style.use("gengap.book")
 torch.set_num_threads(1)
-keep_freed_memory()  # training is a third faster with the C library's help, and no digit changes
+keep_freed_memory()  # faster, and no digit changes
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 started = time.monotonic()
@@ -83,12 +83,11 @@ folder.mkdir(parents=True, exist_ok=True)
 #
 # Rows are what the model reads at once: `seq_len` inputs and, shifted by one, their targets. Yours may lie in nanoGPT's flat `train.bin`, in
 # Megatron's `.bin` and `.idx`, in an `.npy` file, as `.jsonl`, `.parquet` or `.txt` beside the model's tokenizer, or in a data set that `datasets`
-# has saved; `open_rows` tells them apart. Here they are an array of numpy.
+# has saved; `open_rows` tells them apart. Here they lie in an `.npy` file.
 #
-# Each token counts once. Rows that repeat an earlier one are not counted, and a model that has read its text five times has not seen five times as much:
-# $D$ is the number of different tokens. The order may be any that nobody chose after looking at the text, so the order of the file will do, even
-# though `Trainer` shuffles: training in another order, or longer, gives another hypothesis, and the bound holds for all of them at once
-# ({doc}`05_bound`).
+# $D$ counts each token of the text once. Rows that repeat an earlier one do not count, and a model that has read its text five times has not seen five times
+# as much. The order may be any that nobody chose after looking at the text, so the order of the file will do, even though `Trainer` shuffles: training in
+# another order, or for longer, gives another hypothesis, and the bound holds for all of them at once ({doc}`05_bound`).
 
 # %%
 np.save(folder / "train.npy", corpus_rows()[:n_rows])

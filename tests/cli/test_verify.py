@@ -3,13 +3,20 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from commands import GENGAP, run
+from projects import bare_project
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from gengap.cli import app
+from gengap.models.loading import load_checkpoint
 from gengap.paths import project_root
+from gengap.records.bound import BoundRecord
+from gengap.statistics.evaluation import weights_sha256
+from gengap.workflow.verify_file import verify_file
 
 RUNG = project_root() / "results" / "ladder" / "50k"
 
@@ -35,6 +42,25 @@ def test_a_tampered_record_fails_and_is_named(tmp_path):
     assert "bounds.nominal.paper.smoothing" in done.stdout
     assert "1 of" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_record_is_compared_with_its_own_training_of_those_that_are_here(tmp_path, monkeypatch):
+    root = bare_project(tmp_path / "project")
+    published, mine = (root / base / "ladder" / "50k" / "checkpoint" for base in ("results", "build/results"))
+    for folder in (published, mine):
+        shutil.copytree(RUNG / "checkpoint", folder)
+    weights = load_file(mine / "model.safetensors")
+    save_file({name: -p for name, p in weights.items()}, mine / "model.safetensors", {"format": "pt"})
+    path = Path(shutil.copy(RUNG / "main-gptq-4bit.json", tmp_path))
+    monkeypatch.setenv("GENGAP_ROOT", str(root))
+    found = {"published": BoundRecord.read(path).evidence.checkpoint_sha256}
+    found["mine"] = weights_sha256(load_checkpoint(mine))
+    found["of neither"] = "0" * 64
+    assert len(set(found.values())) == 3
+    for whose, sha256 in found.items():
+        path.write_text(path.read_text().replace(BoundRecord.read(path).evidence.checkpoint_sha256, sha256))
+        [weights] = [f for f in verify_file(path, share=0) if f.name == "checkpoint weights"]
+        assert weights.fine == (whose != "of neither"), whose
 
 
 def typed(*arguments):

@@ -36,7 +36,7 @@ sys.path[:0] = {tests!r}
 from pathlib import Path
 from trainings import SHORT
 from gengap.training import train
-train(SHORT, SHORT.train_rows(), Path({out!r}), save_every_s=0.05)
+train(SHORT, SHORT.train_rows(), Path({out!r}), save_every_s=0.05, snapshots=True)
 """
 
 
@@ -54,7 +54,7 @@ def test_one_epoch_learns_and_logs_the_loss_before_each_update(small_rows, tmp_p
 
 
 def test_killed_runs_resume_to_the_same_bits(small_rows, small_project, tmp_path):
-    train(SHORT, small_rows, tmp_path / "undisturbed")
+    train(SHORT, small_rows, tmp_path / "undisturbed", snapshots=True)
     out = tmp_path / "killed"
     script = WORKER.format(tests=[str(SUPPORT)], out=str(out))
     state = out / "training_state.safetensors"
@@ -70,7 +70,7 @@ def test_killed_runs_resume_to_the_same_bits(small_rows, small_project, tmp_path
         time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL  # it was in the middle
-    train(SHORT, small_rows, out)
+    train(SHORT, small_rows, out, snapshots=True)
     assert_same(result(tmp_path / "undisturbed"), result(out))
     assert not state.exists()
     snapshots, of_killed = tmp_path / "undisturbed" / "snapshots", out / "snapshots"

@@ -49,9 +49,10 @@ def test_an_average_remembers_its_share_of_the_steps_so_far():
 
 def test_a_snapshot_is_the_model_before_the_step_and_changes_no_digit(small_rows, tmp_path, monkeypatch):
     with_snapshots, without = tmp_path / "with", tmp_path / "without"
-    train(SHORT, small_rows, with_snapshots)
-    train_run(Run(SHORT), small_rows, without)
+    train(SHORT, small_rows, with_snapshots, snapshots=True)
+    train(SHORT, small_rows, without)
     assert_same(result(with_snapshots), result(without))
+    assert not (without / "snapshots").exists()
     folder = with_snapshots / "snapshots"
     steps = saved_steps(folder)
     assert steps == snapshot_steps(SHORT.n_steps)
@@ -76,8 +77,8 @@ def test_a_state_without_averages_and_a_damaged_snapshot_are_refused(small_rows,
         with pytest.raises(StopIteration):
             train_run(Run(SHORT), small_rows, tmp_path / "run", save_every_s=0.0)
     with pytest.raises(UserError, match="has no moving averages of its weights: delete it and run again"):
-        train(SHORT, small_rows, tmp_path / "run")
-    train(SHORT, small_rows, tmp_path / "whole")
+        train(SHORT, small_rows, tmp_path / "run", snapshots=True)
+    train(SHORT, small_rows, tmp_path / "whole", snapshots=True)
     folder = tmp_path / "whole" / "snapshots"
     with pytest.raises(UserError, match="has no 'average-7': choose one of average-10, average-2"):
         read_snapshot(folder, 0, "average-7")

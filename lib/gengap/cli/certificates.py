@@ -75,13 +75,12 @@ def certify(
     trained on: `gengap certify my-model --rows train.bin --seq-len 1024`.
     """
     from gengap import models
-    from gengap.models import REGISTRY
     from gengap.workflow.settings import Settings
 
     asked = Settings(**settings)  # first of all: what cannot be is refused before any work
     check(method, bits)
     how = reading(seq_len=seq_len, dtype=dtype, column=column)
-    if model in REGISTRY:
+    if model in models.REGISTRY:
         if rows or heldout or n_train_tokens or not_training_rows or name or how:
             raise UserError(f"{model} has its own rows and name: leave out the options of {OWN.lower()}")
         record = _certify_job(prepared(model, revision, method, bits, asked), asked)

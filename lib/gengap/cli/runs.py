@@ -20,6 +20,7 @@ from gengap.cli.app import (
 from gengap.cli.certificates import headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
+from gengap.errors import UserError
 
 
 @app.command()
@@ -178,7 +179,6 @@ def sizes() -> None:
 @app.command()
 def doctor(timeout_s: float = 3.0) -> None:
     """Say what this machine can run, and what is missing."""
-    from gengap.errors import UserError
     from gengap.workflow import doctor
 
     if not 0 < timeout_s < math.inf:

@@ -1,5 +1,9 @@
 """The steps of one model, in order: text, training, quantization; and what is kept of them."""
 
+from typing import Annotated
+
+import typer
+
 from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
 from gengap.errors import MAX_SEED, UserError, check_whole
@@ -15,7 +19,13 @@ def corpus() -> None:
 
 
 @app.command()
-def train(model_size: ModelSize, seed: int = 0) -> None:
+def train(
+    model_size: ModelSize,
+    seed: int = 0,
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Keep weights along the way and their averages, 1.3 kB a parameter.")
+    ] = False,
+) -> None:
     """Train one rung for one epoch (resumes where it was stopped)."""
     from gengap import models
 
@@ -25,7 +35,7 @@ def train(model_size: ModelSize, seed: int = 0) -> None:
     check_whole("seed", seed, 0, MAX_SEED)
     from gengap.training.loop import train
 
-    log = train(spec, spec.train_rows(), spec.results_dir(), seed)
+    log = train(spec, spec.train_rows(), spec.results_dir(), seed, snapshots=snapshots)
     n = max(1, len(log.online_nll) // 20)
     print(f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gengap.compression.engine import block_shape
-from gengap.compression.header import read_header, read_varint, require_room, varint, version_of, write_header
+from gengap.compression.header import has_room, read_header, read_varint, varint, version_of, write_header
 from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
@@ -125,7 +125,8 @@ def encode(model: QuantizedModel, architecture: Architecture | Blueprint) -> byt
     if shapes != architecture.shapes() or turned != architecture.transposed:
         raise UserError("these quantized weights belong to another architecture than the given configuration")
     body = write_header(architecture) + _encode(model, architecture)
-    require_room(architecture.n_params, len(body))
+    if not has_room(architecture.n_params, len(body)):
+        raise UserError("these weights are almost all equal: no archive is made of less than half a bit a weight")
     return MAGIC + bytes([version_of(architecture)]) + _checksum(body) + body
 
 

@@ -63,7 +63,7 @@ def read_header(stream: io.BytesIO, version: int, n_bytes: int) -> Architecture 
         start = stream.tell()
         architecture = Architecture(*(read_varint(stream) for _ in fields(Architecture)))
         if min(astuple(architecture)[:6]) >= 1 and stream.tell() - start == len(write_header(architecture)):
-            require_room(architecture.n_params, n_bytes)
+            _require_room(architecture.n_params, n_bytes)
             return architecture
         raise UserError("the archive is corrupt: it claims a model that there is not")
     size, packed = read_varint(stream), stream.read(read_varint(stream))
@@ -79,9 +79,13 @@ def read_header(stream: io.BytesIO, version: int, n_bytes: int) -> Architecture 
     raise UserError("the archive is corrupt: its description of the model is not as it is written here")
 
 
-def require_room(n_params: int, n_bytes: int) -> None:
-    """Raise `UserError` if a file of `n_bytes` cannot hold `n_params` parameters."""
-    if n_params > _MAX_WEIGHTS_PER_BYTE * n_bytes:
+def has_room(n_params: int, n_bytes: int) -> bool:
+    """Whether a file of `n_bytes` may hold `n_params` parameters."""
+    return n_params <= _MAX_WEIGHTS_PER_BYTE * n_bytes
+
+
+def _require_room(n_params: int, n_bytes: int) -> None:
+    if not has_room(n_params, n_bytes):
         raise UserError("the archive claims a model that its length cannot hold: half a bit a weight is the least")
 
 
@@ -100,7 +104,7 @@ def _blueprint(said: dict, n_bytes: int) -> Blueprint:
         for e in es
     ):
         raise ValueError("shapes")
-    require_room(sum(n * math.prod(entry[1:3]) for n, entries in sizes for entry in entries), n_bytes)
+    _require_room(sum(n * math.prod(entry[1:3]) for n, entries in sizes for entry in entries), n_bytes)
     entries = _unfold(said["tensors"])
     shapes = {name: tuple(shape[:2]) for name, *shape in entries}
     transposed = frozenset(name for name, *shape in entries if len(shape) == 3)

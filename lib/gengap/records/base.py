@@ -25,7 +25,8 @@ Accounting = Literal["nominal", "honest", "archive"]
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # part of a file's name, and shown on pages
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # part of a file's name, and shown on pages
+Name = Annotated[str, Field(pattern=NAME)]
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
 
 

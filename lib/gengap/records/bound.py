@@ -1,7 +1,7 @@
 """The result record: one JSON file per (model, revision, quantization), from which every page and figure is made.
 
 A record may also be the arithmetic of a bound and no certificate: the terms computed on rows that are not the model's training
-rows, say. It holds the reason, lies under another name, and is never collected among the certificates.
+rows, for example. It holds the reason, lies under another name, and is never collected among the certificates.
 """
 
 from collections.abc import Iterable
@@ -30,9 +30,7 @@ from gengap.records.base import (
 
 PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
 PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
-ARITHMETIC = (
-    "-arithmetic"  # ends the name of a record that is no certificate, so that no pattern of certificates finds it
-)
+ARITHMETIC = "-arithmetic"  # ends the name of a record that is no certificate: no pattern of certificates finds it
 
 
 class Quantization(Part):

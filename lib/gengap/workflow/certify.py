@@ -158,7 +158,7 @@ def certify(
     rows: "Rows | np.ndarray",
     heldout: "Rows | np.ndarray | None" = None,
     *,
-    hypothesis: Hypothesis | None = None,
+    hypothesis: Hypothesis | Callable[[], Hypothesis] | None = None,
     settings: Settings | None = None,
     identity: Identity | None = None,
     store: Path | None = None,
@@ -168,9 +168,10 @@ def certify(
     """The bound record of a checkpoint: what its quantized form, smoothed, can lose on the training contexts at most.
 
     `model` is the checkpoint, any dense causal language model of transformers, or the folder that it was saved in; `rows`
-    (n_train_rows, seq_len + 1), an array or what `gengap.tokens.open_rows` gives, are all rows that it was trained on, each counted once, in an order that nobody chose after looking; `heldout` rows that it was not
-    trained on, if there are any. `hypothesis` is its quantized form with the code that is paid for (default: GPTQ at 4 bits);
-    `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
+    (n_train_rows, seq_len + 1), an array or what `gengap.tokens.open_rows` gives, are all rows that it was trained on, each
+    counted once, in an order that nobody chose after looking; `heldout` rows that it was not trained on, if there are any.
+    `hypothesis` is its quantized form with the code that is paid for, or what makes it once the model has been looked at
+    (default: GPTQ at 4 bits); `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
     `time.monotonic()` from which the record counts its seconds (default: now). With probability at least
     1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds; unless `not_certified`
     says why not: then the record is arithmetic and marked so. Raises `UserError` for too few rows, for a model that cannot
@@ -194,12 +195,12 @@ def certify(
     if isinstance(model, str | Path):
         model = load_checkpoint(model)
     rows, heldout = _rows_of(model, rows, heldout)
-    settings.check_rows(len(rows))
-    check_model(model, rows[:1])
     identity = identity or own_identity(model, rows)
     standing_for = identity.n_train_tokens if not_certified else None
     sample, pairs = draw(len(rows), identity.seq_len, settings, standing_for)
-    hypothesis = hypothesis or compress(model, rows)
+    check_model(model, rows[:1])
+    if not isinstance(hypothesis, Hypothesis):
+        hypothesis = hypothesis() if hypothesis else compress(model, rows)
     quantized = hypothesis.build(model)
     evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
     coded = coded_models(hypothesis, identity, settings)

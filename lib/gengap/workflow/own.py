@@ -21,8 +21,8 @@ from gengap.errors import UserError
 from gengap.models.loading import load_checkpoint
 from gengap.models.spec import quantized_name
 from gengap.paths import atomic_path, build_dir, run_results_dir
+from gengap.records.base import NAME
 from gengap.records.bound import BoundRecord
-from gengap.statistics.checks import check_model
 from gengap.statistics.evaluation import statistics_dir, weights_sha256
 from gengap.tokens.files import data_files
 from gengap.tokens.sources import TrainingRows, open_rows
@@ -51,7 +51,7 @@ class OwnModel:
     reading: dict[str, Any] = field(default_factory=dict)  # seq_len, dtype, column, split, ... of `open_rows`
 
     def __post_init__(self):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.title):
+        if not re.fullmatch(NAME, self.title):
             raise UserError(f"{self.title!r} names no model: give --name, letters, digits, dots and dashes")
         if not self.training_rows and not self.n_train_tokens:
             raise UserError(
@@ -123,24 +123,23 @@ def certify_own(
 ) -> BoundRecord:
     """The record of a checkpoint that is in no registry, written with its archive below `own.results_dir`.
 
-    `tell` hears what is not counted of the rows, and why. Raises `UserError`, before any long work, for settings, rows or models that cannot be: see `gengap.models.loading`,
-    `gengap.tokens.sources`, `gengap.statistics.checks` and `gengap.models.architecture`.
+    `tell` hears what is not counted of the rows, and why. Raises `UserError`, before any long work, for settings, rows or models
+    that cannot be: see `gengap.models.loading`, `gengap.tokens.sources`, `gengap.statistics.checks` and
+    `gengap.models.architecture`.
     """
     started, settings = time.monotonic(), settings or Settings()
     check(method, bits)
     model, rows, heldout = own.read()
-    settings.check_rows(len(rows))
-    check_model(model, rows[:1])
     for note in rows.notes:
         tell(note)
     n_train_tokens = None if own.training_rows else own.n_train_tokens
     identity = own_identity(model, rows, own.title, own.checkpoint, n_train_tokens)
-    path = kept_archive(model, rows, method, bits)
+    path = archive_path(model, rows, method, bits)
     record = certify(
         model,
         rows,
         heldout,
-        hypothesis=Hypothesis.read(path, method, bits),
+        hypothesis=lambda: quantized_form(path, model, rows, method, bits),
         settings=settings,
         identity=identity,
         store=(store := statistics_dir() / "own" / own.title),
@@ -154,14 +153,18 @@ def certify_own(
     return record
 
 
-def kept_archive(model: "PreTrainedModel", rows: TrainingRows, method: str, bits: int) -> Path:
-    """The archive of these weights, quantized with these rows at hand; made if this machine has not kept it."""
+def archive_path(model: "PreTrainedModel", rows: TrainingRows, method: str, bits: int) -> Path:
+    """Where this machine keeps the archive of these weights, quantized with these rows at hand."""
     made_of = [weights_sha256(model), rows.sha256, method, bits, GROUP_SIZE, N_CALIBRATION_ROWS]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    path = build_dir() / "cache" / "archives" / f"{key[:32]}.ggq"
+    return build_dir() / "cache" / "archives" / f"{key[:32]}.ggq"
+
+
+def quantized_form(path: Path, model: "PreTrainedModel", rows: TrainingRows, method: str, bits: int) -> Hypothesis:
+    """What the archive at `path` decodes to; it is made if it is not there."""
     if not path.exists():
         compressor = Compressor(model, rows, GROUP_SIZE, N_CALIBRATION_ROWS)
         content = archive.encode(compressor.quantize(method, bits), compressor.architecture)
         with atomic_path(path) as part:
             part.write_bytes(content)
-    return path
+    return Hypothesis.read(path, method, bits)

@@ -60,7 +60,7 @@ def verify(
     `checkpoint` is the model before quantization, in evaluation mode; `rows` and `heldout` are all that it was trained on, and
     others, as in `gengap.workflow.certify.certify`. Losses are measured anew on `share` of the recorded windows, all or a random
     part drawn with `seed` (default: nobody knows which): means over all have to agree within `tolerance` nats, those
-    over a part within six standard errors besides. Raises `UserError` for a share outside [0, 1].
+    over a part within `remeasure.ERRORS` standard errors besides. Raises `UserError` for a share outside [0, 1].
     """
     if not 0 <= share <= 1:
         raise UserError(f"a share of {share}: choose a number between 0 (nothing is measured again) and 1 (everything)")
@@ -77,9 +77,7 @@ def verify(
             findings.append(same(f"{name} weights", f"evidence.{name}_sha256", weights_sha256(model), hashed))
     findings += _windows(record, rows, heldout)
     findings += _measured(record, findings, quantized, checkpoint, rows, heldout, share, tolerance, seed)
-    trusted = (
-        "that the checkpoint was trained on these rows, each of them once, in an order that nobody chose after looking"
-    )
+    trusted = "that the checkpoint was trained on this text, in an order that nobody chose after looking at it"
     findings.append(Finding("training", None, f"taken on trust: {trusted}"))
     if record.not_certified:
         findings.append(
