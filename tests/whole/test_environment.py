@@ -72,10 +72,10 @@ def test_a_job_of_the_graph_runs_wherever_the_project_lies(place):
 
 
 def make(root, *arguments, **environment):
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # `make test` is a make too, and this one is not a part of it
+    kept = {name: value for name, value in os.environ.items() if name not in outer}
     command = ["make", *arguments]
-    return subprocess.run(
-        command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=root, env=kept | environment, capture_output=True, text=True, check=False)
 
 
 def test_make_works_wherever_the_project_and_python_lie(place):
