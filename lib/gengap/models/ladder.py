@@ -15,6 +15,7 @@ from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
+    from gengap.statistics.companion import Companion
     from gengap.tokens.rows import TokenRows
 
 
@@ -64,6 +65,12 @@ class LadderSpec(ModelSpec):
         from gengap.tokens.corpus import corpus_rows
 
         return self._of_our_length(corpus_rows("heldout"))
+
+    def companion(self) -> "Companion | None":
+        """The snapshots that this machine's training left (`gengap train` with --snapshots)."""
+        from gengap.models.snapshots import companion_of
+
+        return companion_of(self.results_dir() / "snapshots", self.batch_rows, self.config())
 
     def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
         if rows.rows.shape[1] != self.seq_len + 1:
