@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gengap.bounds.companion import Beside, Predictor
+from gengap.bounds.companion_grids import Beside, Predictor
 from gengap.errors import UserError
 from gengap.statistics.evaluation import evaluate, weights_sha256
 
