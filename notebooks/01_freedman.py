@@ -33,7 +33,7 @@
 # {eq}`eq-token-wise-risk`: contexts stay as they were, only the next token is drawn afresh; nothing is said about fresh documents.
 #
 # The bound here is for *one* predictor, fixed before the data. What a model trained on the data must pay, a code length, enters in
-# {doc}`05_bound` and does nothing but raise the complexity $\mathcal C$.
+# {prf:ref}`thm-union` and does nothing but raise the complexity $\mathcal C$.
 
 # %% tags=["parameters"]
 failure_prob: float = 0.05  # delta of the simulations
@@ -104,7 +104,7 @@ pd.DataFrame(
 # computed from the very losses that the bound is about.
 #
 # :::{prf:proof}
-# For $s\in K$ put $M_n(s) = \prod_{k\le n}(1+sA_k)\,e^{-s\,\mathbb E[A_k\mid\mathcal F_{k-1}]}$.
+# Let all $X_k$ and $Y_k$ have finite means. For $s\in K$ put $M_n(s) = \prod_{k\le n}(1+sA_k)\,e^{-s\,\mathbb E[A_k\mid\mathcal F_{k-1}]}$, which is known at time $n$.
 #
 # 1. Since $A_k\ge-1$ and $s<1$, each factor is positive, and
 #    $\mathbb E[1+sA_k\mid\mathcal F_{k-1}] = 1+s\,\mathbb E[A_k\mid\mathcal F_{k-1}]\le e^{s\,\mathbb E[A_k\mid\mathcal F_{k-1}]}$.
@@ -553,7 +553,7 @@ glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 #
 # Ten processes, most of them built to break something: predictors that are overconfident or blind to a token, sources that react to their own luck, a heavy tail, a change of law half way. On each, the
 # bounds are computed on thousands of texts of 240 tokens and compared with the truth. "Running" counts a text as violated if the bound fails after *any* token. "Tight" is the direct form of chapter
-# {doc}`05_bound`, $R\le\frac{\mathcal C}{\lambda}+\frac1n\sum_k\bigl(Y_k-\frac1\lambda\log(1+\lambda(Y_k-X_k))\bigr)$, with the baseline's floor and $\lambda$ chosen on the data from a grid paid for in $\mathcal C$; it rests on the same
+# {doc}`05_bound` ({prf:ref}`thm-tight`), $R\le\frac{\mathcal C}{\lambda}+\frac1n\sum_k\bigl(Y_k-\frac1\lambda\log(1+\lambda(Y_k-X_k))\bigr)$, with the baseline's floor and $\lambda$ chosen on the data from a grid paid for in $\mathcal C$; it rests on the same
 # supermartingale.
 
 # %%

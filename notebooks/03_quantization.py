@@ -432,13 +432,16 @@ fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included:
+# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included. Which file is best was decided by the surveys above. Their windows were drawn independently of the certificates', so each row makes *one*
+# statement about a sample. The lower of two certificates on the same windows would have had to pay for two ({prf:ref}`thm-betting`).
 
 # %%
+surveyed = {survey.identity.size: survey for survey in found}
 by_code = {}  # rung -> {(method, bits): record}, smallest rung first
 for record in load_records("ladder"):
     code = record.quantization.method, record.quantization.bits
-    by_code.setdefault(record.identity.size, {})[code] = record
+    if record.identity.size in surveyed:
+        by_code.setdefault(record.identity.size, {})[code] = record
 
 
 def certified_gap(record):
@@ -450,7 +453,8 @@ certified = {}
 for size, coded_records in by_code.items():
     plain = coded_records.get(("gptq", 4))
     if plain and len(coded_records) > 1:
-        code, record = min(coded_records.items(), key=lambda item: certified_gap(item[1]))
+        code = min(coded_records, key=lambda code: file_gap(surveyed[size].cell(*code)))  # not by the certificates
+        record = coded_records[code]
         certified[size] = {
             "training loss": plain.risks.train.mean,
             "paper, GPTQ, nominal": plain.bounds["nominal"].paper.value,
