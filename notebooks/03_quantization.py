@@ -453,7 +453,9 @@ certified = {}
 for size, coded_records in by_code.items():
     plain = coded_records.get(("gptq", 4))
     if plain and len(coded_records) > 1:
-        code = min(coded_records, key=lambda code: file_gap(surveyed[size].cell(*code)))  # not by the certificates
+        code = min(
+            coded_records, key=lambda code: file_gap(surveyed[size].cell(*code))
+        )  # not by the certificates
         record = coded_records[code]
         certified[size] = {
             "training loss": plain.risks.train.mean,
