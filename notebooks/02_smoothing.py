@@ -203,6 +203,7 @@ glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 #
 # :::{prf:theorem} Entropy floor (ours)
 # :label: thm-entropy-floor
+# :class: ours
 #
 # The entropy of every distribution smoothed with weight $\alpha$ is at least that of a smoothed one-hot distribution,
 #
@@ -285,6 +286,7 @@ ranges.style.format("{:.3f}")
 #
 # :::{prf:theorem} Maximum-entropy smoothing (ours)
 # :label: thm-maximum-entropy
+# :class: ours
 #
 # Fix $\lambda > 0$ and a distribution $p$. For all $q$ and $Y$ as above,
 #

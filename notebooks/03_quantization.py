@@ -502,7 +502,7 @@ glue_all(retrained=retrained.loc["rounded", "gap"] - retrained.loc["retrained on
 # ## The file
 #
 # The archive is read back without anything but this library, bit for bit, and a damaged one is refused. In all files of the surveys, what is left when scales, norms and biases are counted at 16 bits each is at most {glue:text}`overhead:.3f` times
-# the empirical entropy of the codes, matrix by matrix, up to six bits: what contexts gain pays for what learning them costs. With more bits, histograms of up to 256 values have to be learned from a small model, and it is up to {glue:text}`overhead_most:.3f`.
+# the empirical entropy of the codes, matrix by matrix, up to six bits: what contexts gain pays for what learning them costs. (Not used: the order of the $4d$ neurons of a layer is free, so sorting them by any rule could save up to $\log_2 (4d)!$ bits a layer.) With more bits, histograms of up to 256 values have to be learned from a small model, and it is up to {glue:text}`overhead_most:.3f`.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

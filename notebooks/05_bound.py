@@ -233,6 +233,7 @@ paper_mode = certify.paper_mode_bounds(evaluate, checkpoint, model, rows, pairs,
 #
 # :::{prf:theorem} The same supermartingale, evaluated (ours)
 # :label: thm-tight
+# :class: ours
 #
 # Let $Y_k \ge y_0$ be predictable, $X_k \le M$ for every token, and $0 < \lambda < 1/(M - y_0)$; or let $1 + \lambda\,(Y_k - X_k) > 0$ for every token in any other way. Let the constants come from a finite grid $G$ that was fixed before the text. With probability at least $1-\delta$, for all $h$ and all of $G$ at once,
 #
@@ -305,8 +306,9 @@ plt.show()
 #
 # The sums in {eq}`eq-tight` run over all $D$ tokens, and a sample of windows is evaluated. What does the sample say of the rest? Given the text and the model, the averages $F_w$ of $f_k$ over windows are a list of fixed numbers, and nothing is random but which of them we look at.
 #
-# :::{prf:theorem} The betting certificate, one-sided and without replacement (after Waudby-Smith and Ramdas; our weights)
+# :::{prf:theorem} The betting certificate, one-sided and without replacement (ours, after Waudby-Smith and Ramdas)
 # :label: thm-betting
+# :class: ours
 #
 # Let $F_1, \dots, F_n \le U$ be numbers with mean $\bar F$, and $F_{(1)}, F_{(2)}, \dots, F_{(t)}$ uniform draws without replacement. For a candidate $\mu$ let
 #

@@ -64,7 +64,7 @@ log_vocab = math.log(records[0].identity.vocab_size)  # nats, guessing
 #
 # The ladder's answer to the paper's question. Below the dashed line lies everything that guessing cannot do.
 
-# %% mystnb={"figure": {"caption": "Loss of the ladder's models on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "Training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
+# %% mystnb={"figure": {"caption": "Loss of the ladder's models on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions, each with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "Training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
 series = {
     "Azuma bound": [bounds.azuma.value for bounds in nominal],
     "paper's bound": [bounds.paper.value for bounds in nominal],
@@ -197,7 +197,7 @@ glue_range("sigma", sigmas)
 glue_interval("sigma_slope", *sigma_trend.overall)
 for end in ("first", "last"):
     glue_all(**{f"sigma_{end}_{k}": value for k, value in getattr(sigma_trend, end)._asdict().items()})
-glue_all(sigma_word=sigma_trend.overall.word, sigma_exponent_low=low, sigma_exponent_high=high)
+glue_all(sigma_exponent_low=low, sigma_exponent_high=high)
 glue_all(
     sigma_bent="bent" if sigma_trend.bent else "not seen to bend", sigma_bend_p_value=sigma_trend.bend_p_value
 )
@@ -206,7 +206,7 @@ glue_all(sigma_extrapolated=published.fitted_loss_variation(n_params[0]))
 glue_range("exponent", EXPONENTS)
 
 # %% [markdown]
-# On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats and {glue:text}`sigma_word`: as a power of $N$ its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
+# On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats. As a power of $N$, over all rungs, its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
 # In one test the line is {glue:text}`sigma_bent` ($p$ = {glue:text}`sigma_bend_p_value:.1g`): at the smallest rung the parabola's exponent is {glue:text}`sigma_first_value:+.3f` ({glue:text}`sigma_first_low:+.3f` to {glue:text}`sigma_first_high:+.3f`), at the largest {glue:text}`sigma_last_value:+.3f` ({glue:text}`sigma_last_low:+.3f` to {glue:text}`sigma_last_high:+.3f`);
 # the paper's fit has {glue:text}`sigma_pythia_exponent:+.3f` on average, from one end of Pythia to the other.
 # The exponent of the offset law has an interval from {glue:text}`sigma_exponent_low:.2f` to {glue:text}`sigma_exponent_high:.1f`, in a search from {glue:text}`exponent_least:.2f` to {glue:text}`exponent_most:.1f`. The values themselves are those of Pythia, for which the paper's fit runs from {glue:text}`sigma_pythia_first:.2f` to
