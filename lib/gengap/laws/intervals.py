@@ -120,8 +120,8 @@ class Exponent(NamedTuple):
 
     @property
     def word(self) -> str:
-        """What the interval says: the quantity falls, rises, or shows no trend."""
-        return "falls" if self.high < 0 else "rises" if self.low > 0 else "shows no trend"
+        """What the interval says: the quantity falls, rises, or may do either."""
+        return "falls" if self.high < 0 else "rises" if self.low > 0 else "may fall or rise"
 
 
 @dataclass(frozen=True)
