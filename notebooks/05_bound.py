@@ -83,6 +83,8 @@ evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilt
 # * **nominal**, the paper's: $bN$ bits;
 # * **honest**: every code, scale, norm and bias at the width it is stored with;
 # * **archive**: the length of the file itself, made prefix-free.
+#
+# Only the last is the length of a real code. A bound with a nominal length is a certificate where the file is no longer than that: then it holds a fortiori.
 
 # %%
 checkpoint = spec.load()
@@ -137,7 +139,7 @@ pd.DataFrame(
 # Otherwise $\log M_D(s) < L(h) \log 2 + \log(|K|/\delta) = D\, \mathcal C$ for all of them, and steps 4 to 6 of that proof go on unchanged. $\square$
 # :::
 #
-# A model that takes ten bits more to describe may fail a thousand times less often. This is the whole price of having looked at the text, and it is why a memorizer gets no certificate: its code is as long as what it remembers.
+# A model that takes ten bits more to describe may fail a thousand times less often. This is the whole price of having looked at the text, and it is why the bound of a memorizer says nothing: its code is as long as what it remembers.
 #
 # Here $\delta$ is shared: a tenth for the martingale, where it costs next to nothing, the rest for the sampling of windows below.
 
@@ -250,8 +252,7 @@ paper_mode = certify.paper_mode_bounds(evaluate, checkpoint, model, rows, pairs,
 # :::
 #
 # With the entropy as $Y$ and $\lambda = s/\Delta$ this is {prf:ref}`thm-freedman` before its last line. For the model mixed with the uniform distribution $M = \log(V/\alpha)$, and the elements of $G$ are $(\alpha, y_0, s)$ with $\lambda = s/(M - y_0)$.
-# Nothing here is estimated from above: the cost of smoothing is measured,
-# the range is the one that the baseline leaves ({doc}`02_smoothing`), and all constants are chosen on the pilot. Each gain, one after the other:
+# Nothing here is estimated from above: the cost of smoothing is measured, the range is the one that the baseline leaves ({doc}`02_smoothing`), and all constants are chosen on the pilot. Each gain, one after the other:
 
 
 # %%
