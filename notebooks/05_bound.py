@@ -84,7 +84,7 @@ evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilt
 # * **honest**: every code, scale, norm and bias at the width it is stored with;
 # * **archive**: the length of the file itself, made prefix-free.
 #
-# Only the last is the length of a real code. A bound with a nominal length is a certificate where the file is no longer than that: then it holds a fortiori.
+# The nominal length leaves out scales and norms and is that of no code. A bound with it is a certificate where the file is no longer: then it holds a fortiori.
 
 # %%
 checkpoint = spec.load()
