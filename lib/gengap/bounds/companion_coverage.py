@@ -3,20 +3,17 @@
 Token k of a path is drawn from a known source; a companion u predicts it from the tokens before it; a model h is the *worst* of
 its code, chosen after a look at the path. A hypothesis picks one of m predictions in every context that it can tell apart, with
 log2 m bits: what it loses is a sum over contexts, so the worst of all m^contexts of them is found exactly, context by
-context. What companions learn here is a table of logits or of counts, batch by batch. The rules come in pairs: a predictable one,
-and the same with one mistake (LEAKS), by which u_k knows token k and the bound is none.
+context. What is simulated stands in `gengap.bounds.companion_settings`.
 
 Arrays that hold one number per token of the vocabulary have it first, (V, n_paths, n): sums over it are then fast.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from gengap.bounds import sources
 from gengap.bounds.companion import Beside, CodedCompanion, CompanionChoice, Predictor
 from gengap.bounds.concentration import Floats
 from gengap.bounds.learners import Rule
@@ -25,19 +22,21 @@ from gengap.units import nats_from_bits
 
 FLOOR = 0.02  # eta
 N_TIMES = 8  # at which a statement about all times is checked, the last one included
-RATES, SHARES = (0.1, 0.3, 1.0, 3.0), (0.7, 0.98)  # lambda in 1/nats and s, chosen among on the data
+RATES, SHARES = (0.2, 0.8, 3.0), (0.7, 0.98)  # lambda in 1/nats and s, chosen among on the data
 COMPANION_SHARES = (0.03, 0.1, 0.3, 0.9)  # lambda' log(V/eta), likewise
 _ROWS = 500  # paths in flight: they fit the cache
 
 
-
 class Setting(NamedTuple):
-    """A source, a companion, and the code of the models beside it."""
+    """A source, a companion, and the code of the models beside it; the last three are mistakes, each with its own."""
 
     source: Source
     companion: Rule
     models: Floats  # (m, n_contexts, V) the predictions to pick from in each context
     contexts: Ints  # (n_states,) what a model sees of the state
+    told: Rule | None = None  # X^u comes from another companion than Z
+    keep: Callable[[Floats], Floats] | None = None  # X^u (n_paths, n) to weights 0 and 1 of the tokens that count
+    peeks: bool = False  # Y = Z + 0.1
 
     @property
     def code_length_bits(self) -> float:
@@ -80,38 +79,6 @@ def violations(deviations: Deviations, failure_prob: float) -> dict[str, int]:
     return counts
 
 
-def evaluate(
-    setting: Setting, predictor: Predictor, paths: Paths, u: Floats, model: Floats, floor: float = FLOOR
-) -> tuple[Beside, Floats, Floats]:
-    """What a bound is told of companion `u` (V, n_paths, n) and of the predictor made of `model` (n_contexts, V), and the truth.
-
-    The truth: E[X^u | F_{k-1}] and E[Z | F_{k-1}], (n_paths, n) nats each, u being what it is.
-    """
-    vocab_size, contexts = setting.source.vocab_size, setting.contexts[paths.states]
-    u = (1 - floor) * u + floor / vocab_size
-    alpha, hedged = predictor
-    if hedged:
-        q = (1 - alpha) * model.T[:, contexts] + alpha * u
-        log_q = np.log(q)
-    else:
-        table = (1 - alpha) * model.T + alpha / vocab_size
-        q, log_q = table[:, contexts], np.log(table)[:, contexts]
-    log_u, truth = np.log(u), setting.source.probs.T[:, paths.states]
-    z = log_u - log_q
-    of_token = partial(np.take_along_axis, indices=paths.tokens[None], axis=0)
-    beside = Beside(
-        loss=-of_token(log_u)[0],
-        entropy=-np.sum(u * log_u, axis=0),
-        excess=of_token(z)[0],
-        expected=np.sum((q + u) * z, axis=0) / 2,
-        most=z.max(axis=0),
-    )
-    return beside, -np.sum(truth * log_u, axis=0), np.sum(truth * z, axis=0)
-
-
-Change = Callable[[Beside, Floats, Floats], tuple[Beside, Floats, Floats]]  # what a mistake does to what is told
-
-
 def deviations(
     setting: Setting,
     predictor: Predictor,
@@ -121,43 +88,84 @@ def deviations(
     rates: Sequence[float] = RATES,
     shares: Sequence[float] = SHARES,
     companion_shares: Sequence[float] = COMPANION_SHARES,
-    change: Change | None = None,
+    floor: float = FLOOR,
 ) -> Deviations:
     """Draw paths of n tokens (a multiple of N_TIMES) and compare; the same seed gives the same paths."""
     rng, source = np.random.default_rng(seed), setting.source
-    companion = CodedCompanion(0, n, source.vocab_size, FLOOR)
+    companion = CodedCompanion(0, n, source.vocab_size, floor)
     size = len(rates) * len(shares)
     choices = [CompanionChoice(predictor, rate, share, size) for rate in rates for share in shares]
-    of_companion, of_excess = [], []
+    parts = []
     for start in range(0, n_paths, _ROWS):
         paths = source.sample(min(_ROWS, n_paths - start), n, rng)
-        u, contexts = setting.companion(source, paths), setting.contexts[paths.states]
-        worst = None
-        for model in setting.models:
-            told = evaluate(setting, predictor, paths, u, model)
-            beside, risk, mean_excess = told if change is None else change(*told)
-            sums = [_sums(mean_excess - choice.summand(beside), contexts, setting) for choice in choices]
-            worst = np.array(sums) if worst is None else np.maximum(worst, sums)
-        of_excess.append(worst.sum(axis=-1))
-        nothing = np.zeros_like(contexts)
-        of_companion.append(
-            [
-                _sums(risk - companion.summand(beside.loss, beside.entropy, share), nothing, setting)[..., 0]
-                for share in companion_shares
-            ]
-        )
-    return Deviations(
-        np.concatenate(of_companion, axis=1),
-        np.concatenate(of_excess, axis=1),
-        np.array([companion.rate(share) for share in companion_shares]),
-        np.array([choice.rate for choice in choices]),
-        setting.code_length_bits,
+        parts.append(_sums_of_paths(setting, choices, companion, companion_shares, paths))
+    of_companion, of_excess = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    rates_of_companion = np.array([companion.rate(share) for share in companion_shares])
+    rates_of_excess = np.array([choice.rate for choice in choices])
+    return Deviations(of_companion, of_excess, rates_of_companion, rates_of_excess, setting.code_length_bits)
+
+
+def _sums_of_paths(
+    setting: Setting,
+    choices: Sequence[CompanionChoice],
+    companion: CodedCompanion,
+    companion_shares: Sequence[float],
+    paths: Paths,
+) -> tuple[Floats, Floats]:
+    u, told = (
+        _floored(rule(setting.source, paths), companion.floor)
+        for rule in (setting.companion, setting.told or setting.companion)
     )
+    contexts = setting.contexts[paths.states]
+    loss, entropy = loss_and_entropy(told, paths)
+    keep = 1.0 if setting.keep is None else setting.keep(loss)
+    risk = expected(setting, paths, -np.log(u))
+    worst = np.full((len(choices), len(loss), N_TIMES, setting.models.shape[1]), -np.inf)
+    for model in setting.models:
+        beside, mean_excess = evaluate(setting, choices[0].predictor, paths, u, model)
+        if setting.peeks:
+            beside = beside._replace(expected=beside.excess + 0.1, most=beside.excess)
+        for at, choice in zip(worst, choices, strict=True):
+            np.maximum(at, _sums(keep * (mean_excess - choice.summand(beside)), contexts, at.shape), out=at)
+    one, shape = np.zeros_like(contexts), (len(loss), N_TIMES, 1)
+    of_companion = [
+        _sums(keep * (risk - companion.summand(loss, entropy, share)), one, shape)[..., 0] for share in companion_shares
+    ]
+    return np.array(of_companion), worst.sum(axis=-1)
 
 
-def _sums(values: Floats, contexts: Ints, setting: Setting) -> Floats:
+def loss_and_entropy(u: Floats, paths: Paths) -> tuple[Floats, Floats]:
+    """X^u and the entropy of u (V, n_paths, n), nats."""
+    log_u = np.log(u)
+    return -np.take_along_axis(log_u, paths.tokens[None], axis=0)[0], -np.sum(u * log_u, axis=0)
+
+
+def expected(setting: Setting, paths: Paths, values: Floats) -> Floats:
+    """(n_paths, n) E[values | F_{k-1}] of values (V, n_paths, n) known before the token."""
+    return np.sum(setting.source.probs.T[:, paths.states] * values, axis=0)
+
+
+def evaluate(setting: Setting, predictor: Predictor, paths: Paths, u: Floats, model: Floats) -> tuple[Beside, Floats]:
+    """What a bound is told of companion `u` (V, n_paths, n) and of the predictor made of `model` (n_contexts, V); E[Z | F]."""
+    contexts, (alpha, hedged) = setting.contexts[paths.states], predictor
+    if hedged:
+        q = (1 - alpha) * model.T[:, contexts] + alpha * u
+        log_q = np.log(q)
+    else:
+        table = (1 - alpha) * model.T + alpha / len(u)
+        q, log_q = table[:, contexts], np.log(table)[:, contexts]
+    z = np.log(u) - log_q
+    excess = np.take_along_axis(z, paths.tokens[None], axis=0)[0]
+    beside = Beside(*loss_and_entropy(u, paths), excess, np.sum((q + u) * z, axis=0) / 2, z.max(axis=0))
+    return beside, expected(setting, paths, z)
+
+
+def _floored(u: Floats, floor: float) -> Floats:
+    return (1 - floor) * u + floor / len(u)
+
+
+def _sums(values: Floats, contexts: Ints, shape: tuple[int, int, int]) -> Floats:
     """(n_paths, N_TIMES, n_contexts): sums of values (n_paths, n) up to each time, by context."""
-    shape = len(values), N_TIMES, setting.models.shape[1]
     times = np.arange(values.shape[1]) * N_TIMES // values.shape[1]
-    places = (np.arange(len(values))[:, None] * N_TIMES + times) * shape[2] + contexts[:, : values.shape[1]]
+    places = (np.arange(shape[0])[:, None] * N_TIMES + times) * shape[2] + contexts
     return np.bincount(places.ravel(), values.ravel(), math.prod(shape)).reshape(shape).cumsum(axis=1)

@@ -1,12 +1,11 @@
 """Companions of simulated paths: tables that learn, batch by batch, and the mistakes by which they know too much (chapter 11).
 
 A rule maps a source (of which it uses the number of states and tokens) and paths to predictions u (V, n_paths, n). What is learned is a
-table (n_states, V): of counts, or of logits by stochastic gradient descent, one step a batch, as a network is trained. Every
-rule of MISTAKES is one of RULES but for one slip.
+table (n_states, V): of counts, or of logits by stochastic gradient descent, one step a batch, as a network is trained. Some rules
+have a setting that lets the companion know too much, to show what then happens.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -31,7 +30,9 @@ def counts(source: Source, paths: Paths, prior: float = 0.5, memory: int = 10**9
     """Bayes' rule for a Dirichlet(prior) law in each state, from the last `memory` tokens; `own`: the token itself included."""
     places, n = np.arange(source.probs.size), paths.tokens.shape[1]
     hits = paths.states * source.vocab_size + paths.tokens == places[:, None, None]
-    until = np.concatenate([np.zeros((*hits.shape[:2], 1)), np.cumsum(hits, axis=2)], axis=2)  # before each step, and after the last
+    until = np.concatenate(
+        [np.zeros((*hits.shape[:2], 1)), np.cumsum(hits, axis=2)], axis=2
+    )  # before each step, and after the last
     last = np.arange(n) + own
     seen = until[:, :, last] - until[:, :, np.maximum(last - memory, 0)]
     seen = seen.reshape(source.n_states, source.vocab_size, *paths.tokens.shape)
@@ -63,7 +64,9 @@ def luck(often: Floats, never: Floats, patience: int) -> Rule:
     return rule
 
 
-def train(source: Source, paths: Paths, rate: float, start: Floats | None = None, first: int = 0, n: int | None = None) -> Floats:
+def train(
+    source: Source, paths: Paths, rate: float, start: Floats | None = None, first: int = 0, n: int | None = None
+) -> Floats:
     """(1 + n_batches, n_paths, n_states, V) logits before each batch and after the last, of `n` batches from the `first`."""
     total = paths.tokens.shape[1] // BATCH
     n, path = total if n is None else n, np.arange(len(paths.tokens))
@@ -131,13 +134,3 @@ def epochs(source: Source, paths: Paths, rate: float = 0.5, n_epochs: int = 2) -
 def _softmax(logits: Floats, axis: int) -> Floats:
     weights = np.exp(logits - logits.max(axis=axis, keepdims=True))
     return weights / weights.sum(axis=axis, keepdims=True)
-
-
-MISTAKES: dict[str, tuple[Rule, Rule]] = {  # what is predictable, and what is not
-    "weights after the update": (partial(online, rate=2.0), partial(online, rate=2.0, late=1)),
-    "snapshots off by one": (partial(snapshots, rate=2.0, every=2), partial(snapshots, rate=2.0, every=2, late=1)),
-    "an average with later weights": (partial(average, rate=2.0, window=4), partial(average, rate=2.0, window=4, ahead=2)),
-    "cooled down on tokens to come": (partial(cooled, early=4), partial(cooled, early=0)),
-    "a second epoch": (partial(epochs, n_epochs=1), partial(epochs, n_epochs=2)),
-    "counts that include the token": (partial(counts, memory=8), partial(counts, memory=8, own=True)),
-}
