@@ -118,7 +118,7 @@ rule train:
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
     resources: mem_mb=MEMORY_MB, runtime=24 * 60,
-    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size}"
+    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size} --snapshots"
 
 
 rule quantize:

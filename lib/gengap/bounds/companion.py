@@ -16,159 +16,17 @@ companion itself, q = u, what remains is R(u) <= mean X^u + eps: the information
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gengap.arrays import real_array
-from gengap.bounds.concentration import Floats, shifted_log
-from gengap.bounds.concentration import complexity as complexity_of
-from gengap.bounds.grids import ALONG_AND_ACROSS, downhill
+from gengap.bounds.companion_grids import GRID_SIZE, Beside, CodedCompanion, CompanionChoice
+from gengap.bounds.concentration import Floats
 from gengap.bounds.sampling import Sample
 from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound
 
 ROUNDING = 1e-3  # nats of float32 rounding allowed in what is known to lie in a range
-RATES = tuple(map(float, np.geomspace(0.05, 4, 36)))  # lambda, 1/nats
-SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # s: of the range that is paid
-COMPANION_SHARES = tuple(map(float, np.geomspace(1e-3, 0.9, 32)))  # lambda' log(V/eta), for eps
-
-
-class Predictor(NamedTuple):
-    """What is bounded: a model with a share of something else in it."""
-
-    alpha: float  # that share, in (0, 1)
-    hedged: bool = False  # of the companion of the moment; else of the uniform distribution, as in the paper
-
-
-class Beside(NamedTuple):
-    """A companion and a predictor beside it, for each token: arrays of one shape, nats."""
-
-    loss: NDArray  # X^u = -log u(token)
-    entropy: NDArray  # of u
-    excess: NDArray  # Z = log u(token)/q(token)
-    expected: NDArray  # E[Z] if the token came from (q + u)/2
-    most: NDArray  # max_v log u(v)/q(v)
-
-    def pilot(self, n: int) -> "Beside":
-        """That of the first `n` windows."""
-        return Beside(*(values[:n] for values in self))
-
-
-@dataclass(frozen=True)
-class CodedCompanion:
-    """What a bound needs to know of a companion besides its losses."""
-
-    code_length_bits: float  # L(u), of the rule that makes it: 0 if nothing in it was chosen after a look at the text
-    n_train_tokens: int  # D
-    vocab_size: int  # V
-    floor: float  # eta, in (0, 1): u >= eta/V
-    failure_prob: float = 0.001  # delta_2, of the statement on R(u)
-
-    @property
-    def max_loss(self) -> float:
-        """log(V/eta), nats."""
-        return math.log(self.vocab_size / self.floor)
-
-    @property
-    def complexity(self) -> float:
-        """(L(u) log 2 + log(|K|/delta_2))/D, nats/token, with the grid of rates paid."""
-        return float(
-            complexity_of(self.n_train_tokens, self.failure_prob, len(COMPANION_SHARES), self.code_length_bits)
-        )
-
-    def rate(self, share: float) -> float:
-        """lambda' of one element of the grid, 1/nats."""
-        return share / self.max_loss
-
-    def summand(self, loss: NDArray, entropy: NDArray, share: float) -> Floats:
-        """H - log(1 + lambda' (H - X^u)) / lambda', nats: X^u and a second-order charge, whose mean bounds R(u)."""
-        return shifted_log(
-            loss, np.minimum(real_array(entropy, "entropy", np.float64), math.log(self.vocab_size)), self.rate(share)
-        )
-
-    def charge_limit(self, share: float) -> float:
-        """The greatest summand - X^u, nats: convex in H - X^u, which lies in [-log(V/eta), log V]."""
-        rate = self.rate(share)
-        return max(a - math.log1p(rate * a) / rate for a in (-self.max_loss, math.log(self.vocab_size)))
-
-
-class CompanionChoice(NamedTuple):
-    """One element of the finite grid G of the bound with a companion."""
-
-    predictor: Predictor
-    rate: float  # lambda, 1/nats
-    share: float  # s
-    grid_size: int  # |G|
-
-    def summand(self, beside: Beside) -> Floats:
-        """f, nats; ValueError where some token could cost more than the rate allows."""
-        most = real_array(beside.most, "most", np.float64)
-        baseline = np.maximum(real_array(beside.expected, "expected"), most - self.share / self.rate)
-        return shifted_log(beside.excess, baseline, self.rate)
-
-    def limits(self, companion: CodedCompanion) -> tuple[float, float]:
-        """A' and A_q, nats: the greatest Z, and the greatest X^q, over all predictions and tokens."""
-        alpha, hedged = self.predictor
-        if hedged:
-            return -math.log(alpha), companion.max_loss - math.log(alpha)
-        return (math.log(companion.vocab_size / alpha),) * 2
-
-    def greatest(self, companion: CodedCompanion) -> float:
-        """Upper bound on X^u + f over all predictions and tokens, nats.
-
-        It increases in Z, which is at most Z* = min(A', A_q - X^u) and at most Y + s/lambda, and is then convex in Y in [Z* - s/lambda,
-        max(A'/2, A' - s/lambda)] (E[Z] = (KL(u||q) - KL(q||u))/2 is at most half of max_v Z(v)), and in X^u both below and above A_q - A':
-        greatest at a corner (chapter 11, thm-companion-range).
-        """
-        most_excess, most_loss = self.limits(companion)
-        top = max(most_excess / 2, most_excess - self.share / self.rate)
-        found = []
-        for loss in (max(0.0, most_loss - most_excess), companion.max_loss):
-            z = min(most_excess, most_loss - loss)
-            for y in (z - self.share / self.rate, top):
-                found.append(loss + y - math.log1p(self.rate * (y - z)) / self.rate)
-        return max(found)
-
-
-def choose_share(companion: CodedCompanion, loss: NDArray, entropy: NDArray, range_cost: float = 0.0) -> float:
-    """lambda' log(V/eta) of the least bound on R(u) on the tokens given; any element of the grid is admissible."""
-
-    def bound(share: float) -> float:
-        mean = companion.summand(loss, entropy, share).mean()
-        return companion.complexity / companion.rate(share) + mean + range_cost * companion.charge_limit(share)
-
-    return min(COMPANION_SHARES, key=bound)
-
-
-def choose_companion(
-    coded: CodedModel,
-    companion: CodedCompanion,
-    predictors: Sequence[tuple[Predictor, Beside]],
-    n_predictors: int,
-    range_cost: float = 0.0,
-) -> CompanionChoice:
-    """The predictor, rate and share of the least bound on the tokens given: the pilot, or all of them.
-
-    `n_predictors` of them were fixed before the data were seen, and are paid for; `predictors` are those to choose from. Any
-    element of the grid is admissible: downhill over rates and shares for each predictor.
-    """
-    grid_size, shape = n_predictors * len(RATES) * len(SHARES), (len(RATES), len(SHARES))
-    c = _complexity(coded, companion, grid_size)
-
-    def best(predictor: Predictor, beside: Beside) -> tuple[float, CompanionChoice]:
-        def at(place: tuple[int, int]) -> tuple[float, CompanionChoice]:
-            choice = CompanionChoice(predictor, RATES[place[0]], SHARES[place[1]], grid_size)
-            mean = float(np.mean(beside.loss, dtype=np.float64)) + choice.summand(beside).mean()
-            return c / choice.rate + mean + range_cost * choice.greatest(companion), choice
-
-        choice = downhill(at, (len(RATES) // 3, len(SHARES) // 2), shape, ALONG_AND_ACROSS)
-        place = RATES.index(choice.rate), SHARES.index(choice.share)
-        return at(place)
-
-    return min((best(*given) for given in predictors), key=lambda found: found[0])[1]
 
 
 def companion_bound(
@@ -191,23 +49,24 @@ def companion_bound(
     arrays that cannot belong to this choice.
 
     >>> import gengap, numpy as np
-    >>> from gengap.bounds.companion import Beside, CodedCompanion, Predictor, choose_companion, choose_share, companion_bound
+    >>> from gengap.bounds.companion import companion_bound
+    >>> from gengap.bounds.companion_grids import Beside, CodedCompanion, Predictor, choose_companion, choose_share
     >>> rng = np.random.default_rng(0)
-    >>> u, p = rng.dirichlet(np.full(16, 0.5), (2, 10_000))  # a companion and a model: 10,000 predictions over 16 tokens each
-    >>> u, q = 0.99 * u + 0.01 / 16, 0.9 * p + 0.1 / 16
+    >>> p, other = rng.dirichlet(np.full(16, 0.5), (2, 10_000))  # a model's 10,000 predictions over 16 tokens, and some error
+    >>> u, q = 0.99 * (0.8 * p + 0.2 * other) + 0.01 / 16, 0.9 * p + 0.1 / 16
     >>> tokens = np.array([rng.choice(16, p=row) for row in p])[:, None]
     >>> z = np.log(u / q)
     >>> loss, excess = (np.take_along_axis(values, tokens, 1)[:, 0] for values in (-np.log(u), z))
     >>> beside = Beside(loss, -(u * np.log(u)).sum(1), excess, ((q + u) / 2 * z).sum(1), z.max(1))
     >>> coded, companion = gengap.CodedModel(500, 10_000, 16), CodedCompanion(0, 10_000, 16, floor=0.01)
-    >>> choice = choose_companion(coded, companion, [(Predictor(0.1), beside)], n_predictors=1)
+    >>> choice = choose_companion(coded, companion, {Predictor(0.1): beside})
     >>> risk = (loss + excess).mean()
     >>> bound = companion_bound(coded, companion, beside, choice, choose_share(companion, *beside[:2]), risk, risk)
     >>> bool(risk < bound.value < np.log(16))
     True
     """
     beside = _checked(coded, companion, beside, choice, sample)
-    c = _complexity(coded, companion, choice.grid_size)
+    c = companion.with_model(coded)
     both = companion.summand(beside.loss, beside.entropy, share), choice.summand(beside)
     of_u, of_z = (_window_means(values) for values in both)
     loss, excess = _window_means(beside.loss).mean(), _window_means(beside.excess).mean()
@@ -224,7 +83,7 @@ def companion_bound(
         hedged=choice.predictor.hedged,
         rate=choice.rate,
         s=choice.share,
-        grid_size=choice.grid_size,
+        grid_size=GRID_SIZE,
         companion_risk=float(loss),
         companion_rate=companion.rate(share),
         code_length_bits=float(coded.code_length_bits),
@@ -256,17 +115,12 @@ def online_bound(
     )
 
 
-def _complexity(coded: CodedModel, companion: CodedCompanion, grid_size: int) -> float:
-    """C = ((L(h) + L(u)) log 2 + log(|G|/delta_1))/D, nats/token."""
-    return replace(coded, code_length_bits=coded.code_length_bits + companion.code_length_bits).complexity(grid_size)
-
-
 def _window_means(values: NDArray) -> Floats:
     return values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
 
 
 def _sampling_error(sample: Sample | None, values: Floats, upper: float) -> float:
-    return 0.0 if sample is None else float(sample.upper_mean(values, -ROUNDING, upper) - values.mean())
+    return 0.0 if sample is None else float(sample.upper_mean(np.maximum(values, 0.0), 0.0, upper) - values.mean())
 
 
 def _settings(companion: CodedCompanion, failure_prob: float, loss: NDArray, sample: Sample | None) -> dict[str, float]:
