@@ -13,16 +13,16 @@ import pytest
 from scipy import stats
 
 from gengap.bounds import companion_coverage, companion_settings, learners, sources
-from gengap.bounds.companion import (
+from gengap.bounds.companion import companion_bound, online_bound
+from gengap.bounds.companion_coverage import FLOOR, deviations, violations
+from gengap.bounds.companion_grids import (
     COMPANION_SHARES,
+    GRID_SIZE,
     CodedCompanion,
     CompanionChoice,
     Predictor,
     choose_share,
-    companion_bound,
-    online_bound,
 )
-from gengap.bounds.companion_coverage import FLOOR, deviations, violations
 from gengap.bounds.concentration import complexity
 from gengap.bounds.terms import CodedModel
 
@@ -101,7 +101,8 @@ def test_what_is_simulated_is_what_the_library_bounds(kind):
     u = (1 - FLOOR) * learners.online(setting.source, paths) + FLOOR / 4
     coded, companion = CodedModel(setting.code_length_bits, n, 4, failure_prob), CodedCompanion(0, n, 4, FLOOR, 0.05)
     truth = setting.source.probs.T[:, paths.states]
-    choice = CompanionChoice(predictor, 0.8, 0.7, grid_size=1)
+    choice = CompanionChoice(predictor, 0.8, 0.7)
+    grid = math.log(GRID_SIZE) / (0.8 * n)  # which the library pays and these sums, of one choice, do not
     for path in range(n_paths):
         beyond = []
         for picks in np.ndindex(*(2,) * 4):  # one of two in each of the four contexts
@@ -112,7 +113,7 @@ def test_what_is_simulated_is_what_the_library_bounds(kind):
             beside = type(beside)(*(values[path] for values in beside))
             share = choose_share(companion, beside.loss, beside.entropy)
             bound = companion_bound(coded, companion, beside, choice, share, 0.0, 0.0)
-            beyond.append((-truth * np.log(q)).sum(axis=0)[path].mean() - bound.value)
+            beyond.append((-truth * np.log(q)).sum(axis=0)[path].mean() - bound.value + grid)
         online = online_bound(companion, beside.loss, beside.entropy, share, 0.0)
         risk = (-truth * np.log(u)).sum(axis=0)[path].mean()
         assert risk - online.value == pytest.approx(of_companion[path] / n, abs=1e-12)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gengap.bounds.companion import Beside, CodedCompanion, CompanionChoice, Predictor
+from gengap.bounds.companion_grids import Beside, CodedCompanion, CompanionChoice, Predictor
 from gengap.bounds.concentration import Floats
 from gengap.bounds.learners import Rule
 from gengap.bounds.sources import Ints, Paths, Source
@@ -93,8 +93,7 @@ def deviations(
     """Draw paths of n tokens (a multiple of N_TIMES) and compare; the same seed gives the same paths."""
     rng, source = np.random.default_rng(seed), setting.source
     companion = CodedCompanion(0, n, source.vocab_size, floor)
-    size = len(rates) * len(shares)
-    choices = [CompanionChoice(predictor, rate, share, size) for rate in rates for share in shares]
+    choices = [CompanionChoice(predictor, rate, share) for rate in rates for share in shares]
     parts = []
     for start in range(0, n_paths, _ROWS):
         paths = source.sample(min(_ROWS, n_paths - start), n, rng)
