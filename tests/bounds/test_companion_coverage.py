@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gengap.bounds import companion_coverage, companion_settings, learners, sources
+from gengap.bounds import companion_settings, learners, sources
 from gengap.bounds.companion import companion_bound, online_bound
-from gengap.bounds.companion_coverage import FLOOR, deviations, violations
+from gengap.bounds.companion_coverage import FLOOR, Companion, deviations, violations
 from gengap.bounds.companion_grids import (
     COMPANION_SHARES,
     GRID_SIZE,
@@ -99,6 +99,7 @@ def test_what_is_simulated_is_what_the_library_bounds(kind):
     of_companion, of_excess = (values[:, -1] for values in found.beyond(failure_prob))
     paths = setting.source.sample(n_paths, n, np.random.default_rng(3))
     u = (1 - FLOOR) * learners.online(setting.source, paths) + FLOOR / 4
+    told = Companion.along(setting, learners.online, paths, FLOOR)
     coded, companion = CodedModel(setting.code_length_bits, n, 4, failure_prob), CodedCompanion(0, n, 4, FLOOR, 0.05)
     truth = setting.source.probs.T[:, paths.states]
     choice = CompanionChoice(predictor, 0.8, 0.7)
@@ -109,7 +110,7 @@ def test_what_is_simulated_is_what_the_library_bounds(kind):
             model = setting.models[list(picks), range(4)]
             q = (1 - predictor.alpha) * model.T[:, paths.states]
             q += predictor.alpha * (u if predictor.hedged else 1 / 4)
-            beside, _ = companion_coverage.evaluate(setting, predictor, paths, u, model)
+            beside, _ = told.beside(predictor, model, paths.states, paths)
             beside = type(beside)(*(values[path] for values in beside))
             share = choose_share(companion, beside.loss, beside.entropy)
             bound = companion_bound(coded, companion, beside, choice, share, 0.0, 0.0)

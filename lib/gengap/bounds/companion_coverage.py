@@ -44,6 +44,37 @@ class Setting(NamedTuple):
         return self.models.shape[1] * math.log2(len(self.models))
 
 
+class Companion(NamedTuple):
+    """A companion along paths, with its floor, beside what the tokens were drawn from."""
+
+    u: Floats  # (V, n_paths, n)
+    log_u: Floats  # (V, n_paths, n) nats
+    truth: Floats  # (V, n_paths, n) probabilities of the source
+    loss: Floats  # (n_paths, n) X^u, nats
+    entropy: Floats  # (n_paths, n) nats
+
+    @classmethod
+    def along(cls, setting: Setting, rule: Rule, paths: Paths, floor: float) -> "Companion":
+        """What `rule` predicts along `paths`."""
+        u = (1 - floor) * rule(setting.source, paths) + floor / setting.source.vocab_size
+        log_u = np.log(u)
+        loss = -np.take_along_axis(log_u, paths.tokens[None], axis=0)[0]
+        return cls(u, log_u, setting.source.probs.T[:, paths.states], loss, -_mean(u, log_u))
+
+    def beside(self, predictor: Predictor, model: Floats, contexts: Ints, paths: Paths) -> tuple[Beside, Floats]:
+        """What a bound is told of it and of the predictor made of `model` (n_contexts, V); and E[Z | F], (n_paths, n) nats."""
+        alpha, hedged = predictor
+        if hedged:
+            q = (1 - alpha) * model.T[:, contexts] + alpha * self.u
+            z = self.log_u - np.log(q)
+        else:
+            table = (1 - alpha) * model.T + alpha / len(self.u)
+            q, z = table[:, contexts], self.log_u - np.log(table)[:, contexts]
+        excess = np.take_along_axis(z, paths.tokens[None], axis=0)[0]
+        expected = (_mean(q, z) + _mean(self.u, z)) / 2
+        return Beside(self.loss, self.entropy, excess, expected, z.max(axis=0)), _mean(self.truth, z)
+
+
 class Deviations(NamedTuple):
     """By how much expectations exceed what the summands say, sums over the tokens of each path so far, nats."""
 
@@ -111,56 +142,29 @@ def _sums_of_paths(
     companion_shares: Sequence[float],
     paths: Paths,
 ) -> tuple[Floats, Floats]:
-    u, told = (
-        _floored(rule(setting.source, paths), companion.floor)
-        for rule in (setting.companion, setting.told or setting.companion)
-    )
+    u = Companion.along(setting, setting.companion, paths, companion.floor)
+    told = u if setting.told is None else Companion.along(setting, setting.told, paths, companion.floor)
     contexts = setting.contexts[paths.states]
-    loss, entropy = loss_and_entropy(told, paths)
-    keep = 1.0 if setting.keep is None else setting.keep(loss)
-    risk = expected(setting, paths, -np.log(u))
-    worst = np.full((len(choices), len(loss), N_TIMES, setting.models.shape[1]), -np.inf)
+    keep = 1.0 if setting.keep is None else setting.keep(told.loss)
+    risk = -_mean(u.truth, u.log_u)
+    worst = np.full((len(choices), len(contexts), N_TIMES, setting.models.shape[1]), -np.inf)
     for model in setting.models:
-        beside, mean_excess = evaluate(setting, choices[0].predictor, paths, u, model)
+        beside, mean_excess = u.beside(choices[0].predictor, model, contexts, paths)
         if setting.peeks:
             beside = beside._replace(expected=beside.excess + 0.1, most=beside.excess)
         for at, choice in zip(worst, choices, strict=True):
             np.maximum(at, _sums(keep * (mean_excess - choice.summand(beside)), contexts, at.shape), out=at)
-    one, shape = np.zeros_like(contexts), (len(loss), N_TIMES, 1)
+    one, shape = np.zeros_like(contexts), (len(contexts), N_TIMES, 1)
     of_companion = [
-        _sums(keep * (risk - companion.summand(loss, entropy, share)), one, shape)[..., 0] for share in companion_shares
+        _sums(keep * (risk - companion.summand(told.loss, told.entropy, share)), one, shape)[..., 0]
+        for share in companion_shares
     ]
     return np.array(of_companion), worst.sum(axis=-1)
 
 
-def loss_and_entropy(u: Floats, paths: Paths) -> tuple[Floats, Floats]:
-    """X^u and the entropy of u (V, n_paths, n), nats."""
-    log_u = np.log(u)
-    return -np.take_along_axis(log_u, paths.tokens[None], axis=0)[0], -np.sum(u * log_u, axis=0)
-
-
-def expected(setting: Setting, paths: Paths, values: Floats) -> Floats:
-    """(n_paths, n) E[values | F_{k-1}] of values (V, n_paths, n) known before the token."""
-    return np.sum(setting.source.probs.T[:, paths.states] * values, axis=0)
-
-
-def evaluate(setting: Setting, predictor: Predictor, paths: Paths, u: Floats, model: Floats) -> tuple[Beside, Floats]:
-    """What a bound is told of companion `u` (V, n_paths, n) and of the predictor made of `model` (n_contexts, V); E[Z | F]."""
-    contexts, (alpha, hedged) = setting.contexts[paths.states], predictor
-    if hedged:
-        q = (1 - alpha) * model.T[:, contexts] + alpha * u
-        log_q = np.log(q)
-    else:
-        table = (1 - alpha) * model.T + alpha / len(u)
-        q, log_q = table[:, contexts], np.log(table)[:, contexts]
-    z = np.log(u) - log_q
-    excess = np.take_along_axis(z, paths.tokens[None], axis=0)[0]
-    beside = Beside(*loss_and_entropy(u, paths), excess, np.sum((q + u) * z, axis=0) / 2, z.max(axis=0))
-    return beside, expected(setting, paths, z)
-
-
-def _floored(u: Floats, floor: float) -> Floats:
-    return (1 - floor) * u + floor / len(u)
+def _mean(probs: Floats, values: Floats) -> Floats:
+    """(n_paths, n) mean of values (V, n_paths, n), known before the token, if the token comes from `probs`."""
+    return np.einsum("vpk,vpk->pk", probs, values)
 
 
 def _sums(values: Floats, contexts: Ints, shape: tuple[int, int, int]) -> Floats:
