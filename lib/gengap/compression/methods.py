@@ -75,8 +75,7 @@ def _entropy(of: Compressor, bits: int) -> "QuantizedModel":
 
 def _qat(of: Compressor, bits: int) -> "QuantizedModel":
     from gengap.compression import archive
-    from gengap.compression.rate_distortion import quantize_to_length
-    from gengap.compression.retraining import Retraining, price_per_bit, retrain
+    from gengap.compression.retraining import COMPANION_RATE, Retraining, price_per_bit, retrain
 
     n_params = of.architecture.n_params
     n_tokens = len(of.rows) * (of.rows[:1].shape[1] - 1)  # D, if the checkpoint was trained on all rows
@@ -84,9 +83,8 @@ def _qat(of: Compressor, bits: int) -> "QuantizedModel":
     def excess(quantized: "QuantizedModel") -> float:
         return archive.prefix_free_bits(len(archive.encode(quantized, of.architecture))) / n_params - bits
 
-    start = quantize_to_length(of.model, of.factors, bits + 1, of.architecture)  # finer: retraining takes away
-    config, price = of.architecture.config(), price_per_bit(n_params, n_tokens)
-    return retrain(start, config, of.rows, price, of.seed, Retraining.of(n_params), excess, of.state)
+    config, price = of.architecture.config(), price_per_bit(n_params, n_tokens, COMPANION_RATE)
+    return retrain(_entropy(of, bits), config, of.rows, price, of.seed, Retraining.of(n_params), excess, of.state)
 
 
 class Method(NamedTuple):

@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
+COMPANION_RATE = 0.7  # of the bound with a predictable companion: a bit is cheaper there
 SAVE_EVERY_S = 60.0
 _LARGE = 250_000  # parameters
 _LEAST_MAGNITUDE = 2.0**-6  # of codes, that an archive tells apart: the price of a first nonzero one is finite
 _LOOKS = 30  # at the length of the file, at least, along the way
 _LOOK_EVERY = 50  # steps, at most
 _MARGIN = 0.01  # bits a parameter by which a file may be shorter than allowed before the price falls again
-_GAIN = 120.0  # octaves of the price in a whole run for each bit a parameter too much
+_GAIN = 60.0  # octaves of the price in a whole run for each bit a parameter too much
 _MORE_LOOKS = 60  # for a file that is too long at the end
 _LAST_SHARE = 0.1  # of the rates, then
 
@@ -53,8 +54,8 @@ _LAST_SHARE = 0.1  # of the rates, then
 class Retraining:
     """How long and how fast. Windows of the training text are read again, which is more training."""
 
-    n_steps: int = 1500  # at the most
-    passes: float = 1.5  # over the training text, at the most
+    n_steps: int = 800  # at the most
+    passes: float = 1.0  # over the training text, at the most
     batch_rows: int = 4  # training windows per step
     code_rate: float = 0.03  # Adam's step for z, in grid steps; falls to zero over the last half
     vector_rate: float = 2e-3  # for norms and biases
@@ -115,7 +116,7 @@ def retrain(
                 if -left > _MORE_LOOKS * every:
                     raise UserError("no file was as short as asked for after retraining: choose more bits")
                 octaves = _GAIN * every / n_steps * (over + _MARGIN) if left > 0 else 1.0
-                learner.price = max(price, learner.price * 2.0 ** min(1.0, octaves))
+                learner.price = max(price, learner.price * 2.0 ** float(np.clip(octaves, -1.0, 1.0)))
                 learner.look()
             rows_of_step = _batch(windows, learner.step, settings.batch_rows, seed)
             learner.take_step(rows_of_step, min(1.0, 2 * left / n_steps) if left > 0 else _LAST_SHARE)
