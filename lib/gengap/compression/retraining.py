@@ -42,9 +42,9 @@ COMPANION_RATE = 0.7  # of the bound with a predictable companion: a bit is chea
 SAVE_EVERY_S = 60.0
 _LARGE = 250_000  # parameters
 _LEAST_MAGNITUDE = 2.0**-6  # of codes, that an archive tells apart: the price of a first nonzero one is finite
-_LOOKS = 30  # at the length of the file, at least, along the way
-_LOOK_EVERY = 50  # steps, at most
+_LOOKS = 30  # at the length of the file along the way, or more
 _MARGIN = 0.01  # bits a parameter by which a file may be shorter than allowed before the price falls again
+_LEAST_PRICE = 0.01  # nats for a bit, of files that are too long
 _GAIN = 60.0  # octaves of the price in a whole run for each bit a parameter too much
 _MORE_LOOKS = 60  # for a file that is too long at the end
 _LAST_SHARE = 0.1  # of the rates, then
@@ -96,7 +96,7 @@ def retrain(
     """
     settings = settings or Retraining()
     n_steps = settings.steps_on(len(rows))
-    every = max(1, min(_LOOK_EVERY, n_steps // _LOOKS))
+    every = max(10, min(50, n_steps // _LOOKS))
     windows = sample_rows(rows, min(len(rows), n_steps * settings.batch_rows), seed)
     learner = _Learner(quantized, config, price, settings)
     key = _key(quantized, windows, (price, seed, *astuple(settings)))
@@ -116,7 +116,8 @@ def retrain(
                 if -left > _MORE_LOOKS * every:
                     raise UserError("no file was as short as asked for after retraining: choose more bits")
                 octaves = _GAIN * every / n_steps * (over + _MARGIN) if left > 0 else 1.0
-                learner.price = max(price, learner.price * 2.0 ** float(np.clip(octaves, -1.0, 1.0)))
+                least = price if over <= 0 else max(price, _LEAST_PRICE)
+                learner.price = max(least, learner.price * 2.0 ** min(1.0, octaves))
                 learner.look()
             rows_of_step = _batch(windows, learner.step, settings.batch_rows, seed)
             learner.take_step(rows_of_step, min(1.0, 2 * left / n_steps) if left > 0 else _LAST_SHARE)
