@@ -62,8 +62,8 @@ class Retraining:
 
     @classmethod
     def of(cls, n_params: int) -> "Retraining":
-        """Of a model with so many parameters: a minute or two for what the book trains anew each time, hours for the others."""
-        return cls() if n_params < _LARGE else cls(n_steps=10**6, passes=1.0)
+        """Of a model with so many parameters: a minute or two for those that the book trains anew each time, longer for others."""
+        return cls() if n_params < _LARGE else cls(n_steps=4000)
 
     def steps_on(self, n_rows: int) -> int:
         """For a model with `n_rows` training windows."""
