@@ -101,7 +101,7 @@ METHODS: dict[str, Method] = {
     "quip": Method("QuIP", partial(_of_width, "quip")),
     "rtn": Method("round to nearest", partial(_of_width, "rtn"), looks_at_data=False),
     "entropy": Method("entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)),
-    "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(2,)),
+    "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(3,)),
 }
 
 DEFAULT_METHOD, DEFAULT_BITS = "gptq", 4  # the paper's
