@@ -107,7 +107,7 @@ def retrain(
         while True:
             left = n_steps - learner.step
             if learner.step % every == 0 or left == 0:
-                if state is not None and time.monotonic() - saved > save_every_s:
+                if state is not None and learner.step and time.monotonic() - saved > save_every_s:
                     learner.save(state, key)
                     saved = time.monotonic()
                 over = excess(found := learner.quantized())
@@ -201,19 +201,20 @@ class _Learner:
     def load(self, path: Path, key: str) -> None:
         """Go on from a file of `save`. Raises `UserError` if it is damaged or another run's."""
         try:
-            with safe_open(path, "pt", device=self._device) as file:
-                facts = file.metadata()
+            with safe_open(path, "pt") as file:
+                facts = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
-        if facts["key"] != key:
+        if facts.get("key") != key:
             raise UserError(
                 f"{path} belongs to another retraining (checkpoint, data or settings): delete it and run again"
             )
         self.step, self.price = int(facts["step"]), float(facts["price"])
         for name, p in (self._z | self._vectors).items():
             p.data.copy_(tensors.pop(name))
-            self._optimizer.state[p] = {m: tensors[f"{name}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {moment: tensors[f"{name}/{moment}"].to(self._device) for moment in ("exp_avg", "exp_avg_sq")}
+            self._optimizer.state[p] = {"step": tensors[f"{name}/step"]} | moments
 
 
 def _bits_per_step(z: torch.Tensor) -> torch.Tensor:
