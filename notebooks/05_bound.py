@@ -91,6 +91,10 @@ checkpoint = spec.load()
 hypothesis = Hypothesis.read(archive_of(spec, method, bits, checkpoint), method, bits, spec.config())
 model = hypothesis.build(checkpoint)
 code_length_bits = hypothesis.code_length_bits
+if code_length_bits["archive"] > code_length_bits["nominal"]:
+    print(
+        "The file is longer than nominal: bounds with the nominal length are no certificates of this model."
+    )
 pd.DataFrame(
     {
         "L(h), bits": code_length_bits,
