@@ -22,6 +22,7 @@ def test_every_run_of_the_grid_is_a_revision_of_its_rung_and_no_other():
         spec = models.get(size, "main" if length == 1 else f"{length:g}x")
         assert spec.n_train_rows == planned.run.n_rows
         assert spec.results_dir() / spec.checkpoint_name == campaign.folder(planned) / "checkpoint"
+        assert spec.run_dir() == campaign.folder(planned)
 
 
 def test_a_length_changes_the_rows_and_the_checkpoint_alone():

@@ -19,6 +19,7 @@ from trainings import SHORT, assert_same, result, stop_after
 from gengap import models
 from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
+from gengap.models.snapshots import saved_steps, snapshot_path
 from gengap.models.spec import load_folder
 from gengap.statistics.per_token import token_statistics
 from gengap.training import loop
@@ -26,7 +27,7 @@ from gengap.training import run as training_settings
 from gengap.training.log import TrainingLog, read_heldout_log
 from gengap.training.loop import new_model, next_token_nll, published_trunks, train, train_run
 from gengap.training.run import WAYPOINTS, Checks, Run, Schedule
-from gengap.training.snapshots import saved_steps, snapshot_path, snapshot_steps
+from gengap.training.snapshots import snapshot_steps
 from gengap.training.state import fork_path, fork_steps, pack, rank_one
 
 ROOT = Path(__file__).parents[2]

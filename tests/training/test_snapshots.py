@@ -7,18 +7,11 @@ from safetensors.torch import load_file
 from trainings import SHORT, assert_same, result, stop_after
 
 from gengap.errors import UserError
+from gengap.models.snapshots import average_name, read_snapshot, saved_steps, snapshot_path
 from gengap.training import loop
 from gengap.training.loop import new_model, train, train_run
 from gengap.training.run import Run
-from gengap.training.snapshots import (
-    N_SNAPSHOTS,
-    MovingAverages,
-    average_name,
-    read_snapshot,
-    saved_steps,
-    snapshot_path,
-    snapshot_steps,
-)
+from gengap.training.snapshots import N_SNAPSHOTS, MovingAverages, snapshot_steps
 
 
 def test_steps_begin_at_none_and_lie_denser_at_the_start():
@@ -84,5 +77,5 @@ def test_a_state_without_averages_and_a_damaged_snapshot_are_refused(small_rows,
         read_snapshot(folder, 0, "average-7")
     path = snapshot_path(folder, 0)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"is missing or damaged .*: train the rung again"):
+    with pytest.raises(UserError, match=r"is missing or damaged .*: run `gengap train` with --snapshots again"):
         read_snapshot(folder, 0)

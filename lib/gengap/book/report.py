@@ -41,14 +41,20 @@ def told_apart(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return bounds, others
 
 
+def chosen(record_paths: Sequence[Path]) -> list[BoundRecord]:
+    """These records; none named: all there are. `UserError` for a file that is no valid record, and if there is none."""
+    found = [BoundRecord.read(path) for path in record_paths] if record_paths else load_records()
+    if not found:
+        raise UserError("there are no records yet: `gengap run ladder-50k` makes one")
+    return found
+
+
 def write(record_paths: Sequence[Path], output: Path) -> Path:
     """Write the page of these records (none named: of all there are) to `output`, atomic, and return it.
 
     Raises `UserError` for a file that is no valid record, and for an output that cannot be written, before anything runs.
     """
-    found = [BoundRecord.read(path) for path in record_paths] if record_paths else load_records()
-    if not found:
-        raise UserError("there are no records yet: `gengap run ladder-50k` makes one")
+    chosen(record_paths)
     if output.is_dir():
         raise UserError(f"{output} is a folder: name a file in it, such as {output / 'report.html'}")
     try:

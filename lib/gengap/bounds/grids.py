@@ -213,7 +213,7 @@ def choose(
 
     places, thin = list(np.ndindex(grid.floors.shape)), slice(None, None, max(1, nll.size // SCAN_TOKENS))
     start = min(places, key=lambda place: best_s(place, thin)[0]) if len(places) > 1 else places[0]
-    return _downhill(best_s, start, grid.floors.shape, ALONG_AND_ACROSS)
+    return downhill(best_s, start, grid.floors.shape, ALONG_AND_ACROSS)
 
 
 def choose_tilt(
@@ -240,10 +240,10 @@ def choose_tilt(
         return min(zip(costs, tilts, strict=True))
 
     shape = len(grid.rates), len(grid.safeties)
-    return _downhill(best_floor, (shape[0] // 2, shape[1] // 2), shape, ALONG)
+    return downhill(best_floor, (shape[0] // 2, shape[1] // 2), shape, ALONG)
 
 
-def _downhill(
+def downhill(
     evaluate: Callable[[Place], tuple[float, Found]], start: Place, shape: tuple[int, ...], steps: Sequence[Place]
 ) -> Found:
     """From place to cheapest neighbour, until none is cheaper; `evaluate` gives a place's cost and what was found there."""

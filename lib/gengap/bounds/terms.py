@@ -119,3 +119,47 @@ class TightBound(_Terms):
     sampling_failure_prob: float  # of the sampling statement
     n_tokens_evaluated: int
     smoother: str = "uniform mixing"  # or "maximum entropy"
+
+
+@dataclass(frozen=True)
+class CompanionBound(_Terms):
+    """Ours: R(q) <= mean X^u + eps + C/lambda + mean f with a predictable companion u (chapter 11), nats/token."""
+
+    TERMS = ("train_risk", "quantization_gap", "smoothing", "deviation", "companion", "sampling")
+    train_risk: float  # Rhat_h of the unquantized model
+    quantization_gap: float  # Rhat_q - Rhat_h
+    smoothing: float  # mean X^q - Rhat_q, the measured cost of mixing; negative where the companion helps
+    deviation: float  # C/lambda + mean f - mean Z: the price of the code
+    companion: float  # eps: what R(u) can lie above mean X^u
+    sampling: float  # certified mean of both summands less their mean over the sample
+    complexity: float  # C = ((L(h) + L(u)) log 2 + log(|G|/delta_1))/D, nats/token
+    alpha: float  # share of the uniform distribution, or of the companion
+    hedged: bool  # whether it is the companion's: then the predictor is no function of the context alone
+    rate: float  # lambda, 1/nats
+    s: float  # share of the range that lambda leaves
+    grid_size: int  # |G|
+    companion_risk: float  # mean X^u
+    companion_rate: float  # lambda' of eps, 1/nats
+    code_length_bits: float  # L(h)
+    floor: float  # eta, of the companion
+    companion_code_length_bits: float  # L(u)
+    failure_prob: float  # of both martingale statements
+    sampling_failure_prob: float  # of the sampling statement
+    n_tokens_evaluated: int
+
+
+@dataclass(frozen=True)
+class OnlineBound(_Terms):
+    """Ours: R(u) <= mean X^u + eps for the companion itself (chapter 11), nats/token."""
+
+    TERMS = ("train_risk", "information", "companion", "sampling")
+    train_risk: float  # Rhat_h of the final model
+    information: float  # mean X^u - Rhat_h = K(h)/D
+    companion: float  # eps
+    sampling: float  # certified mean of the summand less its mean over the sample
+    companion_rate: float  # lambda' of eps, 1/nats
+    floor: float  # eta
+    companion_code_length_bits: float  # L(u)
+    failure_prob: float  # of the martingale statement
+    sampling_failure_prob: float  # of the sampling statement
+    n_tokens_evaluated: int

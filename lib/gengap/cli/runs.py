@@ -1,5 +1,6 @@
 """Whole runs: one model, many models on one machine or a cluster, and what this machine can run."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -130,15 +131,22 @@ def sweep(
 def report(
     records: Annotated[list[Path], typer.Argument(help="Record files (default: all there are).")] = [],
     output: Annotated[Path | None, typer.Option(help="The HTML file (default: build/report.html).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the gaps of each record instead, as a list.")] = False,
 ) -> None:
-    """Compare any records on one page.
+    """Compare any records on one page, or as a list of their gaps over the training loss.
 
     Losses, bounds and their terms, against size and along training. Records of other kinds are left out.
     """
     from gengap.book import report
     from gengap.paths import build_dir
+    from gengap.records.gaps import gaps
 
     bounds, others = report.told_apart(records)
+    if as_json:
+        if output:
+            raise UserError("--json prints: leave --output out, or send what is printed to a file")
+        print(json.dumps(gaps(report.chosen(bounds)), indent=1))
+        return
     for said in others:
         print(f"left out: {said}")
     print(f"report: {report.write(bounds, output or build_dir() / 'report.html')}")

@@ -38,8 +38,8 @@ def train(
     check_whole("seed", seed, 0, MAX_SEED)
     from gengap.training.loop import train
 
-    out, trunks = (spec.results_dir() / spec.checkpoint_name).parent, spec.results_dir() / "trunks"
-    log = train(spec, spec.train_rows(), out, seed, snapshots=snapshots, trunks=None if spec.length == 1 else trunks)
+    trunks = None if spec.length == 1 else spec.results_dir() / "trunks"
+    log = train(spec, spec.train_rows(), spec.run_dir(), seed, snapshots=snapshots, trunks=trunks)
     n = max(1, len(log.online_nll) // 20)
     print(f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens")
 

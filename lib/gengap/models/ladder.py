@@ -17,6 +17,7 @@ from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
+    from gengap.statistics.companion import Companion
     from gengap.tokens.rows import TokenRows
 
 
@@ -96,6 +97,10 @@ class LadderSpec(ModelSpec):
     def checkpoint_name(self) -> str:
         return checkpoint_name(self.revision)
 
+    def run_dir(self) -> Path:
+        """Where this machine's training of this length writes."""
+        return (self.results_dir() / self.checkpoint_name).parent
+
     def load(self) -> "GPTNeoXForCausalLM":
         """This machine's checkpoint, else the published one, in float32 on the CPU; `UserError` if it is not of this rung's shape."""
         if folder := self.find(self.checkpoint_name):
@@ -126,6 +131,12 @@ class LadderSpec(ModelSpec):
         from gengap.tokens.corpus import corpus_rows
 
         return self._of_our_length(corpus_rows("heldout"))
+
+    def companion(self) -> "Companion | None":
+        """The snapshots that this machine's training left (`gengap train` with --snapshots)."""
+        from gengap.models.snapshots import companion_of
+
+        return companion_of(self.run_dir() / "snapshots", self.batch_rows, self.config())
 
     def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
         if rows.rows.shape[1] != self.seq_len + 1:

@@ -19,6 +19,7 @@ from gengap.paths import published_results_dir, run_results_dir
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
+    from gengap.statistics.companion import Companion
     from gengap.tokens.rows import Rows
 
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, as rounded by the paper
@@ -54,6 +55,10 @@ class ModelSpec(ABC):
     @abstractmethod
     def heldout_rows(self) -> "Rows":
         """Rows that it was not trained on."""
+
+    def companion(self) -> "Companion | None":
+        """The models that it was while it was trained, as far as they are at hand: whatever was known before a row was read."""
+        return None
 
     @abstractmethod
     def memory_bytes(self) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gengap.bounds.terms import AzumaBound, PaperBound, TightBound
+from gengap.bounds.terms import AzumaBound, CompanionBound, OnlineBound, PaperBound, TightBound
 from gengap.errors import UserError
 from gengap.models.ladder import checkpoint_name
 from gengap.models.spec import quantized_name
@@ -60,6 +60,7 @@ class Evidence(Part):
     windows_sha256: Sha256  # the training windows drawn for the certificate, pilot first
     heldout_sha256: Sha256 | None = optional()  # the held-out windows drawn, if any
     archive_sha256: Sha256 | None = optional()  # the file whose length is paid for
+    companion_sha256: Sha256 | None = optional()  # weights of all models that were the companion of a window drawn
 
 
 class Risks(Part):
@@ -78,6 +79,16 @@ class Bounds(Part):
     paper_mode: PaperBound  # Thm 3.4 as the paper evaluates it: IID pairs, Hoeffding's correction
     azuma: AzumaBound  # the baseline of the rebuttal
     tight: TightBound  # ours
+    companion: CompanionBound | None = optional()  # the paper's predictor, with a companion in the proof
+    hedged_little: CompanionBound | None = optional()  # the model mixed with at most 5 % of the companion
+    hedged: CompanionBound | None = optional()  # with the best share of it
+
+
+class CompanionFacts(Part):
+    """What the companion was."""
+
+    name: Name  # of the rule that made its weights, "average-10"
+    n_snapshots: Count
 
 
 class BoundRecord(Stored):
@@ -93,6 +104,8 @@ class BoundRecord(Stored):
     settings: BoundSettings
     risks: Risks
     bounds: dict[Accounting, Bounds]
+    companion: CompanionFacts | None = optional()
+    online: OnlineBound | None = optional()  # of the companion itself
     provenance: Provenance
 
     @property

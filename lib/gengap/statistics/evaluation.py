@@ -6,6 +6,7 @@ chunk is one file that holds its own hash and the run's: a truncated or altered 
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +34,28 @@ def evaluate(
     positions: np.ndarray | None = None,
     desc: str = "evaluate",
     store: Path | None = None,
+    beside: torch.nn.Module | None = None,
 ) -> np.ndarray:
     """What `reduction` makes of every token of `rows` (see `forward.reduce_logits`), (n_values, n_rows, seq_len) of `dtype`.
 
     With `store`, a folder, each chunk is kept there as soon as it is known, and a later call with the same weights, rows,
     positions and `settings` (what decides the reduction, as JSON) computes only what is missing. Of several
     processes (`gengap.hardware`) each computes a share of the chunks and returns all of them.
-    The model is read in evaluation mode and left in the mode that it came in.
-    Raises `UserError` for rows that the model cannot read (`inputs.check_rows`), and if a value is not finite, which means a
+    The model is read in evaluation mode and left in the mode that it came in. `beside` is a second model in evaluation mode, whose
+    logits the reduction gets too. No `desc`, no bar. Raises `UserError` for rows that the model cannot read (`inputs.check_rows`), and if a value is not finite, which means a
     damaged or diverged checkpoint.
     """
     rows = check_rows(model, rows)
     n_rows, seq_len = len(rows), rows.shape[1] - 1
     values = np.zeros((n_values, n_rows, seq_len if positions is None else 1), dtype)
-    kept = ChunkStore(store, _run(model, rows, settings, positions)) if store is not None else None
+    kept = ChunkStore(store, _run(model, rows, settings, positions, beside)) if store is not None else None
     starts = range(0, n_rows, max(1, TOKENS_PER_CHUNK // seq_len))
     mine = {i: slice(starts[i], min(starts[i] + starts.step, n_rows)) for i in hardware.share(len(starts))}
     total = sum(part.stop - part.start for part in mine.values()) * seq_len
-    with evaluation_mode(model), tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
+    with (
+        evaluation_mode(model),
+        tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None if desc else True) as bar,
+    ):
         for index, part in mine.items():
             known = kept and kept.load(index, values[:, part].shape, dtype)
             if known is not None:
@@ -58,7 +63,8 @@ def evaluate(
                 bar.update((part.stop - part.start) * seq_len)
                 continue
             at = None if positions is None else positions[part]
-            found = forward.reduce_logits(model, rows[part], reduction, at, lambda n: bar.update(n * seq_len)).numpy()
+            heard = partial(_update, bar, seq_len)
+            found = forward.reduce_logits(model, rows[part], reduction, at, heard, beside).numpy()
             if not np.isfinite(found).all():
                 raise UserError(
                     "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
@@ -69,7 +75,13 @@ def evaluate(
     return hardware.merge(values)
 
 
-def _run(model, rows: np.ndarray, settings: dict, positions: np.ndarray | None) -> dict:
+def _update(bar: tqdm, seq_len: int, n_rows: int) -> None:
+    bar.update(n_rows * seq_len)
+
+
+def _run(
+    model, rows: np.ndarray, settings: dict, positions: np.ndarray | None, beside: torch.nn.Module | None = None
+) -> dict:
     """All that decides the numbers, sizes in memory aside, which move them by rounding only."""
     config = {k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")}
     return {
@@ -80,7 +92,7 @@ def _run(model, rows: np.ndarray, settings: dict, positions: np.ndarray | None) 
         "rows": rows_sha256(rows),
         "positions": "all" if positions is None else rows_sha256(np.asarray(positions)[:, None]),
         "settings": settings,
-    }
+    } | ({} if beside is None else {"beside": weights_sha256(beside)})
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -16,8 +16,8 @@ import torch
 from gengap import hardware
 from gengap.errors import UserError
 
-Reduction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(n, V) float32 logits, which it may overwrite, and (n,) tokens in; (k, n) numbers out."""
+Reduction = Callable[..., torch.Tensor]
+"""(n, V) float32 logits of each model, which it may overwrite, and (n,) tokens in; (k, n) numbers out."""
 
 LOGITS_PER_BLOCK = 2**17  # reduced at a time on a CPU: 512 KiB, so that all steps find them in the cache
 TOKENS_PER_PRODUCT = 128  # one product with the head on a CPU; with fewer, reading the head costs more time
@@ -103,27 +103,30 @@ def reduce_logits(
     reduction: Reduction,
     positions: np.ndarray | None = None,
     on_rows: Callable[[int], object] = lambda n: None,
+    beside: torch.nn.Module | None = None,
 ) -> torch.Tensor:
     """What `reduction` makes of the logits of each predicted token of `rows`, (n_rows, seq_len + 1) integers.
 
     The result is (k, n_rows, seq_len) on the CPU, or (k, n_rows, 1) where `positions` (n_rows,) names the one
-    predicted token of each row that is wanted. `on_rows` hears how many more rows are done.
+    predicted token of each row that is wanted. `on_rows` hears how many more rows are done. `beside` is a second model of the
+    same vocabulary, whose logits the reduction then gets too.
     """
     size = sizes(model, rows.shape[1] - 1)
-    trunk, head, after = model.base_model, model.get_output_embeddings(), after_head(model)
+    readers = [_Reader(m) for m in (model, beside) if m is not None]
     parts = []
     for start in range(0, len(rows), size.rows):
         batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
-        hidden = trunk(input_ids=batch[:, :-1], use_cache=False).last_hidden_state  # (batch, seq, hidden)
-        targets = batch[:, 1:].to(hidden.device)
+        hidden = [reader.states(batch[:, :-1]) for reader in readers]  # (batch, seq, hidden) each
+        targets = batch[:, 1:].to(hidden[0].device)
         if positions is not None:
-            at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(hidden.device)
-            hidden = hidden.take_along_dim(at[:, None, None], 1)  # (batch, 1, hidden)
+            at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(targets.device)
+            hidden = [states.take_along_dim(at[:, None, None], 1) for states in hidden]  # (batch, 1, hidden)
             targets = targets.take_along_dim(at[:, None], 1)  # (batch, 1)
         found, done = None, 0
-        for states, wanted in _split(size.product, hidden.flatten(0, 1), targets.flatten()):
-            for logits, tokens in _split(size.block, after(head(states)).float(), wanted):
-                values = reduction(logits, tokens)
+        for *states, wanted in _split(size.product, *(h.flatten(0, 1) for h in hidden), targets.flatten()):
+            products = (reader.logits(part) for reader, part in zip(readers, states, strict=True))
+            for *logits, tokens in _split(size.block, *products, wanted):
+                values = reduction(*logits, tokens)
                 if found is None:  # whole at once: small arrays between large ones break up the memory
                     found = values.new_empty(len(values), targets.numel())
                 found[:, done : done + len(tokens)] = values
@@ -131,6 +134,19 @@ def reduce_logits(
         parts.append(found.view(-1, *targets.shape).cpu())
         on_rows(len(batch))
     return torch.cat(parts, 1)
+
+
+class _Reader:
+    """A model in two halves: up to its last hidden state, and from there to its logits."""
+
+    def __init__(self, model):
+        self._trunk, self._head, self._after = model.base_model, model.get_output_embeddings(), after_head(model)
+
+    def states(self, ids: torch.Tensor) -> torch.Tensor:
+        return self._trunk(input_ids=ids, use_cache=False).last_hidden_state
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        return self._after(self._head(states)).float()
 
 
 def _split(n: int, *tensors: torch.Tensor):

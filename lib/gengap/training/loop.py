@@ -16,13 +16,14 @@ from transformers import GPTNeoXForCausalLM
 
 from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
+from gengap.models.snapshots import snapshot_path
 from gengap.paths import atomic_path, published_results_dir
 from gengap.statistics.per_token import token_statistics
 from gengap.tokens.rows import TokenRows
 from gengap.training import precision
 from gengap.training.log import TrainingLog, write_heldout_log
 from gengap.training.run import BETAS, GRADIENT_CLIP, WEIGHT_DECAY, Checks, Run
-from gengap.training.snapshots import MovingAverages, snapshot_path, snapshot_steps
+from gengap.training.snapshots import MovingAverages, snapshot_steps
 from gengap.training.state import TrainingState, fork_path, last_start, refuse_other_run, unpack_into
 
 SAVE_EVERY_S = 10.0

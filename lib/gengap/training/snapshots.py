@@ -5,28 +5,21 @@ averages over the last shares of the steps so far, in float16. Snapshots lie den
 n at the fraction (i/n)^2 of the run. No digit of the training depends on them.
 """
 
-import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from gengap.errors import UserError
+from gengap.models.snapshots import ONLINE, average_name
 from gengap.paths import atomic_path
 
 N_SNAPSHOTS = 128
 SHARES = (0.02, 0.05, 0.1, 0.2)  # of the steps so far, that an average remembers
-ONLINE = "online"  # the weights themselves
 
 
 def snapshot_steps(n_steps: int, n_snapshots: int = N_SNAPSHOTS) -> list[int]:
     """Steps at whose beginning a snapshot is taken, ascending from 0; short runs have fewer."""
     return sorted({n_steps * i * i // n_snapshots**2 for i in range(n_snapshots)})
-
-
-def average_name(share: float) -> str:
-    """Of the moving average over the last `share` of the steps so far: "average-5" for 0.05."""
-    return f"average-{100 * share:g}"
 
 
 class MovingAverages:
@@ -61,28 +54,3 @@ class MovingAverages:
         tensors = {name: p.half() for name, p in (online | self.tensors()).items()}
         with atomic_path(path) as part:
             save_file(tensors, part)
-
-
-def snapshot_path(folder: Path, step: int) -> Path:
-    """Where the snapshot at the beginning of `step` lies."""
-    return folder / f"step-{step:07d}.safetensors"
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Steps of the snapshots that are there, ascending."""
-    names = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in folder.glob("step-*"))
-    return sorted(int(name[1]) for name in names if name)
-
-
-def read_snapshot(folder: Path, step: int, which: str = ONLINE) -> dict[str, torch.Tensor]:
-    """Weights by parameter name, float16: `which` is "online" or an `average_name`. `UserError` if they are not there."""
-    path = snapshot_path(folder, step)
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # safetensors raises its own classes for damaged files
-        raise UserError(f"{path} is missing or damaged ({error}): train the rung again") from error
-    found = {name.removeprefix(f"{which}/"): p for name, p in tensors.items() if name.startswith(f"{which}/")}
-    if not found:
-        kinds = sorted({name.split("/")[0] for name in tensors})
-        raise UserError(f"{path} has no {which!r}: choose one of {', '.join(kinds)}")
-    return found

@@ -25,13 +25,15 @@ from gengap.models.architecture import architecture_of
 from gengap.models.loading import load_checkpoint
 from gengap.models.spec import ModelSpec, quantized_name
 from gengap.records.base import Estimate, Identity, identify, provenance
-from gengap.records.bound import BoundRecord, Bounds, BoundSettings, Evidence, Quantization, Risks
+from gengap.records.bound import BoundRecord, Bounds, BoundSettings, CompanionFacts, Evidence, Quantization, Risks
 from gengap.statistics.checks import check_model
+from gengap.statistics.companion import Companion, beside_statistics
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.tokens.sources import as_rows
 from gengap.workflow.artefacts import archive_of
+from gengap.workflow.companions import bounds_with
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -161,6 +163,7 @@ def certify(
     hypothesis: Hypothesis | Callable[[], Hypothesis] | None = None,
     settings: Settings | None = None,
     identity: Identity | None = None,
+    companion: Companion | None = None,
     store: Path | None = None,
     started: float | None = None,
     not_certified: str | None = None,
@@ -171,7 +174,8 @@ def certify(
     (n_train_rows, seq_len + 1), an array or what `gengap.tokens.open_rows` gives, are all rows that it was trained on, each
     counted once, in an order that nobody chose after looking; `heldout` rows that it was not trained on, if there are any.
     `hypothesis` is its quantized form with the code that is paid for, or what makes it once the model has been looked at
-    (default: GPTQ at 4 bits); `identity` names the model (default: an own one); `store` is a folder for what is evaluated, `started` the
+    (default: GPTQ at 4 bits); `identity` names the model (default: an own one); `companion` is what the model was before each row,
+    for the bounds that use one (none without: then `rows` are in the order of training); `store` is a folder for what is evaluated, `started` the
     `time.monotonic()` from which the record counts its seconds (default: now). With probability at least
     1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds; unless `not_certified`
     says why not: then the record is arithmetic and marked so. Raises `UserError` for too few rows, for a model that cannot
@@ -216,6 +220,16 @@ def certify(
     entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
     paper_mode = paper_mode_bounds(evaluate, model, quantized, rows, pairs, coded)
     tight = tight_bounds(evaluate_tilted, quantized, drawn, nll, train_risk, sample, coded)
+    beside = companion and bounds_with(
+        partial(beside_statistics, store=store),
+        quantized,
+        companion,
+        drawn,
+        train_risk,
+        risks.quantized.mean,
+        sample,
+        coded,
+    )
     return BoundRecord(
         not_certified=not_certified,
         identity=identity,
@@ -225,6 +239,7 @@ def certify(
             windows_sha256=rows_sha256(drawn),
             archive_sha256=hypothesis.sha256 or None,
             heldout_sha256=None if unseen is None else rows_sha256(unseen),
+            companion_sha256=beside.sha256 if beside else None,
         ),
         quantization=Quantization.model_validate(hypothesis, from_attributes=True),
         settings=BoundSettings(**asdict(settings), s_grid_size=PAPER_S_GRID_SIZE),
@@ -235,9 +250,12 @@ def certify(
                 paper_mode=paper_mode[name],
                 azuma=azuma_bound(c, nll, train_risk, sample),
                 tight=tight[name].bound,
+                **(beside.bounds[name]._asdict() if beside else {}),
             )
             for name, c in coded.items()
         },
+        companion=companion and CompanionFacts(name=companion.name, n_snapshots=len(companion.starts)),
+        online=beside.online if beside else None,
         provenance=provenance(str(model.device), time.monotonic() - started),
     )
 
@@ -287,5 +305,12 @@ def certify_spec(spec: ModelSpec, method: str, bits: int, settings: Settings | N
     identity = identify(spec, rows.sha256, spec.revision)
     store = store_of(spec, method, bits)
     return certify(
-        model, rows, spec.heldout_rows(), hypothesis=hypothesis, settings=settings, identity=identity, store=store
+        model,
+        rows,
+        spec.heldout_rows(),
+        hypothesis=hypothesis,
+        settings=settings,
+        identity=identity,
+        companion=spec.companion(),
+        store=store,
     )

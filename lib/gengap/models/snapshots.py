@@ -1,0 +1,71 @@
+"""Snapshots of a training's weights, as files, and as the companion of a bound (chapter 11). `gengap.training.snapshots` writes them."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import safe_open
+
+from gengap.errors import UserError
+from gengap.statistics.companion import Companion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+ONLINE = "online"  # the weights themselves
+
+
+def average_name(share: float) -> str:
+    """Of the moving average over the last `share` of the steps so far: "average-5" for 0.05."""
+    return f"average-{100 * share:g}"
+
+
+USED = average_name(0.1)  # as a companion, on every rung
+
+
+def snapshot_path(folder: Path, step: int) -> Path:
+    """Where the snapshot at the beginning of `step` lies."""
+    return folder / f"step-{step:07d}.safetensors"
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Steps of the snapshots that are there, ascending."""
+    names = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in folder.glob("step-*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def read_snapshot(folder: Path, step: int, which: str = ONLINE) -> dict[str, torch.Tensor]:
+    """Weights by parameter name, float16: `which` is "online" or an `average_name`. `UserError` if they are not there."""
+    path = snapshot_path(folder, step)
+    try:
+        with safe_open(path, "pt") as file:
+            kinds = sorted({name.split("/")[0] for name in file.keys()})  # noqa: SIM118 (it has no iterator)
+            kept = [name for name in file.keys() if name.startswith(f"{which}/")]  # noqa: SIM118
+            found = {name.removeprefix(f"{which}/"): file.get_tensor(name) for name in kept}
+    except Exception as error:  # safetensors raises its own classes for damaged files
+        raise UserError(f"{path} is missing or damaged ({error}): run `gengap train` with --snapshots again") from error
+    if not found:
+        raise UserError(f"{path} has no {which!r}: choose one of {', '.join(kinds)}")
+    return found
+
+
+def companion_of(folder: Path, rows_per_step: int, config: "PreTrainedConfig", which: str = USED) -> Companion | None:
+    """The sequence of snapshots in `folder`, if there are any: that of a step has seen the rows of the steps before alone."""
+    from transformers import AutoModelForCausalLM
+
+    if not (steps := saved_steps(folder)):
+        return None
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+    def load(i: int) -> torch.nn.Module:
+        tensors = read_snapshot(folder, steps[i], which)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(
+                f"{snapshot_path(folder, steps[i])} is of another model: delete {folder} and train again"
+            ) from error
+        return model
+
+    return Companion(which, tuple(step * rows_per_step for step in steps), load)

@@ -1,0 +1,85 @@
+"""The bounds with a companion in a certificate: which predictors are looked at, and which of them are chosen (chapter 11)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from gengap.bounds.companion import companion_bound, online_bound
+from gengap.bounds.companion_grids import (
+    COMPANION_PART,
+    CodedCompanion,
+    Predictor,
+    choose_companion,
+    choose_share,
+    predictors,
+)
+from gengap.bounds.sampling import WindowSample
+from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound
+from gengap.statistics.companion import BesideStatistics, Companion
+
+
+class CompanionBounds(NamedTuple):
+    """Those of one accounting of the code length."""
+
+    companion: CompanionBound  # the model mixed with the uniform distribution: the paper's predictor
+    hedged_little: CompanionBound  # the model mixed with at most 5 % of the companion
+    hedged: CompanionBound  # with the best share of it
+
+
+class WithCompanion(NamedTuple):
+    """All that a certificate says with a companion."""
+
+    online: OnlineBound  # on the companion itself
+    bounds: dict[str, CompanionBounds]  # by accounting
+    sha256: str  # of the companion's weights
+
+
+def coded_companion(companion: Companion, coded: CodedModel) -> CodedCompanion:
+    """The companion's part of the failure probability, and its code."""
+    delta = COMPANION_PART * coded.failure_prob
+    return CodedCompanion(companion.code_length_bits, coded.n_train_tokens, coded.vocab_size, companion.floor, delta)
+
+
+def bounds_with(
+    evaluate: Callable[..., BesideStatistics],
+    model,
+    companion: Companion,
+    drawn: np.ndarray,
+    train_risk: float,
+    quantized_risk: float,
+    sample: WindowSample,
+    coded: dict[str, CodedModel],
+) -> WithCompanion:
+    """Every bound with a companion: constants chosen on the pilot, where all predictors are evaluated; those chosen are, on all windows.
+
+    `evaluate` is `gengap.statistics.companion.beside_statistics`; `drawn` are the windows of the sample; `coded` the model under each accounting.
+    """
+    known = coded_companion(companion, next(iter(coded.values())))
+    offered = {name: predictors(c.paper_alpha) for name, c in coded.items()}
+    coded = {name: replace(c, failure_prob=(1 - COMPANION_PART) * c.failure_prob) for name, c in coded.items()}
+    n_pilot, numbers, cost = len(sample.pilot), sample.windows, sample.range_cost
+    every = _once(p for kinds in offered.values() for kind in kinds.values() for p in kind)
+    pilot = evaluate(model, companion, drawn[:n_pilot], numbers[:n_pilot], every, "companion, pilot")
+    share = choose_share(known, pilot.loss, pilot.entropy, cost)
+    chosen = {
+        (name, kind): choose_companion(coded[name], known, {p: pilot.of[p] for p in among}, cost)
+        for name, kinds in offered.items()
+        for kind, among in kinds.items()
+    }
+    found = evaluate(model, companion, drawn, numbers, _once(choice.predictor for choice in chosen.values()))
+    risks = train_risk, quantized_risk
+    bounds = {
+        key: companion_bound(coded[key[0]], known, found.of[choice.predictor], choice, share, *risks, sample)
+        for key, choice in chosen.items()
+    }
+    return WithCompanion(
+        online=online_bound(known, found.loss, found.entropy, share, train_risk, sample),
+        bounds={name: CompanionBounds(*(bounds[name, kind] for kind in CompanionBounds._fields)) for name in coded},
+        sha256=found.sha256,
+    )
+
+
+def _once(found: Iterable[Predictor]) -> list[Predictor]:
+    return list(dict.fromkeys(found))
