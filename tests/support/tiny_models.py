@@ -1,8 +1,12 @@
 """Untrained GPT-NeoX models of a few thousand parameters, with inputs that make their layers unequal."""
 
+import copy
+
 import numpy as np
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from gengap.statistics.companion import Companion
 
 
 def tiny_config(hidden_size: int = 12, vocab_size: int = 96, n_layers: int = 2) -> GPTNeoXConfig:
@@ -35,3 +39,14 @@ def token_rows(n_rows: int, vocab_size: int = 96, seq_len: int = 32, seed: int =
     """(n_rows, seq_len) uint16, low ids far more frequent than high ones."""
     draws = np.random.default_rng(seed).geometric(0.08, (n_rows, seq_len)) - 1
     return np.minimum(draws, vocab_size - 1).astype(np.uint16)
+
+
+def tiny_companion(model: torch.nn.Module, starts: tuple[int, ...] = (0, 10, 30), floor: float = 0.01) -> Companion:
+    """What `model` may have been before: its weights at a third, two thirds and all of their size."""
+    earlier = []
+    for i in range(len(starts)):
+        earlier.append(copy.deepcopy(model))
+        with torch.no_grad():
+            for parameter in earlier[i].parameters():
+                parameter.mul_((i + 1) / len(starts))
+    return Companion("smaller-weights", starts, earlier.__getitem__, floor)

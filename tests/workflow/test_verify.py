@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_config, tiny_model, token_rows
+from tiny_models import tiny_companion, tiny_config, tiny_model, token_rows
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gengap.compression import archive
@@ -40,9 +40,10 @@ def example(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     path = folder / "main-gptq-4bit.ggq"
     assert archive.write(hypothesis.quantized, model.config, path) == hypothesis.code_length_bits["archive"]
-    record = certify.certify(model, rows, heldout, hypothesis=hypothesis, settings=FEW)
+    companion = tiny_companion(model)
+    record = certify.certify(model, rows, heldout, hypothesis=hypothesis, settings=FEW, companion=companion)
     evidence = record.evidence.model_copy(update={"archive_sha256": file_sha256(path)})
-    return record.model_copy(update={"evidence": evidence}), path, model, rows, heldout
+    return record.model_copy(update={"evidence": evidence}), path, model, rows, heldout, companion
 
 
 def kinds() -> list[Path]:
@@ -93,7 +94,15 @@ def test_a_true_record_passes_every_check_that_can_be_made(example):
     assert not wrong(findings)
     assert {finding.name for finding in findings if finding.fine is None} == {"training"}
     made = {finding.name for finding in findings if finding.fine}
-    assert made >= {"archive", "quantized weights", "checkpoint weights", "windows", "held-out windows"}
+    assert made >= {
+        "companion",
+        "companion weights",
+        "archive",
+        "quantized weights",
+        "checkpoint weights",
+        "windows",
+        "held-out windows",
+    }
     assert made >= {"losses", "terms", "certified means", "choices", "complexity", "closed forms", "grids"}
 
 
@@ -110,10 +119,12 @@ def test_another_machines_rounding_is_no_tampering(example):
     for risk in content["risks"].values():
         risk["mean"] *= 1 + 2e-8
     for bounds in content["bounds"].values():
-        for kind in ("paper", "azuma", "tight"):
+        for kind in MEASURED:
             bounds[kind]["train_risk"] *= 1 + 2e-8
         for bound in bounds.values():
             bound["quantization_gap"] = content["risks"]["quantized"]["mean"] - content["risks"]["train"]["mean"]
+    content["online"]["train_risk"] *= 1 + 2e-8
+    content["online"]["information"] -= 2e-8 * content["risks"]["train"]["mean"]
     del bounds
     findings = verify(BoundRecord.model_validate(content), *rest)
     assert [
@@ -144,6 +155,8 @@ def times(by: float):
     return lambda value: value * by
 
 
+WITH_COMPANION = ("companion", "hedged_little", "hedged")
+MEASURED = ("paper", "azuma", "tight", *WITH_COMPANION)  # on the windows
 EVERY = [f"bounds.{accounting}" for accounting in ("nominal", "honest", "archive")]
 TAMPERED = {  # what was done to the record, and what the findings have to name
     "a closed form": ({"bounds.nominal.paper.parameters": shift(-0.1)}, "bounds.nominal.paper.parameters"),
@@ -160,8 +173,9 @@ TAMPERED = {  # what was done to the record, and what the findings have to name
     "no error of the sample": ({"bounds.honest.paper.sampling": 0.0}, "bounds.honest.paper.sampling"),
     "an error of the pairs": ({"bounds.honest.paper_mode.sampling": times(0.5)}, "bounds.honest.paper_mode.sampling"),
     "the training loss, everywhere": (
-        {"risks.train.mean": shift(-0.1), **{f"{e}.{k}.train_risk": shift(-0.1) for e in EVERY for k in ("paper", "azuma", "tight")},
-         **{f"{e}.{k}.quantization_gap": shift(0.1) for e in EVERY for k in ("paper", "azuma", "tight")}},
+        {"risks.train.mean": shift(-0.1), **{f"{e}.{k}.train_risk": shift(-0.1) for e in EVERY for k in MEASURED},
+         **{f"{e}.{k}.quantization_gap": shift(0.1) for e in EVERY for k in MEASURED},
+         "online.train_risk": shift(-0.1), "online.information": shift(0.1)},
         "risks.train.mean",
     ),
     "the training loss of one bound": ({"bounds.nominal.azuma.train_risk": shift(-0.1)}, "bounds.nominal.azuma.train_risk"),
@@ -172,7 +186,7 @@ TAMPERED = {  # what was done to the record, and what the findings have to name
     "a length": ({"quantization.code_length_bits.archive": shift(-800.0)}, "archive"),
     "a length, everywhere": (
         {"quantization.code_length_bits.archive": shift(-8.0),
-         **{f"bounds.archive.{k}.code_length_bits": shift(-8.0) for k in ("paper", "paper_mode", "azuma", "tight")}},
+         **{f"bounds.archive.{k}.code_length_bits": shift(-8.0) for k in (*MEASURED, "paper_mode")}},
         "quantization.code_length_bits.archive",
     ),
     "bits": ({"quantization.bits": 3}, "quantization.code_length_bits.nominal"),
@@ -206,6 +220,34 @@ TAMPERED = {  # what was done to the record, and what the findings have to name
     "an impossible s": ({"bounds.nominal.paper.s": 0.0}, "bounds.nominal.paper"),
     "an impossible rate": ({"bounds.nominal.tight.rate": 0.0}, "bounds.nominal.tight"),
     "an alpha": ({"bounds.nominal.azuma.alpha": 500 / 1001}, "bounds.nominal.azuma"),
+    "a companion's price": ({"bounds.archive.companion.deviation": shift(-0.01)}, "bounds.archive.companion.deviation"),
+    "a price below its least": ({"bounds.archive.hedged.deviation": -0.1}, "bounds.archive.hedged.deviation"),
+    "a hedge that costs less": ({"bounds.archive.hedged.smoothing": shift(-0.01)}, "bounds.archive.hedged.smoothing"),
+    "a companion's error of the sample": ({"bounds.honest.companion.sampling": times(0.5)}, "bounds.honest.companion.sampling"),
+    "a companion's complexity": ({"bounds.honest.companion.complexity": times(0.9)}, "bounds.honest.companion.complexity"),
+    "a companion's rate": ({"bounds.nominal.companion.rate": times(1.01)}, "bounds.nominal.companion.rate"),
+    "a companion's share": ({"bounds.nominal.companion.s": 0.6}, "bounds.nominal.companion.s"),
+    "a companion's alpha": ({"bounds.nominal.companion.alpha": 0.06}, "bounds.nominal.companion.alpha"),
+    "a hedge of more": ({"bounds.nominal.hedged_little.alpha": 0.1}, "bounds.nominal.hedged_little.alpha"),
+    "a hedge that is none": ({"bounds.nominal.hedged.hedged": False}, "bounds.nominal.hedged"),
+    "a free grid of predictors": ({"bounds.nominal.hedged.grid_size": 1}, "bounds.nominal.hedged.grid_size"),
+    "a companion of no code": ({"bounds.nominal.companion.companion_code_length_bits": 0.0}, "bounds.nominal.companion.companion_code_length_bits"),
+    "a companion of no code, everywhere": (
+        {"online.companion_code_length_bits": 0.0, **{f"{e}.{k}.companion_code_length_bits": 0.0 for e in EVERY for k in WITH_COMPANION}},
+        "bounds.nominal.companion.complexity",
+    ),
+    "another floor": ({"online.floor": 0.02}, "floor"),
+    "information": ({"online.information": shift(-0.1)}, "online.information"),
+    "the companion's loss, everywhere": (
+        {"online.information": shift(-0.1), **{f"{e}.{k}.companion_risk": shift(-0.1) for e in EVERY for k in WITH_COMPANION}},
+        "online.information",
+    ),
+    "eps": ({"online.companion": times(0.5)}, "online.companion"),
+    "eps of one bound": ({"bounds.honest.hedged.companion": times(2)}, "bounds.honest.hedged.companion"),
+    "the companion's delta": ({"online.failure_prob": 0.001}, "online.failure_prob"),
+    "the companion's error of the sample": ({"online.sampling": times(0.5)}, "online.sampling"),
+    "the companion's hash": ({"evidence.companion_sha256": NO}, "evidence.companion_sha256"),
+    "what the companion was": ({"companion": None}, "go together"),
     "tokens evaluated": ({"bounds.nominal.tight.n_tokens_evaluated": times(2)}, "bounds.nominal.tight.n_tokens_evaluated"),
 }  # fmt: skip
 
@@ -242,7 +284,7 @@ def test_swapped_accountings_are_named(example):
 
 def test_constants_that_were_chosen_on_the_certificate_are_named(example):
     """A tilt of the grid, measured and certified as it should be, that the pilot does not choose."""
-    record, path, model, rows, heldout = example
+    record, path, model, rows, heldout, companion = example
     from gengap.bounds.grids import Tilt, TiltGrid
     from gengap.bounds.theorems import tight_bound
     from gengap.records.arithmetic import coded_model
@@ -258,14 +300,14 @@ def test_constants_that_were_chosen_on_the_certificate_are_named(example):
         coded_model(record, "archive"), nll, found.entropy, tilt, record.risks.train.mean, sample, found.loss
     )
     bounds = record.bounds | {"archive": record.bounds["archive"].model_copy(update={"tight": forged})}
-    said = wrong(verify(record.model_copy(update={"bounds": bounds}), path, model, rows, heldout))
+    said = wrong(verify(record.model_copy(update={"bounds": bounds}), path, model, rows, heldout, companion))
     assert len(said) == 1
     assert "bounds.archive.tight.rate" in said[0]
     assert "it was not chosen there" in said[0]
 
 
 def test_other_files_than_the_records_are_named(example, tmp_path):
-    record, path, model, rows, heldout = example
+    record, path, model, rows, heldout, companion = example
     content = path.read_bytes()
     code = archive.decode(content)[0]
     name = next(iter(code.tensors))
@@ -283,8 +325,15 @@ def test_other_files_than_the_records_are_named(example, tmp_path):
         ({"rows": TokenRows(rows.rows[:70], NO)}, "80 of 16 predicted tokens, here are 70 of 16"),
         ({"rows": TokenRows(rows.rows, "1" * 64)}, "identity.data_sha256"),
         ({"heldout": TokenRows(heldout.rows[::-1], NO)}, "evidence.heldout_sha256"),
+        ({"companion": tiny_companion(model, (0, 20, 30))}, "evidence.companion_sha256"),
     ):
-        all_of_it = {"archive": path, "checkpoint": model, "rows": rows, "heldout": heldout} | given
+        all_of_it = {
+            "archive": path,
+            "checkpoint": model,
+            "rows": rows,
+            "heldout": heldout,
+            "companion": companion,
+        } | given
         findings = verify(unnamed, **all_of_it)
         assert any(named in line for line in wrong(findings)), (named, wrong(findings))
 
@@ -396,7 +445,17 @@ def test_a_model_of_ones_own_is_verified_from_its_folder_and_its_rows(empty_proj
     findings = verify_file(path, **given)
     assert not wrong(findings)
     made = {finding.name for finding in findings if finding.fine}
-    assert made >= {"archive", "quantized weights", "windows", "held-out windows", "losses", "terms", "choices"}
+    assert made >= {
+        "companion",
+        "companion weights",
+        "archive",
+        "quantized weights",
+        "windows",
+        "held-out windows",
+        "losses",
+        "terms",
+        "choices",
+    }
     assert ("certificate" in {finding.name for finding in findings}) is not training_rows
     alone = verify_file(path)
     assert not wrong(alone)

@@ -120,7 +120,7 @@ def _window_means(values: NDArray) -> Floats:
 
 
 def _sampling_error(sample: Sample | None, values: Floats, upper: float) -> float:
-    return 0.0 if sample is None else float(sample.upper_mean(values, -ROUNDING, upper) - values.mean())
+    return 0.0 if sample is None else float(sample.upper_mean(np.maximum(values, 0.0), 0.0, upper) - values.mean())
 
 
 def _settings(companion: CodedCompanion, failure_prob: float, loss: NDArray, sample: Sample | None) -> dict[str, float]:

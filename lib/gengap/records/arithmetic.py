@@ -14,7 +14,7 @@ from gengap.bounds import smoothing
 from gengap.bounds.concentration import default_s_grid
 from gengap.bounds.grids import Choice, Tilt, TiltGrid
 from gengap.bounds.sampling import split_failure_prob
-from gengap.bounds.terms import PAPER_S_GRID_SIZE, AzumaBound, CodedModel, PaperBound, TightBound
+from gengap.bounds.terms import PAPER_S_GRID_SIZE, AzumaBound, CodedModel, CompanionBound, PaperBound, TightBound
 from gengap.bounds.theorems import closed_form_azuma_gap
 from gengap.records.base import ACCOUNTINGS
 from gengap.records.bound import BoundRecord
@@ -60,18 +60,20 @@ def checks(record: BoundRecord) -> Iterator[Check]:
         coded = coded_model(record, accounting)
         for kind, bound in dict(bounds).items():
             place = f"bounds.{accounting}.{kind}"
-            yield from _possible(place, _common(record, coded, kind, bound, place))
+            if bound is None or isinstance(bound, CompanionBound):  # see `gengap.records.companion_arithmetic`
+                continue
+            yield from possible(place, _common(record, coded, kind, bound, place))
             match bound:
                 case PaperBound():
-                    yield from _possible(place, _paper(record, coded, kind, bound, place))
+                    yield from possible(place, _paper(record, coded, kind, bound, place))
                 case AzumaBound():
-                    yield from _possible(place, _azuma(coded, bound, place))
+                    yield from possible(place, _azuma(coded, bound, place))
                 case TightBound():
-                    yield from _possible(place, _tight(record, coded, bound, place))
-    yield from _possible("bounds", _between_accountings(record))
+                    yield from possible(place, _tight(record, coded, bound, place))
+    yield from possible("bounds", _between_accountings(record))
 
 
-def _possible(place: str, found: Iterator[Check]) -> Iterator[Check]:
+def possible(place: str, found: Iterator[Check]) -> Iterator[Check]:
     """`found`, as far as the numbers are those of any bound at all."""
     try:
         yield from found
@@ -161,16 +163,20 @@ def _common(record: BoundRecord, coded: CodedModel, kind: str, bound, place: str
         yield equal("risks", f"{place}.train_risk", bound.train_risk, risks.train.mean)
         gap = risks.quantized.mean - risks.train.mean
         yield equal("risks", f"{place}.quantization_gap", bound.quantization_gap, gap)
-        all_read = n_drawn(record) == n_rows(record)
-        said = "it is 0 if all windows were read, and only then"
-        yield Check(
-            "sampling",
-            f"{place}.sampling",
-            (abs(bound.sampling) <= ROUNDING) == all_read,
-            f"{bound.sampling!r}: {said}",
-        )
+        yield sampling_error(record, f"{place}.sampling", bound.sampling)
+    yield finite(place, bound)
+
+
+def sampling_error(record: BoundRecord, place: str, found: float) -> Check:
+    """What a sample may be off: nothing, if it is everything."""
+    all_read, said = n_drawn(record) == n_rows(record), "it is 0 if all windows were read, and only then"
+    return Check("sampling", place, (abs(found) <= ROUNDING) == all_read, f"{found!r}: {said}")
+
+
+def finite(place: str, bound) -> Check:
+    """No number of a bound is infinite."""
     numbers = [value for value in astuple(bound) if isinstance(value, float)]
-    yield Check("counts", place, all(map(math.isfinite, numbers)), "holds a number that is not finite")
+    return Check("counts", place, all(map(math.isfinite, numbers)), "holds a number that is not finite")
 
 
 def _paper(record: BoundRecord, coded: CodedModel, kind: str, bound: PaperBound, place: str) -> Iterator[Check]:

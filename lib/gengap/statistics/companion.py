@@ -55,6 +55,13 @@ class Companion:
         for i in np.unique(of_row):
             yield int(i), np.flatnonzero(of_row == i)
 
+    def sha256(self, numbers: Sequence[int]) -> str:
+        """Of the weights of all models that are the companion of these rows."""
+        digest = hashlib.sha256()
+        for i, _ in self.groups(numbers):
+            digest.update(_description(self.starts[i], self.load(i)))
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class BesideStatistics:
@@ -87,7 +94,7 @@ def beside_statistics(
     with tqdm(total=rows[:, 1:].size, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
         for i, places in companion.groups(numbers):
             beside = companion.load(i)
-            digest.update(f"{companion.starts[i]} {weights_sha256(beside)}\n".encode())
+            digest.update(_description(companion.starts[i], beside))
             values[:, places] = evaluate(
                 model, rows[places], reduce, n_values, np.float32, facts, None, "", store, beside
             )
@@ -95,6 +102,10 @@ def beside_statistics(
     parts = values[2:].reshape(len(predictors), 3, len(rows), seq_len)
     found = {name: Beside(values[0], values[1], *part) for name, part in zip(predictors, parts, strict=True)}
     return BesideStatistics(values[0], values[1], found, digest.hexdigest())
+
+
+def _description(start: int, model: torch.nn.Module) -> bytes:
+    return f"{start} {weights_sha256(model)}\n".encode()
 
 
 def beside_tokens(

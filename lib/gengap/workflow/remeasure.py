@@ -56,7 +56,7 @@ def checks(
     settings, risks, rng = Settings.of(record), record.risks, np.random.default_rng(seed)
     standing_for = record.identity.n_train_tokens if record.not_certified else None
     sample, pairs = draw(len(rows), record.identity.seq_len, settings, standing_for)
-    part = _Part(len(sample.windows), share, tolerance, rng)
+    part = Part(len(sample.windows), share, tolerance, rng)
     drawn = rows[sample.windows[part.chosen]]
     tights = [bounds.tight for bounds in record.bounds.values()]
     mixed = [tight.alpha for tight in tights if tight.smoother == "uniform mixing"]
@@ -66,10 +66,10 @@ def checks(
     yield from part.estimates("risks.train", risks.train, before)
     yield from part.estimates("risks.quantized", risks.quantized, nll)
     gap = risks.quantized.mean - risks.train.mean
-    yield part.mean("losses", "risks.quantized.mean less risks.train.mean", gap, _by_window(nll) - _by_window(before))
+    yield part.mean("losses", "risks.quantized.mean less risks.train.mean", gap, by_window(nll) - by_window(before))
     if heldout is not None and risks.heldout and risks.heldout_quantized:
         unseen = sample_rows(heldout, settings.n_windows, settings.seed)
-        other = _Part(len(unseen), share, tolerance, rng)
+        other = Part(len(unseen), share, tolerance, rng)
         for place, model in (("heldout", checkpoint), ("heldout_quantized", quantized)):
             found = token_statistics(model, unseen[other.chosen], desc="held-out").nll
             yield from other.estimates(f"risks.{place}", getattr(risks, place), found)
@@ -89,11 +89,11 @@ def checks(
         yield from _tight(f"{place}.tight", bounds.tight, tilt, nll, found, part, sample)
         if isinstance(tilt, Tilt):
             yield _tilt_on_pilot(f"{place}.tight.rate", tilt, coded_model(record, name), on_pilot, sample.range_cost)
-    yield from _pairs(record, quantized, checkpoint, rows, pairs, _Part(settings.n_pairs, share, tolerance, rng))
+    yield from _pairs(record, quantized, checkpoint, rows, pairs, Part(settings.n_pairs, share, tolerance, rng))
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Which of `n` draws are looked at, and how a recorded mean over all of them is compared with theirs."""
 
     n: int
@@ -125,18 +125,26 @@ class _Part:
         said = f"{recorded:.9g}, measured again {found:.9g}" + (f" +- {error:.2g}" if error else "")
         return Check(topic, place, abs(found - recorded) <= allowed, said)
 
+    def certified(
+        self, place: str, recorded: float, sample: WindowSample, values, bounds: tuple[float, float]
+    ) -> Check:
+        """The error of the sample, of values by window; of everything alone."""
+        found = float(sample.upper_mean(values, *bounds) - values.mean())
+        return self.near("certified means", place, recorded, found)
+
     def estimates(self, place: str, recorded: Estimate, nll: np.ndarray) -> Iterator[Check]:
         """Mean and standard error over windows of losses (n_chosen, seq_len)."""
-        yield self.mean("losses", f"{place}.mean", recorded.mean, _by_window(nll))
+        yield self.mean("losses", f"{place}.mean", recorded.mean, by_window(nll))
         if self.whole:
             yield self.near("losses", f"{place}.standard_error", recorded.standard_error, estimate(nll).standard_error)
 
 
-def _by_window(values: np.ndarray) -> np.ndarray:
+def by_window(values: np.ndarray) -> np.ndarray:
+    """Means over each window, float64."""
     return values.mean(axis=1, dtype=np.float64)
 
 
-def _paper(record, place, bound: PaperBound, nll, entropy, part: _Part, sample=None) -> Iterator[Check]:
+def _paper(record, place, bound: PaperBound, nll, entropy, part: Part, sample=None) -> Iterator[Check]:
     """Sigma from f, and what certifies the mean of f. Without a `sample`, `nll` and `entropy` are those of pairs, (n,)."""
     least, v = float(smoothing.min_nll(bound.alpha, record.identity.vocab_size)), record.identity.vocab_size
     grid_size = record.settings.s_grid_size
@@ -148,7 +156,7 @@ def _paper(record, place, bound: PaperBound, nll, entropy, part: _Part, sample=N
         return
     pilot, range_cost = slice(len(sample.pilot) if sample else None), sample.range_cost if sample else 0.0
     if sample:
-        yield _certified(f"{place}.sampling", bound.sampling, sample, means.summand, choice.summand_range, part)
+        yield part.certified(f"{place}.sampling", bound.sampling, sample, means.summand, choice.summand_range)
     grid = Grid((bound.alpha,), np.array([[least]]), default_s_grid(grid_size))
     best = choose(nll[pilot], entropy[None, pilot], grid, v, bound.complexity, range_cost)
 
@@ -159,31 +167,25 @@ def _paper(record, place, bound: PaperBound, nll, entropy, part: _Part, sample=N
             + range_cost * c.summand_range[1]
         )
 
-    yield _no_worse(f"{place}.s", cost(choice), cost(best), best.s)
+    yield no_worse(f"{place}.s", cost(choice), cost(best), best.s)
 
 
-def _azuma(record, place, bound: AzumaBound, nll, sample: WindowSample, part: _Part) -> Check:
+def _azuma(record, place, bound: AzumaBound, nll, sample: WindowSample, part: Part) -> Check:
     v = record.identity.vocab_size
     bounds = float(smoothing.min_nll(bound.alpha, v)), float(smoothing.max_nll(bound.alpha, v))
-    return _certified(
-        f"{place}.sampling",
-        bound.sampling,
-        sample,
-        _by_window(smoothing.smoothed_nll(nll, bound.alpha, v)),
-        bounds,
-        part,
-    )
+    smoothed = by_window(smoothing.smoothed_nll(nll, bound.alpha, v))
+    return part.certified(f"{place}.sampling", bound.sampling, sample, smoothed, bounds)
 
 
 def _tight(
-    place, bound: TightBound, tilt: Choice | Tilt, nll, found: TiltedStatistics, part: _Part, sample: WindowSample
+    place, bound: TightBound, tilt: Choice | Tilt, nll, found: TiltedStatistics, part: Part, sample: WindowSample
 ) -> Iterator[Check]:
     try:
         means = window_means(nll, found.entropy, tilt, found.loss)
     except ValueError as error:
         yield Check("terms", f"{place}.deviation", False, str(error))
         return
-    smoothed = means.smoothed if found.loss is None else _by_window(found.loss)
+    smoothed = means.smoothed if found.loss is None else by_window(found.loss)
     yield part.mean(
         "terms",
         f"{place}.deviation",
@@ -191,13 +193,9 @@ def _tight(
         means.summand - smoothed,
         rare=True,
     )
-    yield part.mean("terms", f"{place}.smoothing", bound.smoothing, smoothed - _by_window(nll))
+    yield part.mean("terms", f"{place}.smoothing", bound.smoothing, smoothed - by_window(nll))
     if part.whole:
-        yield _certified(f"{place}.sampling", bound.sampling, sample, means.summand, tilt.summand_range, part)
-
-
-def _certified(place, recorded: float, sample: WindowSample, values, bounds: tuple[float, float], part: _Part) -> Check:
-    return part.near("certified means", place, recorded, float(sample.upper_mean(values, *bounds) - values.mean()))
+        yield part.certified(f"{place}.sampling", bound.sampling, sample, means.summand, tilt.summand_range)
 
 
 def _tilt_on_pilot(place, tilt: Tilt, coded: CodedModel, on_pilot, range_cost: float) -> Check:
@@ -211,15 +209,16 @@ def _tilt_on_pilot(place, tilt: Tilt, coded: CodedModel, on_pilot, range_cost: f
         return c / t.rate + t.summand(*measure(t)).mean() + range_cost * t.summand_range[1]
 
     best = choose_tilt(measure, grid, coded.vocab_size, c, range_cost)
-    return _no_worse(place, cost(tilt), cost(best), best.rate)
+    return no_worse(place, cost(tilt), cost(best), best.rate)
 
 
-def _no_worse(place: str, cost: float, least: float, best: float) -> Check:
+def no_worse(place: str, cost: float, least: float, best: float) -> Check:
+    """A constant that costs as little on the pilot as the best one, up to rounding."""
     said = f"costs {cost:.9g} nats on the pilot, where {best:.6g} costs {least:.9g}: it was not chosen there"
     return Check("choices", place, cost <= least + CHOICE_TOLERANCE, said)
 
 
-def _pairs(record, quantized, checkpoint, rows, pairs, part: _Part) -> Iterator[Check]:
+def _pairs(record, quantized, checkpoint, rows, pairs, part: Part) -> Iterator[Check]:
     """The paper's own estimate: one token of each drawn window."""
     drawn, positions = rows[pairs.windows[part.chosen]], pairs.positions[part.chosen]
     alphas = sorted({bounds.paper_mode.alpha for bounds in record.bounds.values()})

@@ -3,6 +3,7 @@
 What cannot be checked is said too, with the reason. Nothing is written.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,15 +13,17 @@ from gengap.compression import archive as archives
 from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
 from gengap.paths import file_sha256
+from gengap.records import companion_arithmetic
 from gengap.records.arithmetic import Check, checks, n_rows
 from gengap.records.bound import BoundRecord
 from gengap.statistics.evaluation import rows_sha256, weights_sha256
 from gengap.tokens.rows import sample_rows
-from gengap.workflow import remeasure
+from gengap.workflow import remeasure, remeasure_companion
 from gengap.workflow.certify import draw
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
+    from gengap.statistics.companion import Companion
     from gengap.tokens.rows import Rows
 
 SHOWN = 3  # faults of one topic that are spelt out
@@ -33,6 +36,7 @@ TOPICS = {
     "closed forms": "terms that follow from C, alpha, lambda and V",
     "grids": "constants chosen on the data lie in the grids that are paid for",
     "sampling": "errors of the samples, as far as they follow from the rest",
+    "companion": "its losses, rates and hashes are the same in every bound that has one",
     "accountings": "what was measured alike is alike in all accountings",
 }
 
@@ -51,6 +55,7 @@ def verify(
     checkpoint=None,
     rows: "Rows | None" = None,
     heldout: "Rows | None" = None,
+    companion: "Companion | None" = None,
     share: float = 1.0,
     tolerance: float = remeasure.TOLERANCE,
     seed: int | None = None,
@@ -58,13 +63,13 @@ def verify(
     """Everything about a record that its own numbers, an archive, a checkpoint and rows allow to check; each may be missing.
 
     `checkpoint` is the model before quantization, in evaluation mode; `rows` and `heldout` are all that it was trained on, and
-    others, as in `gengap.workflow.certify.certify`. Losses are measured anew on `share` of the recorded windows, all or a random
+    others, and `companion` is what it was while it was trained, as in `gengap.workflow.certify.certify`. Losses are measured anew on `share` of the recorded windows, all or a random
     part drawn with `seed` (default: nobody knows which): means over all have to agree within `tolerance` nats, those
     over a part within `remeasure.ERRORS` standard errors besides. Raises `UserError` for a share outside [0, 1].
     """
     if not 0 <= share <= 1:
         raise UserError(f"a share of {share}: choose a number between 0 (nothing is measured again) and 1 (everything)")
-    findings = list(of_checks(checks(record)))
+    findings = list(of_checks(itertools.chain(checks(record), companion_arithmetic.checks(record))))
     quantized, of_archive = _read_archive(record, archive)
     findings += of_archive
     for name, model in (("quantized", quantized), ("checkpoint", checkpoint)):
@@ -76,7 +81,8 @@ def verify(
             hashed = getattr(record.evidence, f"{name}_sha256")
             findings.append(same(f"{name} weights", f"evidence.{name}_sha256", weights_sha256(model), hashed))
     findings += _windows(record, rows, heldout)
-    findings += _measured(record, findings, quantized, checkpoint, rows, heldout, share, tolerance, seed)
+    findings += _companion(record, rows, companion)
+    findings += _measured(record, findings, quantized, checkpoint, rows, heldout, companion, share, tolerance, seed)
     trusted = "that the checkpoint was trained on this text, in an order that nobody chose after looking at it"
     findings.append(Finding("training", None, f"taken on trust: {trusted}"))
     if record.not_certified:
@@ -164,8 +170,20 @@ def _windows(record: BoundRecord, rows: "Rows | None", heldout: "Rows | None") -
         yield same("held-out windows", "evidence.heldout_sha256", rows_sha256(unseen), evidence.heldout_sha256)
 
 
+def _companion(record: BoundRecord, rows: "Rows | None", companion: "Companion | None") -> Iterator[Finding]:
+    """The companion of the windows that the record draws has the weights that it names."""
+    if record.online is None:
+        return
+    if companion is None or rows is None:
+        yield Finding("companion weights", None, "there are no snapshots of the training at hand")
+        return
+    numbers = draw(len(rows), record.identity.seq_len, Settings.of(record))[0].windows
+    hashed = record.evidence.companion_sha256 or ""
+    yield same("companion weights", "evidence.companion_sha256", companion.sha256(numbers), hashed)
+
+
 def _measured(
-    record, findings: list[Finding], quantized, checkpoint, rows, heldout, share, tolerance, seed
+    record, findings: list[Finding], quantized, checkpoint, rows, heldout, companion, share, tolerance, seed
 ) -> Iterator[Finding]:
     """The losses once more, if everything that they depend on is there and is what was hashed."""
     needed = {"quantized weights": quantized, "checkpoint weights": checkpoint, "training rows": rows, "windows": rows}
@@ -181,4 +199,7 @@ def _measured(
     else:
         unseen = heldout if "held-out windows" not in wrong else None
         found = remeasure.checks(record, quantized, checkpoint, rows, unseen, share, tolerance, seed)
+        if any(finding.name == "companion weights" and finding.fine for finding in findings):
+            how = share, tolerance, seed
+            found = itertools.chain(found, remeasure_companion.checks(record, quantized, companion, rows, *how))
         yield from of_checks(found, remeasure.topics(share))

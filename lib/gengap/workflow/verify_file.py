@@ -77,7 +77,8 @@ def verify_file(
     checkpoint = had(checkpoint, "checkpoint", spec and spec.load)
     rows = had(rows, "training rows", spec and spec.train_rows)
     heldout = had(heldout, "held-out rows", spec and spec.heldout_rows)
-    return findings + notes + verify(record, archive, checkpoint, rows, heldout, share, seed=seed)
+    companion = spec.companion() if spec and record.online else None
+    return findings + notes + verify(record, archive, checkpoint, rows, heldout, companion, share, seed=seed)
 
 
 def own_files(
