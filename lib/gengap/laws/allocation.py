@@ -4,15 +4,18 @@ The paper's bound adds to the loss L(N, D) a gap that knows the model by its cod
 
     B(N, D, b) = L(N, D) + C log V + Sigma sqrt(C) + sqrt(2 C) + Q(b, N, D).
 
-C = b log 2 / r depends on the tokens a parameter, r = D/N. At F = 6 N D operations N goes as r^(-1/2), so where Sigma and Q are
-constant the derivative in log N vanishes at
+C = b log 2 / r depends on the tokens a parameter, r = D/N. At F = 6 N D operations N goes as r^(-1/2), so where Q is constant
+the derivative in log N vanishes at
 
-    alpha A N^-alpha  =  beta B D^-beta  +  2 C log V  +  (Sigma + sqrt 2) sqrt(C),
+    alpha A N^-alpha  =  beta B D^-beta  +  2 C log V  +  ((1 + 2 e) Sigma + sqrt 2) sqrt(C),      e = d log Sigma / d log C,
 
-the loss's own condition and two terms more, all on the side of the tokens: the bound wants more tokens a parameter than the
-loss, at every compute. On the loss's frontier r goes as F^((alpha-beta)/(alpha+beta)), which is nearly constant; for the bound
-a constant r would leave a constant gap while the loss falls to its floor, so r has to grow: as F^(alpha/(1+alpha)), once
-sqrt(C) outweighs D^-beta (`BoundLaw.ratio_exponent`).
+the loss's own condition and more, on the side of the tokens (e >= -1/2: Sigma sqrt(C) grows with C): the bound wants more tokens
+a parameter than the loss, at every compute. On the loss's frontier r goes as F^((alpha-beta)/(alpha+beta)), which is nearly
+constant; for the bound a constant r would leave a constant gap while the loss falls to its floor, so r has to grow: as
+F^(alpha/(1+alpha)), once sqrt(C) outweighs D^-beta (`BoundLaw.ratio_exponent`).
+
+Sigma is no constant of a model. It is the least of a sum over s, and where C is small the least lies at another s: as C falls
+it rises to the standard deviation of the losses about their baseline, times sqrt 2 (chapter 01).
 """
 
 import math
@@ -21,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
+from scipy.optimize import least_squares, minimize_scalar
 
 from gengap.arrays import real_array
 from gengap.laws.fits import FLOPS_PER_PARAM_TOKEN, ChinchillaLaw, Floats
@@ -31,15 +34,20 @@ RATIOS = (0.1, 1e7)  # tokens a parameter among which the best are sought
 
 
 class VariationLaw(NamedTuple):
-    """Sigma = coefficient N^-size_exponent D^-data_exponent, nats."""
+    """Sigma = limit N^-size_exponent / (1 + (C/turn)^steepness), nats."""
 
-    coefficient: float  # at N = D = 1
+    limit: float  # where C is small, at N = 1
     size_exponent: float
-    data_exponent: float
+    turn: float  # the C at which half of it is left
+    steepness: float
 
-    def __call__(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Floats:
-        n, d = real_array(n_params, "n_params", float), real_array(n_tokens, "n_tokens", float)
-        return self.coefficient * n**-self.size_exponent * d**-self.data_exponent
+    def __call__(self, complexity: ArrayLike, n_params: ArrayLike) -> Floats:
+        c, n = real_array(complexity, "complexity", float), real_array(n_params, "n_params", float)
+        return self.limit * n**-self.size_exponent * self.shape(c)
+
+    def shape(self, complexity: ArrayLike) -> Floats:
+        """The share of its limit that Sigma has at C."""
+        return 1 / (1 + (real_array(complexity, "complexity", float) / self.turn) ** self.steepness)
 
 
 class QuantizationLaw(NamedTuple):
@@ -59,11 +67,22 @@ class QuantizationLaw(NamedTuple):
         return self.coefficient * np.exp(-self.rate * b) * n**-self.size_exponent * (d / n) ** self.ratio_exponent
 
 
-def fit_variation(n_params: ArrayLike, n_tokens: ArrayLike, sigmas: ArrayLike) -> VariationLaw:
-    """The plane through log Sigma against log N and log D: least squares, (n,) each. ValueError unless both vary."""
-    n, d = real_array(n_params, "n_params", float), real_array(n_tokens, "n_tokens", float)
-    constant, size, data = _plane(sigmas, -np.log(n), -np.log(d))
-    return VariationLaw(math.exp(constant), size, data)
+def fit_variation(complexities: ArrayLike, n_params: ArrayLike, sigmas: ArrayLike) -> VariationLaw:
+    """Least squares in log Sigma, (n,) each; for each turn and steepness the rest is a straight line. ValueError unless C and N vary."""
+    c, n = real_array(complexities, "complexities", float), real_array(n_params, "n_params", float)
+    values = real_array(sigmas, "sigmas", float)
+    _plane(values, np.log(c), np.log(n))  # whether they vary
+
+    def line(shape: Floats) -> tuple[list[float], Floats]:
+        """The best limit and exponent, and what is left over."""
+        log_shape = -np.log1p((c / math.exp(shape[0])) ** shape[1])
+        constant, size = _plane(values / np.exp(log_shape), -np.log(n))
+        return [constant, size], constant - size * np.log(n) + log_shape - np.log(values)
+
+    start, box = (math.log(np.median(c)), 0.7), ((-30.0, 0.05), (5.0, 5.0))
+    found = least_squares(lambda shape: line(shape)[1], start, bounds=box, xtol=1e-12, ftol=1e-12)
+    constant, size = line(found.x)[0]
+    return VariationLaw(math.exp(constant), size, math.exp(found.x[0]), float(found.x[1]))
 
 
 def fit_quantization(bits: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, gaps: ArrayLike) -> QuantizationLaw:
@@ -89,7 +108,7 @@ class BoundLaw(NamedTuple):
     """The paper's bound as a function of N, D and b, with the laws of its parts."""
 
     loss: ChinchillaLaw
-    variation: Callable[[Floats, Floats], Floats]  # Sigma of (N, D), nats
+    variation: Callable[[Floats, Floats], Floats]  # Sigma of (C, N), nats
     quantization: Callable[[Floats, Floats, Floats], Floats]  # Q of (b, N, D), nats
     vocab_size: int  # V
 
@@ -100,12 +119,12 @@ class BoundLaw(NamedTuple):
         """C log V + Sigma sqrt(C) + sqrt(2C) + Q, nats/token, C = b N log 2 / D."""
         n, d = real_array(n_params, "n_params", float), real_array(n_tokens, "n_tokens", float)
         c = real_array(bits, "bits", float) * n * math.log(2) / d
-        spread = (self.variation(n, d) + math.sqrt(2)) * np.sqrt(c)
+        spread = (self.variation(c, n) + math.sqrt(2)) * np.sqrt(c)
         return c * math.log(self.vocab_size) + spread + self.quantization(bits, n, d)
 
     @property
     def ratio_exponent(self) -> float:
-        """k of r ~ F^k where compute is large, Sigma tends to a constant and Q to less than sqrt(C)."""
+        """k of r ~ F^k where compute is large, if Sigma tends to a constant and Q to less than sqrt(C)."""
         alpha, beta = self.loss.alpha, self.loss.beta
         return max(alpha / (1 + alpha), (alpha - beta) / (alpha + beta))
 
