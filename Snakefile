@@ -67,11 +67,12 @@ def swept(wildcards):
 
 def checkpoint(wildcards):
     """Of a model that is trained here: this machine's, or the published one. Others are read where they lie, on a disk or the hub."""
-    if not models.get(f"{wildcards.family}-{wildcards.size}").trained_here:
+    spec = models.get(f"{wildcards.family}-{wildcards.size}", wildcards.get("revision", ""))
+    if not spec.trained_here:
         return []
-    here = f"build/results/{wildcards.family}/{wildcards.size}/checkpoint/model.safetensors"
+    here = f"build/results/{spec.family}/{spec.size}/{spec.checkpoint_name}/model.safetensors"
     published = here.removeprefix("build/")
-    trained_here = f"{wildcards.family}-{wildcards.size}" in models.DEFAULT_LADDER or Path(here).exists()
+    trained_here = (spec.model_size in models.DEFAULT_LADDER and spec.length == 1) or Path(here).exists()
     return published if Path(published).exists() and not trained_here else here
 
 
@@ -89,7 +90,7 @@ def other_records(wildcards):
 wildcard_constraints:
     family=r"[a-z][a-z-]*",
     size=r"[0-9.]+[kmb]",
-    revision=r"[a-z]+\d*",
+    revision=r"[a-z]+\d*|[0-9.]+x",
     method=r"[a-z]+",
     bits=r"\d",
 
@@ -119,6 +120,14 @@ rule train:
     output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
     resources: mem_mb=MEMORY_MB, runtime=24 * 60,
     shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size} --snapshots"
+
+
+rule train_length:  # a rung off the frontier
+    input: "build/corpus/manifest.json",
+    params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}", w.revision)),
+    output: "build/results/{family}/{size}/runs/grid-{revision}/checkpoint/model.safetensors",
+    resources: mem_mb=MEMORY_MB, runtime=24 * 60,
+    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
 
 
 rule quantize:

@@ -1,6 +1,7 @@
 """Records: validated both ways, merged by key, and refused with the place of the fault."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,16 @@ def test_publishing_copies_valid_results_and_nothing_else(record, empty_project)
     (path.parent / "loss_log.csv").write_text("log")
     (path.parent / "training_state.safetensors").write_text("half a run")
     assert [copy.name for copy in publish_model("test", "9k")] == [path.name, "loss_log.csv"]
+    for name in ("checkpoint", "runs/grid-4x/checkpoint", "runs/grid-8x/checkpoint"):
+        (path.parent / name).mkdir(parents=True)
+        (path.parent / name / "model.safetensors").write_text(name)
+    longer = record.model_copy(update={"identity": record.identity.model_copy(update={"revision": "4x"})}).write()
+    published = [copy.relative_to(empty_project / "results" / "test" / "9k") for copy in publish_model("test", "9k")]
+    checkpoints = [Path(name, "model.safetensors") for name in ("checkpoint", "runs/grid-4x/checkpoint")]
+    assert sorted(published) == sorted([Path(longer.name), *checkpoints])  # of trainings that have a record
+    assert load_records("test") == [record]  # the frontier's alone
+    (empty_project / "results" / "test" / "9k" / longer.name).unlink()
+    longer.unlink()
     path.unlink()
     assert load_records() == [record]  # the published one
     path.write_text("{}")

@@ -76,17 +76,21 @@ def expand(
 ) -> list[Job]:
     """Every combination, each job once, in the order of the lists; an empty list stands for the default alone.
 
-    A size with a single checkpoint takes that one whatever `revisions` says. Raises `UserError` for an unknown size, revision or
-    method, and for a number of bits that there is not.
+    Lengths of rungs ("4x") and steps of released models do not mix: what only the others of the list have is left out for a size,
+    and if nothing remains it takes its own. Raises `UserError` for an unknown size, revision or method, and for a number of bits
+    that there is not.
     """
     methods, bits = list(methods) or [DEFAULT_METHOD], list(bits) or [DEFAULT_BITS]
     revisions = list(revisions) or [""]
     for method, b in itertools.product(methods, bits):
         check(method, b)
-    found = []
-    for size in model_sizes:
-        many = revisions if len(models.get(size).revisions()) > 1 else [""]
-        found += [Job(models.get(size, r), method, b) for r, method, b in itertools.product(many, methods, bits)]
+    found, specs = [], [models.get(size) for size in model_sizes]
+    for spec in specs:
+        others = {r for other in specs if other.trained_here != spec.trained_here for r in other.revisions()}
+        own = [r for r in revisions if r in spec.revisions() or r not in others] or [""]
+        found += [
+            Job(models.get(spec.model_size, r), method, b) for r, method, b in itertools.product(own, methods, bits)
+        ]
     if not found:
         raise UserError("no model size is named: choose some of those that `gengap sizes` lists")
     return list(dict.fromkeys(found))
