@@ -203,6 +203,7 @@ glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 #
 # :::{prf:theorem} Entropy floor (ours)
 # :label: thm-entropy-floor
+# :class: ours
 #
 # The entropy of every distribution smoothed with weight $\alpha$ is at least that of a smoothed one-hot distribution,
 #
@@ -274,7 +275,7 @@ ranges.style.format("{:.3f}")
 #
 # ## The best smoothing
 #
-# Uniform mixing is one way to bound a loss. Is it a good one? The bound that chapters {doc}`01_freedman` and {doc}`05_bound` use has a rate $\lambda$, and says of any
+# Uniform mixing is one way to bound a loss. Is it a good one? The bound of {prf:ref}`thm-tight` has a rate $\lambda$, and says of any
 # predictor $q$ made from the model, with any predictable baseline $Y$ such that $1 + \lambda (Y - X) > 0$ for all tokens,
 #
 # $$
@@ -285,6 +286,7 @@ ranges.style.format("{:.3f}")
 #
 # :::{prf:theorem} Maximum-entropy smoothing (ours)
 # :label: thm-maximum-entropy
+# :class: ours
 #
 # Fix $\lambda > 0$ and a distribution $p$. For all $q$ and $Y$ as above,
 #
@@ -316,7 +318,7 @@ ranges.style.format("{:.3f}")
 # The theorem reads well. The code length leaves open which distribution the tokens really come from, up to a divergence $\mathcal C$ from what was seen;
 # the bound is the entropy of the *most uncertain* of these, and the best predictor bets on exactly that one. (The optimal baseline is the
 # predictor's entropy, the paper's choice. With uniform mixing, it pays to raise it; with the best smoothing, it does not.) No predictor made from a calibrated model gets below
-# {eq}`eq-maximum-entropy`, so it also says how much is left to gain.
+# {eq}`eq-maximum-entropy` in this inequality, so it also says how much is left to gain there.
 
 # %%
 chosen = np.random.default_rng(seed).permutation(len(rows))[: -(-n_best_tokens // spec.seq_len)]
@@ -388,8 +390,9 @@ plt.show()
 
 # %% [markdown]
 # On {glue:text}`n_best:,` tokens the best smoothing, at its best rate {glue:text}`rate_of_best:.2f`, brings the gap from {glue:text}`mixing_gap:.3f` to {glue:text}`best_gap:.3f` nats,
-# by {glue:text}`left_percent:.1f` %. That is all: no smoothing of a calibrated model can gain more, so what remains of the gap is the price of
-# the code, and only shorter codes ({doc}`03_quantization`) or more tokens lower it.
+# by {glue:text}`left_percent:.1f` %. Within the inequality {eq}`eq-smoothing-tight` that is all: no smoothing of a calibrated model can gain more in it, so what remains is the price of the code. Shorter codes
+# ({doc}`03_quantization`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
+# far, the same code costs less (statement {ref}`T12 <statement-t12>`).
 
 # %%
 glue_all(n_best=len(target), left_percent=100 * (1 - gaps.iloc[3] / gaps.iloc[2]))

@@ -432,13 +432,16 @@ fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included:
+# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included. Which file is best was decided by the surveys above. Their windows were drawn independently of the certificates', so each row makes *one*
+# statement about a sample. The lower of two certificates on the same windows would have had to pay for two ({prf:ref}`thm-betting`).
 
 # %%
+surveyed = {survey.identity.size: survey for survey in found}
 by_code = {}  # rung -> {(method, bits): record}, smallest rung first
 for record in load_records("ladder"):
     code = record.quantization.method, record.quantization.bits
-    by_code.setdefault(record.identity.size, {})[code] = record
+    if record.identity.size in surveyed:
+        by_code.setdefault(record.identity.size, {})[code] = record
 
 
 def certified_gap(record):
@@ -450,7 +453,10 @@ certified = {}
 for size, coded_records in by_code.items():
     plain = coded_records.get(("gptq", 4))
     if plain and len(coded_records) > 1:
-        code, record = min(coded_records.items(), key=lambda item: certified_gap(item[1]))
+        code = min(
+            coded_records, key=lambda code: file_gap(surveyed[size].cell(*code))
+        )  # not by the certificates
+        record = coded_records[code]
         certified[size] = {
             "training loss": plain.risks.train.mean,
             "paper, GPTQ, nominal": plain.bounds["nominal"].paper.value,
@@ -496,7 +502,7 @@ glue_all(retrained=retrained.loc["rounded", "gap"] - retrained.loc["retrained on
 # ## The file
 #
 # The archive is read back without anything but this library, bit for bit, and a damaged one is refused. In all files of the surveys, what is left when scales, norms and biases are counted at 16 bits each is at most {glue:text}`overhead:.3f` times
-# the empirical entropy of the codes, matrix by matrix, up to six bits: what contexts gain pays for what learning them costs. With more bits, histograms of up to 256 values have to be learned from a small model, and it is up to {glue:text}`overhead_most:.3f`.
+# the empirical entropy of the codes, matrix by matrix, up to six bits: what contexts gain pays for what learning them costs. (Not used: the order of the $4d$ neurons of a layer is free, so sorting them by any rule could save up to $\log_2 (4d)!$ bits a layer.) With more bits, histograms of up to 256 values have to be learned from a small model, and it is up to {glue:text}`overhead_most:.3f`.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

@@ -43,7 +43,7 @@ from gengap import models, published
 from gengap.book.figures import plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.bounds import CodedModel, closed_form_gap
-from gengap.laws import curves, fits, information, resample_noise, trend
+from gengap.laws import StudentFit, curves, information, trend
 from gengap.records import load_records, load_runs
 from gengap.training import TrainingLog
 from gengap.units import bits_from_nats, nats_from_bits
@@ -177,8 +177,8 @@ k_bits = table["K, Mbit"].to_numpy() * 1e6  # (n_rungs,)
 k_trend = trend(n_params, k_bits)
 between = np.diff(np.log(k_bits)) / np.diff(np.log(n_params))  # (n_rungs - 1,) from rung to rung
 but_the_largest = {
-    name: resample_noise(fit, n_params[:-1], k_bits[:-1])
-    for name, fit in {"straight": fits.fit_power_law, "curved": fits.fit_bent_power_law}.items()
+    name: StudentFit.of(n_params[:-1], k_bits[:-1], degree)
+    for name, degree in {"straight": 1, "curved": 2}.items()
 }
 paper = published.facts("information_content_fit")
 
@@ -186,7 +186,7 @@ last = k_trend.last
 paper_low, paper_high = (paper["exponent"] + by * paper["exponent_pm"] for by in (-1, 1))
 covered = max(last.low, paper_low) <= min(last.high, paper_high)
 last_says = (
-    f"{'below one' if last.high < 1 else 'not below one beyond doubt'} at the top of the ladder, "
+    f"{'below one' if last.high < 1 else 'not certain to be below one'} at the top of the ladder, "
     f"with an interval that {'meets' if covered else 'does not meet'} the paper's"
 )
 low, high = k_trend.overall[1:]
@@ -227,21 +227,27 @@ plt.show()
 
 # %%
 for name, smaller in but_the_largest.items():
-    glue_all(**{f"{name}_predicted": smaller.law(n_params[-1]) / 1e6})
+    glue_all(**{f"{name}_predicted": smaller(n_params[-1]) / 1e6})
     glue_all(**{f"{name}_{end}": x / 1e6 for end, x in smaller.prediction(n_params[-1])._asdict().items()})
 for end in ("first", "last"):
     glue_all(**{f"exponent_{end}_{k}": x for k, x in getattr(k_trend, end)._asdict().items()})
 glue_interval("exponent", *k_trend.overall)
 glue_all(growth=growth, steps=", ".join(f"{value:.2f}" for value in between), k_largest=k_bits[-1] / 1e6)
-glue_all(bent="bent beyond doubt" if k_trend.bent else "not bent beyond doubt", last_says=last_says)
+overall_says = (
+    "but this exponent belongs to neither end, because the line is bent"
+    if k_trend.bent
+    else "and no bend shows in a single test"
+)
+glue_all(overall_says=overall_says, bend_p_value=k_trend.bend_p_value, last_says=last_says)
 glue_all(**{f"crossing_{unit}": n / 1e9 for unit, n in crossing.items()})
 glue_all(**{f"paper_{name}": paper[name] for name in ("coefficient", "exponent", "exponent_pm")})
 glue_all(n_rungs=len(rungs), smallest=sizes[0])
 
 # %% [markdown]
-# Over {glue:text}`n_rungs:d` rungs, from {glue:text}`smallest` to {glue:text}`largest` parameters, the exponent is {glue:text}`exponent:.2f` (95 % interval {glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`): on this range information content
-# grows {glue:text}`growth` the number of parameters. But one exponent hides what happens: from rung to rung the exponents are {glue:text}`steps`, and in logarithms the line is {glue:text}`bent`. By the parabola $K$ goes as $N$ to the
-# power {glue:text}`exponent_first_value:.2f` ({glue:text}`exponent_first_low:.2f` to {glue:text}`exponent_first_high:.2f`) at {glue:text}`smallest` and {glue:text}`exponent_last_value:.2f` ({glue:text}`exponent_last_low:.2f` to {glue:text}`exponent_last_high:.2f`) at {glue:text}`largest` parameters: {glue:text}`last_says`. The parabola was tried when eight rungs had been seen, so it is put
+# A straight line through all {glue:text}`n_rungs:d` rungs, from {glue:text}`smallest` to {glue:text}`largest` parameters, has the exponent {glue:text}`exponent:.2f` (95 % interval {glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`): $K$ grows {glue:text}`growth` $N$, {glue:text}`overall_says` ($p$ = {glue:text}`bend_p_value:.1g`). From rung
+# to rung the exponents are {glue:text}`steps`.
+#
+# By the parabola $K$ goes as $N$ to the power {glue:text}`exponent_first_value:.2f` ({glue:text}`exponent_first_low:.2f` to {glue:text}`exponent_first_high:.2f`) at {glue:text}`smallest` and {glue:text}`exponent_last_value:.2f` ({glue:text}`exponent_last_low:.2f` to {glue:text}`exponent_last_high:.2f`) at {glue:text}`largest` parameters: {glue:text}`last_says`. The parabola was tried when eight rungs had been seen, so it is put
 # to a test: fitted to all rungs but the largest, it predicts {glue:text}`curved_predicted:.0f` Mbit for that one ({glue:text}`curved_low:.0f` to {glue:text}`curved_high:.0f`), the straight line {glue:text}`straight_predicted:.0f` ({glue:text}`straight_low:.0f` to {glue:text}`straight_high:.0f`). It is {glue:text}`k_largest:.0f`.
 #
 # The picture also shows how far the paper's own fit is from the capacity line: it meets it at {glue:text}`crossing_bits:.0f` billion parameters if its unit is bits,
@@ -417,6 +423,8 @@ glue_all(route_worst_errors=route["in stated errors"].abs().max())
 # This is **no certificate**. A bound needs a code that was fixed before the data were seen, and a decoder that turns its $L(h)$ bits into $h$. Nothing turns $K(h)$ bits into the model without the training data, and the estimate
 # rests on the assumption in {prf:ref}`thm-information-content`. Read the numbers as: *if* someone found a code that short.
 # :::
+#
+# One thing is certified by the same area with no code and no assumption: $K(h)/D$ is, but for a small remainder, a bound on the gap of the *online predictors*, each of which met its tokens before it was trained on them (statement {ref}`T13 <statement-t13>`).
 
 
 # %%
@@ -476,7 +484,7 @@ glue_all(n_helps=helps, n_models=len(conditional))
 # ## What agreed, what did not
 #
 # * **Agreed**: the argument itself. The information content is measurable from a log, checkpoints alone give it too, and under a scaling law it has the closed form {eq}`eq-information-closed-form`.
-# * **The exponent** is {glue:text}`exponent:.2f` ({glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`) over the whole ladder and {glue:text}`exponent_last_value:.2f` ({glue:text}`exponent_last_low:.2f` to {glue:text}`exponent_last_high:.2f`) at its largest rung, against {glue:text}`paper_exponent:.1f` $\pm$ {glue:text}`paper_exponent_pm:.1f` on Pythia. The smallest rungs have
+# * **The exponent** of a straight line is {glue:text}`exponent:.2f` ({glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`) over the whole ladder, that of the parabola {glue:text}`exponent_last_value:.2f` ({glue:text}`exponent_last_low:.2f` to {glue:text}`exponent_last_high:.2f`) at its largest rung, against {glue:text}`paper_exponent:.1f` $\pm$ {glue:text}`paper_exponent_pm:.1f` on Pythia. The smallest rungs have
 #   hardly begun to learn, and a larger one gets more out of every token; past the rung that {ref}`learns to copy <laws-copying>` the growth is {glue:text}`last_says`.
 # * **Did not agree**: that information content tells how short a code could be, at this size. A file of {glue:text}`ratio_least:.1f` to {glue:text}`ratio_most:.1f` times fewer bits holds a model as good, so that equation {eq}`eq-information-content` measures the cost of learning rather than what was learned.
 # * **For the bound**: the certified code wins, here and, by the paper's own fit, on Pythia up to its largest size.

@@ -83,6 +83,8 @@ evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilt
 # * **nominal**, the paper's: $bN$ bits;
 # * **honest**: every code, scale, norm and bias at the width it is stored with;
 # * **archive**: the length of the file itself, made prefix-free.
+#
+# The nominal length leaves out scales and norms and is that of no code. A bound with it is a certificate where the file is no longer: then it holds a fortiori.
 
 # %%
 checkpoint = spec.load()
@@ -97,13 +99,49 @@ pd.DataFrame(
 ).style.format("{:,.0f}", subset=["L(h), bits"]).format("{:.3f}", subset=["bits per parameter"])
 
 # %% [markdown]
-# The code length enters through the complexity, in nats per training token,
+# ## One statement about all models
+#
+# {doc}`01_freedman` bounds one predictor that was fixed before the text. Ours was trained on that text. So the statement has to hold for every model that training could have arrived at, all at once, and the code says how it is shared among them. A code is **prefix-free** if no code
+# word begins another. Then **Kraft's inequality** holds,
 #
 # $$
-# C = \frac{L(h) \log 2 + \log(|K|/\delta)}{D} .
-# $$ (eq-bound-complexity)
+# \sum_h 2^{-L(h)} \;\le\; 1 :
+# $$ (eq-kraft)
 #
-# The failure probability $\delta$ is shared: a tenth for the martingale, where it costs next to nothing, the rest for the sampling of windows below.
+# toss a fair coin until the tosses so far spell a code word. They spell that of $h$ with probability $2^{-L(h)}$, and at most one, so these probabilities add up to at most 1.
+#
+# What is fixed when, for the proof to hold:
+#
+# * **Before the text** ($\mathcal F_0$): the code, that is the decoder and the arithmetic in which a decoded model computes; the tokenizer, $D$, the order of the rows; and for each $h$ the finite set of constants that may be chosen for it. The set may depend on $h$, as $\alpha = \mathcal C/(1+\mathcal C)$ does through $L(h)$.
+# * **Before token $k$** ($\mathcal F_{k-1}$): for each $h$ separately, the prediction $p_h(\cdot \mid x_{<k})$ and the baseline $Y_k$, as functions of $h$ and of earlier tokens.
+# * **After the text**: which $h$, and which constants.
+#
+# That a trained $h$ depends on all tokens does no harm: the martingales below belong to code words, and a code word is a string of bits that was there before the text.
+#
+# :::{prf:theorem} The union over coded models (paper, Thm 3.2)
+# :label: thm-union
+#
+# Give every $h$ a prefix-free code of $L(h)$ bits and a finite set $K$ of constants, fixed before the text. With probability at least $1-\delta$ the inequality of {prf:ref}`thm-freedman` holds for **all** $h$ and all $s \in K$ at once, with
+#
+# $$
+# \mathcal C = \frac{L(h) \log 2 + \log(|K|/\delta)}{D} .
+# $$ (eq-bound-complexity)
+# :::
+#
+# :::{prf:proof}
+# There are countably many code words. For each $h$ and each $s \in K$ the process $M_n(s)$ of {prf:ref}`thm-freedman`, made from the losses and baselines of $h$, is a non-negative supermartingale that starts at 1. By Ville's inequality it ever reaches $|K|\, 2^{L(h)}/\delta$ with probability at most $\delta\, 2^{-L(h)}/|K|$. So
+# the probability that *some* $M_n(s)$ of *some* $h$ does is at most
+#
+# $$
+# \sum_h \sum_{s \in K} \frac{\delta\, 2^{-L(h)}}{|K|} \;=\; \delta \sum_h 2^{-L(h)} \;\le\; \delta .
+# $$
+#
+# Otherwise $\log M_D(s) < L(h) \log 2 + \log(|K|/\delta) = D\, \mathcal C$ for all of them, and steps 4 to 6 of that proof go on unchanged. $\square$
+# :::
+#
+# A model that takes ten bits more to describe may fail a thousand times less often. This is the whole price of having looked at the text, and it is why the bound of a memorizer says nothing: its code is as long as what it remembers.
+#
+# Here $\delta$ is shared: a tenth for the martingale, where it costs next to nothing, the rest for the sampling of windows below.
 
 
 # %%
@@ -156,23 +194,30 @@ pd.DataFrame(
 # %% [markdown]
 # ## The paper's bound
 #
-# :::{prf:theorem} Paper, Thm 3.4
-# Let $h$ be a model quantized to $b$ bits, $L(h) = bN$, and $C$ as in {eq}`eq-bound-complexity`. With probability at least $1-\delta$ over the training
-# sequence, its prediction-smoothed version with $\alpha = C/(1+C)$ satisfies
+# :::{prf:theorem} The bound (paper, Thm 3.4)
+# :label: thm-paper-bound
+#
+# Let $h$ be a model quantized to $b$ bits, $L(h) = bN$, and $\mathcal C$ as in {eq}`eq-bound-complexity`. With probability at least $1-\delta$ over the training
+# sequence, its prediction-smoothed version with $\alpha = \mathcal C/(1+\mathcal C)$ satisfies
 #
 # $$
-# R_{sq} \;\le\; \underbrace{\hat R_h}_{\text{loss}} + \underbrace{C \log V}_{\text{parameters}} +
-# \underbrace{\Sigma \sqrt{C}}_{\text{loss variation}} + \underbrace{\sqrt{2C}}_{\text{smoothing}} +
+# R_{sq} \;\le\; \underbrace{\hat R_h}_{\text{loss}} + \underbrace{\mathcal C \log V}_{\text{parameters}} +
+# \underbrace{\Sigma \sqrt{\mathcal C}}_{\text{loss variation}} + \underbrace{\sqrt{2\,\mathcal C}}_{\text{smoothing}} +
 # \underbrace{\hat R_q - \hat R_h}_{\text{quantization}} .
 # $$
 # :::
 #
-# What is bounded is the *token-wise* risk: each context of the training set is kept and its next token drawn afresh from the true distribution. It is not the risk on fresh
-# documents, and not that of whole sequences ({doc}`../book/notation`). The theorem assumes that the code was fixed before the data were seen, and that the
-# baseline $Y_k$ (the entropy of the smoothed prediction) does not look at the token it predicts.
+# :::{prf:proof}
+# Apply {prf:ref}`thm-union` to the smoothed models. The weight $\alpha$ is a function of $L(h)$, so the smoothed model is a function of $h$ and the context, needs no code of its own, and its entropy $Y_k$ is known before token $k$. By {prf:ref}`thm-smoothing` its losses obey
+# $X_k - Y_k \le \Delta = \log(1 + V/\mathcal C)$. Hence $R_{sq} \le \hat R_{sq} + \Delta\, \mathcal C + \Sigma \sqrt{\mathcal C}$, where $\hat R_{sq}$ is the mean of the smoothed losses. Smoothing costs at most $\log(1 + \mathcal C)$ a token, so $\hat R_{sq} \le \hat R_q + \log(1+\mathcal C)$; and
+# $\log(1 + \mathcal C) + \mathcal C \log(1 + V/\mathcal C) \le \mathcal C \log V + \sqrt{2\,\mathcal C}$ is {eq}`eq-smoothing-closed`. Write $\hat R_q$ as $\hat R_h + (\hat R_q - \hat R_h)$. $\square$
+# :::
 #
-# The paper evaluates the bound on $10^4$ independent (window, position) pairs and corrects the mean loss by Hoeffding's inequality. We do the same,
-# and beside it use the sampled windows, whose error is bounded with everything that depends on the data.
+# What is bounded is the *token-wise* risk of the smoothed, quantized model: each context of the training set is kept and its next token drawn afresh from the true distribution. It is not the risk of the checkpoint, not the risk on fresh
+# documents, and not that of whole sequences ({doc}`../book/notation`).
+#
+# The paper evaluates the bound on $10^4$ independent (window, position) pairs and corrects the mean loss by Hoeffding's inequality. That corrects for the loss alone: $\Sigma$ comes from the same pairs, and its error is left out, so the number (`paper_mode`) is an estimate
+# and no certificate. We compute it too, and beside it use the sampled windows, whose error is bounded with everything that depends on the data.
 
 # %%
 entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
@@ -186,16 +231,28 @@ paper_mode = certify.paper_mode_bounds(evaluate, checkpoint, model, rows, pairs,
 # %% [markdown]
 # ## A tighter bound from the same data
 #
-# The proof behind Thm 3.4 gives more than its statement. For any predictable $Y_k \ge y_0$, with $M = \log(V/\alpha) \ge X_k$ and any
-# $\lambda \in (0, 1/(M - y_0))$, the same supermartingale shows, with the same probability,
+# The proof behind Thm 3.4 gives more than its statement.
+#
+# :::{prf:theorem} The same supermartingale, evaluated (ours)
+# :label: thm-tight
+# :class: ours
+#
+# Let $Y_k \ge y_0$ be predictable, $X_k \le M$ for every token, and $0 < \lambda < 1/(M - y_0)$; or let $1 + \lambda\,(Y_k - X_k) > 0$ for every token in any other way. Let the constants come from a finite grid $G$ that was fixed before the text. With probability at least $1-\delta$, for all $h$ and all of $G$ at once,
 #
 # $$
-# R_s \;\le\; \frac{C}{\lambda} + \frac1D \sum_{k=1}^{D} f_k , \qquad
-# f_k = Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - X_k)\bigr) ,
+# R \;\le\; \frac{\mathcal C}{\lambda} + \frac1D \sum_{k=1}^{D} f_k , \qquad
+# f_k = Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - X_k)\bigr) , \qquad \mathcal C = \frac{L(h) \log 2 + \log(|G|/\delta)}{D} .
 # $$ (eq-tight)
+# :::
 #
-# once the finite grid $G$ of constants $(\alpha, y_0, s)$ with $\lambda = s/(M-y_0)$ is paid for: $C = (L(h)\log 2 + \log(|G|/\delta))/D$. Nothing here is estimated from above: the cost of smoothing is measured,
-# the range is the one that the baseline leaves ({doc}`02_smoothing`), and all constants are chosen on the pilot. Each gain, one after the other:
+# :::{prf:proof}
+# For one $h$ and one element of $G$ the factors $(1 + \lambda (Y_k - X_k))\, e^{-\lambda\, \mathbb E[Y_k - X_k \mid \mathcal F_{k-1}]}$ are positive, with conditional mean $(1 + a)\, e^{-a} \le 1$ at $a = \lambda\, \mathbb E[Y_k - X_k \mid \mathcal F_{k-1}]$. Their product is a
+# supermartingale, reaches $|G|\, 2^{L(h)}/\delta$ with probability at most $\delta\, 2^{-L(h)}/|G|$, and the union is that of {prf:ref}`thm-union`. Where it stays below, the logarithm says $\sum \log(1 + \lambda (Y_k - X_k)) - \lambda \sum Y_k + \lambda \sum \mathbb E[X_k \mid \mathcal F_{k-1}] < D\, \mathcal C$, since $Y_k$ is
+# known before token $k$. Divide by $\lambda D$. $\square$
+# :::
+#
+# With the entropy as $Y$ and $\lambda = s/\Delta$ this is {prf:ref}`thm-freedman` before its last line. For the model mixed with the uniform distribution $M = \log(V/\alpha)$, and the elements of $G$ are $(\alpha, y_0, s)$ with $\lambda = s/(M - y_0)$.
+# Nothing here is estimated from above: the cost of smoothing is measured, the range is the one that the baseline leaves ({doc}`02_smoothing`), and all constants are chosen on the pilot. Each gain, one after the other:
 
 
 # %%
@@ -246,6 +303,35 @@ ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %% [markdown]
+# ## From a sample to all tokens
+#
+# The sums in {eq}`eq-tight` run over all $D$ tokens, and a sample of windows is evaluated. What does the sample say of the rest? Given the text and the model, the averages $F_w$ of $f_k$ over windows are a list of fixed numbers, and nothing is random but which of them we look at.
+#
+# :::{prf:theorem} The betting certificate, one-sided and without replacement (ours, after Waudby-Smith and Ramdas)
+# :label: thm-betting
+# :class: ours
+#
+# Let $F_1, \dots, F_n \le U$ be numbers with mean $\bar F$, and $F_{(1)}, F_{(2)}, \dots, F_{(t)}$ uniform draws without replacement. For a candidate $\mu$ let
+#
+# $$
+# \mu_i = \frac{n \mu - \sum_{j < i} F_{(j)}}{n - i + 1}, \qquad \kappa_t(\mu) = \prod_{i \le t} \bigl(1 + b_i\,(\mu_i - F_{(i)})\bigr),
+# $$ (eq-betting)
+#
+# with stakes $0 \le b_i < 1/(U - \mu_i)$ that are known before draw $i$. With probability at least $1 - \delta$, $\max_t \kappa_t(\bar F) < 1/\delta$. So $\bar F$ is below the largest $\mu$ with $\max_t \kappa_t(\mu) < 1/\delta$.
+# :::
+#
+# :::{prf:proof}
+# At $\mu = \bar F$, $\mu_i$ is the mean of the numbers that are left, which is what draw $i$ is on average, given the earlier ones. So each factor has conditional mean 1; it is positive, since $b_i\,(F_{(i)} - \mu_i) \le b_i\,(U - \mu_i) < 1$. $\kappa_t(\bar F)$ is a non-negative martingale that starts at 1, and by Ville's inequality it ever
+# reaches $1/\delta$ with probability at most $\delta$. $\square$
+# :::
+#
+# $\kappa_t(\mu)$ is the capital of a gambler who bets that the mean is below $\mu$: if he grows rich, $\mu$ was too high. It increases with $\mu$ (the library's stakes are cut at $0.9/(U - \mu_i)$, and each factor grows with $\mu$ on both sides of the cut), so the candidates that are not rejected are an interval, and bisection finds its end.
+#
+# What is needed for a certificate: $U$ and the constants of $f$ depend on the pilot alone; given the pilot the certificate's windows are a uniform draw from the others; and the draw knows nothing of the text or the model, nor training and quantization of the draw. The pilot's own windows enter exactly. Then {eq}`eq-tight` fails with probability
+# at most $\delta_1$ and the sample misleads with probability at most $\delta_2$, so that what is certified holds with probability $1 - \delta_1 - \delta_2$, over the text *and* the draw of windows.
+#
+# That is one statement, made once. {eq}`eq-tight` holds for all codes at the same time, but each sample's statement speaks of one list of numbers. Whoever certifies two quantized models on the same windows and quotes the lower bound pays $\delta_2/2$ for each, or chooses between them on other windows. In the same way, each number in the tables of
+# this page holds with probability 99 %, not all of them together.
 # ## Does the certificate hold?
 #
 # A sample's certificate must lie above the mean over all training windows. For a small model we can look: evaluate every window, with the

@@ -64,7 +64,7 @@ log_vocab = math.log(records[0].identity.vocab_size)  # nats, guessing
 #
 # The ladder's answer to the paper's question. Below the dashed line lies everything that guessing cannot do.
 
-# %% mystnb={"figure": {"caption": "Loss of the ladder's models on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "Training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
+# %% mystnb={"figure": {"caption": "Loss of the ladder's models on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions, each with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "Training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
 series = {
     "Azuma bound": [bounds.azuma.value for bounds in nominal],
     "paper's bound": [bounds.paper.value for bounds in nominal],
@@ -151,7 +151,7 @@ terms.rename(columns={term: label for term, (label, _) in TERMS.items()}).assign
 #
 # The loss variation $\Sigma$ is the paper's own invention, and its fall with size is one of the two reasons why larger models have smaller gaps. On Pythia the paper fits $\Sigma = a + c N^{-k}$ with
 # $a = {}$ {glue:text}`paper_sigma_offset:.2f`, $c = {}$ {glue:text}`paper_sigma_coefficient:.0f` and $k = {}$ {glue:text}`paper_sigma_exponent:.2f`. We fit the same form to the ladder, and a plain power law, whose exponent tells whether there is a trend at
-# all. A parabola in the logarithms says whether one exponent is enough (`gengap.laws.intervals`). Intervals are drawn by `gengap.laws.intervals`: the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals.
+# all. A parabola in the logarithms says whether one exponent is enough. Intervals of lines and parabolas are Student's; for the law with an offset the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals (`gengap.laws.intervals`).
 
 # %%
 sigmas = np.array([bounds.paper.sigma for bounds in nominal])  # (n_models,) nats
@@ -197,15 +197,17 @@ glue_range("sigma", sigmas)
 glue_interval("sigma_slope", *sigma_trend.overall)
 for end in ("first", "last"):
     glue_all(**{f"sigma_{end}_{k}": value for k, value in getattr(sigma_trend, end)._asdict().items()})
-glue_all(sigma_word=sigma_trend.overall.word, sigma_exponent_low=low, sigma_exponent_high=high)
-glue_all(sigma_bent="bent beyond doubt" if sigma_trend.bent else "not bent beyond doubt")
+glue_all(sigma_exponent_low=low, sigma_exponent_high=high)
+glue_all(
+    sigma_bent="bent" if sigma_trend.bent else "not seen to bend", sigma_bend_p_value=sigma_trend.bend_p_value
+)
 glue_all(sigma_pythia_exponent=sigma_pythia, sigma_pythia_first=fitted[0], sigma_pythia_last=fitted[-1])
 glue_all(sigma_extrapolated=published.fitted_loss_variation(n_params[0]))
 glue_range("exponent", EXPONENTS)
 
 # %% [markdown]
-# On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats and {glue:text}`sigma_word`: as a power of $N$ its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
-# The line is {glue:text}`sigma_bent`: at the smallest rung the parabola's exponent is {glue:text}`sigma_first_value:+.3f` ({glue:text}`sigma_first_low:+.3f` to {glue:text}`sigma_first_high:+.3f`), at the largest {glue:text}`sigma_last_value:+.3f` ({glue:text}`sigma_last_low:+.3f` to {glue:text}`sigma_last_high:+.3f`);
+# On the ladder $\Sigma$ lies between {glue:text}`sigma_least:.2f` and {glue:text}`sigma_most:.2f` nats. As a power of $N$, over all rungs, its exponent is {glue:text}`sigma_slope:+.3f` ({glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f`).
+# In one test the line is {glue:text}`sigma_bent` ($p$ = {glue:text}`sigma_bend_p_value:.1g`): at the smallest rung the parabola's exponent is {glue:text}`sigma_first_value:+.3f` ({glue:text}`sigma_first_low:+.3f` to {glue:text}`sigma_first_high:+.3f`), at the largest {glue:text}`sigma_last_value:+.3f` ({glue:text}`sigma_last_low:+.3f` to {glue:text}`sigma_last_high:+.3f`);
 # the paper's fit has {glue:text}`sigma_pythia_exponent:+.3f` on average, from one end of Pythia to the other.
 # The exponent of the offset law has an interval from {glue:text}`sigma_exponent_low:.2f` to {glue:text}`sigma_exponent_high:.1f`, in a search from {glue:text}`exponent_least:.2f` to {glue:text}`exponent_most:.1f`. The values themselves are those of Pythia, for which the paper's fit runs from {glue:text}`sigma_pythia_first:.2f` to
 # {glue:text}`sigma_pythia_last:.2f` nats. That fit was made for those sizes and holds for no smaller ones: at our smallest rung it would give {glue:text}`sigma_extrapolated:.0f` nats.
@@ -388,8 +390,8 @@ glue_all(published_first=table["published"].iloc[0], published_last=table["publi
 # ## The paper's claims, one by one
 #
 # Each claim with the paper's number, ours with its 95 % interval, and a verdict that follows from the numbers. A claim about a trend *holds* when the whole interval of the exponent lies below zero (below one, for the information content). It
-# does *not hold* when the interval lies above, or when it is narrow enough to exclude the paper's exponent (for the loss variation, the average one from end to end of Pythia). Else it *cannot be told* from these rungs. The claims are about ever larger models. So where a line is bent beyond doubt,
-# as the table says, the exponent at the largest rung decides; elsewhere, the one over all rungs.
+# does *not hold* when the interval lies above, or when it is narrow enough to exclude the paper's exponent (for the loss variation, the average one from end to end of Pythia). Else it *cannot be told* from these rungs. The claims are about ever larger models. So where a
+# line is bent, as the table says, the exponent over all rungs means little, and the one at the largest rung decides. Whether it is bent is one test at 95 % for each of the four trends: about one straight line in twenty would be called bent.
 
 
 # %% tags=["hide-input"]
@@ -409,8 +411,9 @@ def k_of(record):
 
 
 def with_intervals(seen):
-    """The exponent over all rungs, and that at the largest one where the line is bent."""
-    parts = [("", seen.overall)] + [(f"bent; at {sizes[-1]} ", seen.last)] * seen.bent
+    """The exponent over all rungs, or where the line is bent those at both ends."""
+    ends = [(f"bent; at {sizes[0]} ", seen.first), (f"at {sizes[-1]} ", seen.last)]
+    parts = ends if seen.bent else [("", seen.overall)]
     return "; ".join(f"{where}N^{k.value:+.3f} ({k.low:+.3f} to {k.high:+.3f})" for where, k in parts)
 
 

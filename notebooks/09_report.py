@@ -66,7 +66,7 @@ def log_vocab(record):
 # %% [markdown]
 # ## Losses and bounds
 #
-# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. A bound above the loss of *guessing* says nothing.
+# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. A bound above the loss of *guessing* says nothing. Each bound by itself holds with probability 99 %; that all of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
 
 # %%
 for record in records:

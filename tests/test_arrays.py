@@ -115,7 +115,7 @@ REAL = {  # name: function, its arrays
         lambda x, y: intervals.resample_noise(fits.fit_power_law, x, y, n_replicates=5).spread("exponent"),
         [N_PARAMS, LOSSES],
     ),
-    "trend": (lambda x, y: intervals.trend(x, y, n_replicates=5).overall, [N_PARAMS, LOSSES]),
+    "trend": (lambda x, y: intervals.trend(x, y).overall, [N_PARAMS, LOSSES]),
     "from_log": (lambda x: information.from_log(x, 8, 1.0, 100).nats, [NLL]),
     "from_checkpoints": (lambda x: information.from_checkpoints(np.arange(N), x, 100, 8, 1.0, 100).nats, [NLL]),
     "read_off": (lambda x: information.read_off(x, [1, 20]), [NLL]),

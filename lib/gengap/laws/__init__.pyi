@@ -7,6 +7,7 @@ from .fits import fit_chinchilla as fit_chinchilla
 from .fits import fit_offset_power_law as fit_offset_power_law
 from .fits import fit_power_law as fit_power_law
 from .intervals import Ensemble as Ensemble
+from .intervals import StudentFit as StudentFit
 from .intervals import resample_noise as resample_noise
 from .intervals import resample_runs as resample_runs
 from .intervals import trend as trend

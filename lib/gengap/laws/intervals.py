@@ -3,7 +3,7 @@
 Two ways to make data sets. `resample_runs` draws the runs again with replacement (the pairs bootstrap of Efron 1979), right
 where runs are many and their errors need no model. `resample_noise` keeps the runs and draws their errors again, right where
 runs are few. With nu = n - p degrees of freedom the size of the errors is itself uncertain and drawn too, from
-s sqrt(nu/chi^2_nu): for a straight line the interval is then Student's, exactly.
+s sqrt(nu/chi^2_nu). For a line or a parabola in logarithms nothing need be drawn: Student's interval is exact (`StudentFit`).
 
 A straight line in logarithms has one exponent; where the line is bent, that number mixes both ends of the range and tells
 of neither. A parabola in the same logarithms shows the bend, and its tangents give an exponent for each end (`trend`).
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from gengap.arrays import real_array
 from gengap.laws.fits import BentPowerLaw, Floats, PowerLaw, fit_bent_power_law, fit_power_law
@@ -119,8 +120,60 @@ class Exponent(NamedTuple):
 
     @property
     def word(self) -> str:
-        """What the interval says: the quantity falls, rises, or shows no trend."""
-        return "falls" if self.high < 0 else "rises" if self.low > 0 else "shows no trend"
+        """What the interval says: the quantity falls, rises, or may do either."""
+        return "falls" if self.high < 0 else "rises" if self.low > 0 else "may fall or rise"
+
+
+@dataclass(frozen=True)
+class StudentFit:
+    """A polynomial in log x through log y, whose errors are independent, normal and of one unknown size: exact intervals."""
+
+    centre: float  # mean of log x
+    coefficients: Floats  # (p,) of the powers of log x - centre
+    covariance: Floats  # (p, p) of the coefficients
+    variance: float  # of one error
+    freedom: int  # n - p; with 0 every interval is infinite
+
+    @classmethod
+    def of(cls, x: ArrayLike, values: ArrayLike, degree: int) -> "StudentFit":
+        """Least squares, (n,) positive values each, at `degree` + 1 places at least (else numpy's LinAlgError)."""
+        log_x, log_y = np.log(real_array(x, "x", float)), np.log(real_array(values, dtype=float))
+        powers = np.vander(log_x - log_x.mean(), degree + 1, increasing=True)  # (n, p)
+        inverse = np.linalg.inv(powers.T @ powers)
+        coefficients = inverse @ powers.T @ log_y
+        freedom = len(log_y) - degree - 1
+        variance = float(np.sum((log_y - powers @ coefficients) ** 2)) / freedom if freedom else 0.0
+        return cls(float(log_x.mean()), coefficients, variance * inverse, variance, freedom)
+
+    def __call__(self, x: float) -> float:
+        """The fitted value."""
+        return float(np.exp((np.log(x) - self.centre) ** np.arange(len(self.coefficients)) @ self.coefficients))
+
+    def exponent_at(self, x: float, level: float = 0.95) -> "Exponent":
+        """k of the power law that touches the fit at x, y ~ x^k: d log y / d log x."""
+        powers = np.arange(len(self.coefficients))
+        gradient = powers * (np.log(x) - self.centre) ** np.maximum(powers - 1, 0)
+        return Exponent(float(gradient @ self.coefficients), *self._interval(gradient, 0.0, level))
+
+    def prediction(self, x: float, level: float = 0.95) -> Interval:
+        """Where one more run at x will fall, its own error included."""
+        gradient = (np.log(x) - self.centre) ** np.arange(len(self.coefficients))
+        with np.errstate(over="ignore"):  # few runs: an infinite end says so
+            return Interval(*map(float, np.exp(self._interval(gradient, self.variance, level))))
+
+    @property
+    def last_p_value(self) -> float:
+        """Of the two-sided test that the coefficient of the highest power is zero; 1 if there is no error to see."""
+        if not self.freedom:
+            return 1.0
+        return float(2 * stats.t.sf(abs(self.coefficients[-1]) / np.sqrt(self.covariance[-1, -1]), self.freedom))
+
+    def _interval(self, gradient: Floats, more: float, level: float) -> Interval:
+        """Of gradient . coefficients and an error of the variance `more`."""
+        if not self.freedom:
+            return Interval(-np.inf, np.inf)
+        half = stats.t.ppf((1 + level) / 2, self.freedom) * np.sqrt(gradient @ self.covariance @ gradient + more)
+        return Interval(float(gradient @ self.coefficients - half), float(gradient @ self.coefficients + half))
 
 
 @dataclass(frozen=True)
@@ -129,10 +182,13 @@ class Trend:
 
     line: PowerLaw
     parabola: BentPowerLaw
-    overall: Exponent  # of the straight line through all of it
+    overall: Exponent  # of the straight line through all of it; where it is bent, of neither end
     first: Exponent  # of the parabola at the least x
     last: Exponent  # of the parabola at the greatest x
-    bent: bool  # the interval of the parabola's curvature excludes zero
+    bend_p_value: (
+        float  # of one two-sided test that the parabola's curvature is zero; 1 if three values leave no error to see
+    )
+    bent: bool  # that test rejects at 1 - level: for one straight line in twenty at 95 %
 
     @property
     def towards_larger(self) -> Exponent:
@@ -140,18 +196,13 @@ class Trend:
         return self.last if self.bent else self.overall
 
 
-def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95, n_replicates: int = 400) -> Trend:
-    """The trend of positive values, (n,) each, n >= 3, with intervals by `resample_noise`: infinite for a parabola of three."""
+def trend(x: ArrayLike, values: ArrayLike, level: float = 0.95) -> Trend:
+    """The trend of positive values, (n,) each, n >= 3, with Student's intervals: infinite for a parabola of three."""
     x, values = real_array(x, "x", float), real_array(values, dtype=float)
-    line = resample_noise(fit_power_law, x, values, n_replicates=n_replicates)
-    overall = Exponent(-line.law.exponent, *line.interval(lambda law: -law.exponent, level))
-    parabola, curved = fit_bent_power_law(x, values), None
-    if np.size(x) > len(parabola):
-        curved = resample_noise(fit_bent_power_law, x, values, n_replicates=n_replicates)
-
-    def tangent(end: float) -> Exponent:
-        interval = curved.interval(lambda law: -law.exponent_at(end), level) if curved else (-np.inf, np.inf)
-        return Exponent(-parabola.exponent_at(end), *interval)
-
-    bent = curved is not None and not curved.interval("bend", level).covers(0)
-    return Trend(line.law, parabola, overall, tangent(float(np.min(x))), tangent(float(np.max(x))), bent)
+    line = fit_power_law(x, values)
+    if len(x) < 3:
+        raise ValueError(f"{len(x)} runs leave no error to see beside 2 constants")
+    parabola, straight, curved = fit_bent_power_law(x, values), StudentFit.of(x, values, 1), StudentFit.of(x, values, 2)
+    ends = (curved.exponent_at(float(end), level) for end in (np.min(x), np.max(x)))
+    p_value = curved.last_p_value
+    return Trend(line, parabola, straight.exponent_at(1.0, level), *ends, p_value, p_value < 1 - level)
