@@ -1,5 +1,6 @@
-"""Published numbers, inputs and golden values that other people computed; each entry of published.json names its source."""
+"""Published numbers, inputs and golden values that other people computed; each entry of published.json and released.csv names its source."""
 
+import csv
 import json
 import math
 from dataclasses import dataclass
@@ -25,6 +26,37 @@ class PublishedBound:
     @property
     def azuma_gap(self) -> float:
         return self.azuma_bound - self.train_loss
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """One row of released.csv: a model as its makers describe it."""
+
+    name: str  # "Llama 3 8B"
+    n_params: int  # N, embeddings included; counted from the released configuration, where there is one
+    n_train_tokens: int  # D, tokens read, each reading counted
+    vocab_size: int  # V, the width of the output
+    passes: float | None  # over the text, if its makers say: above 1 tokens were read again; None: they do not say
+    source: str
+
+    @property
+    def n_first_read(self) -> int:
+        """Tokens read for the first time: all of them, unless the makers say otherwise."""
+        return round(self.n_train_tokens / (self.passes or 1))
+
+
+def released_models() -> list[ReleasedModel]:
+    """Released models from 20 tokens a parameter and less to tens of thousands, in the order of release."""
+    with files("gengap").joinpath("released.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            ReleasedModel(
+                row["model"],
+                *(int(row[name]) for name in ("n_params", "n_train_tokens", "vocab_size")),
+                float(row["passes"]) if row["passes"] else None,
+                row["source"],
+            )
+            for row in csv.DictReader(file)
+        ]
 
 
 def facts(section: str) -> dict[str, Any]:

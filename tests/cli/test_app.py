@@ -27,7 +27,7 @@ from gengap.cli import app
         ),
         (("run", "ladder-50k", "--n-windows", "1"), "n_windows = 1: choose at least 2"),
         (("run", "ladder-10k"), "unknown model size 'ladder-10k': did you mean"),
-        (("run", "ladder-50k", "--revision", "step8"), "ladder-50k has one checkpoint"),
+        (("run", "ladder-50k", "--revision", "step8"), "ladder-50k has no training of length"),
         (("run", "pythia-14m", "--revision", "step3"), "pythia-14m has no checkpoint 'step3'"),
         (("run", "pythia-14m", "--method", "gptp"), "unknown quantization method 'gptp'"),
         (("sweep", "ladder-50k", "ladder-1k"), "unknown model size 'ladder-1k': did you mean"),

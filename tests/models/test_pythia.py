@@ -82,7 +82,7 @@ def test_any_released_revision_can_be_asked_for(revision, step):
 def test_revisions_that_were_not_released_are_refused(revision):
     with pytest.raises(UserError, match=r"has no checkpoint .* the compute-optimal one is step4000"):
         models.get("pythia-410m", revision)
-    with pytest.raises(UserError, match="ladder-50k has one checkpoint"):
+    with pytest.raises(UserError, match="ladder-50k has no training of length"):
         models.get("ladder-50k", revision + "?")
 
 

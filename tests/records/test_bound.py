@@ -1,9 +1,11 @@
 """Records: validated both ways, merged by key, and refused with the place of the fault."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from gengap.cli.certificates import headline
 from gengap.errors import UserError
 from gengap.paths import published_results_dir
 from gengap.records.base import Identity
@@ -42,6 +44,24 @@ def test_what_a_record_does_not_say_is_not_in_its_file(record):
     assert BoundRecord.read(own.write()) == own
     assert observe([own]) == ()
     assert len(observe([record])) == 1
+
+
+def test_a_nominal_bound_is_certified_by_a_file_that_is_no_longer(record):
+    """Equal lengths suffice, a bit more does not, and the line that a run ends with says so."""
+    nominal = record.quantization.bits * record.identity.n_params
+    for archive, met in ((nominal - 1, True), (nominal, True), (nominal + 1, False)):
+        lengths = record.quantization.code_length_bits | {"nominal": nominal, "archive": archive}
+        code = record.quantization.model_copy(update={"code_length_bits": lengths})
+        assert code.nominal_is_met is met
+        both = dict.fromkeys(("nominal", "archive"), record.bounds["nominal"])
+        said = headline(record.model_copy(update={"quantization": code, "bounds": both}))
+        assert ("only its own length certifies" in said) is not met
+
+
+def test_the_papers_code_has_a_file_below_its_nominal_length_on_every_rung():
+    published = load_records("ladder", "gptq", 4)
+    assert len(published) >= 8
+    assert all(record.quantization.nominal_is_met for record in published)
 
 
 def test_arithmetic_has_a_name_of_its_own_and_is_no_certificate(record, empty_project):
@@ -121,6 +141,16 @@ def test_publishing_copies_valid_results_and_nothing_else(record, empty_project)
     (path.parent / "loss_log.csv").write_text("log")
     (path.parent / "training_state.safetensors").write_text("half a run")
     assert [copy.name for copy in publish_model("test", "9k")] == [path.name, "loss_log.csv"]
+    for name in ("checkpoint", "runs/grid-4x/checkpoint", "runs/grid-8x/checkpoint"):
+        (path.parent / name).mkdir(parents=True)
+        (path.parent / name / "model.safetensors").write_text(name)
+    longer = record.model_copy(update={"identity": record.identity.model_copy(update={"revision": "4x"})}).write()
+    published = [copy.relative_to(empty_project / "results" / "test" / "9k") for copy in publish_model("test", "9k")]
+    checkpoints = [Path(name, "model.safetensors") for name in ("checkpoint", "runs/grid-4x/checkpoint")]
+    assert sorted(published) == sorted([Path(longer.name), *checkpoints])  # of trainings that have a record
+    assert load_records("test") == [record]  # the frontier's alone
+    (empty_project / "results" / "test" / "9k" / longer.name).unlink()
+    longer.unlink()
     path.unlink()
     assert load_records() == [record]  # the published one
     path.write_text("{}")

@@ -42,6 +42,14 @@ def test_every_number_is_that_of_its_definition(scale):
     assert (found[2::3] <= found[4::3]).all()  # no token gives more than the most, to the last digit
 
 
+def test_the_companion_alone_needs_no_predictor(model):
+    companion, rows = tiny_companion(model), token_rows(4)
+    alone, beside = (beside_statistics(model, companion, rows, range(4), some) for some in ((), PREDICTORS))
+    assert not alone.of
+    np.testing.assert_array_equal(alone.loss, beside.loss)
+    np.testing.assert_array_equal(alone.entropy, beside.entropy)
+
+
 def test_each_row_is_read_beside_the_last_model_known_before_it(model):
     companion, rows = tiny_companion(model, (0, 10, 30)), token_rows(40)
     numbers = [35, 0, 9, 10, 29, 30]

@@ -103,7 +103,7 @@ def test_a_prediction_that_is_not_solved_in_time_is_taken_for_the_uniform_one():
     log_probs, tilt = hard_and_easy(V), Tilt(0.4, 1e-3, 0.0, 1, V)
     enough = np.stack([tilt_tokens(log_probs, np.full(len(log_probs), token), tilt) for token in range(V)])
     few = np.stack([tilt_tokens(log_probs, np.full(len(log_probs), token), tilt, 2) for token in range(V)])
-    given_up = np.all(few == math.log(V), axis=(0, 1))  # whatever the token
+    given_up = np.all(np.abs(few - math.log(V)) < 1e-6, axis=(0, 1))  # whatever the token
     assert 3 < given_up.sum() < len(log_probs) - 3
     np.testing.assert_array_equal(few[:, :, ~given_up], enough[:, :, ~given_up])
     assert np.all(np.ptp(enough[:, 0, given_up], axis=0)[:2] > 1)  # no uniform ones, with steps enough

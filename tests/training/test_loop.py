@@ -27,6 +27,7 @@ from gengap.training import run as training_settings
 from gengap.training.log import TrainingLog, read_heldout_log
 from gengap.training.loop import new_model, next_token_nll, published_trunks, train, train_run
 from gengap.training.run import WAYPOINTS, Checks, Run, Schedule
+from gengap.training.snapshots import snapshot_steps
 from gengap.training.state import fork_path, fork_steps, pack, rank_one
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,18 @@ def test_branch_goes_on_from_the_last_fork_and_not_from_the_beginning(small_rows
     other = Run(SHORT, 0.1, seed=1)  # another seed grows from a trunk of its own
     train_run(other, small_rows, tmp_path / "other", trunks=tmp_path / "trunks")
     assert len(steps) == other.n_steps
+
+
+def test_a_branch_with_snapshots_has_those_of_its_whole_way(small_rows, tmp_path):
+    trunks, beside = tmp_path / "trunks", tmp_path / "with"
+    train_run(Run(SHORT, 0.25), small_rows, tmp_path / "quarter", trunks)
+    train_run(Run(SHORT, 0.5), small_rows, beside, trunks, snapshots=beside / "snapshots")
+    train_run(Run(SHORT, 0.5), small_rows, tmp_path / "alone")
+    assert_same(result(beside), result(tmp_path / "alone"))
+    assert saved_steps(beside / "snapshots") == snapshot_steps(Run(SHORT, 0.5).n_steps)
+    train_run(Run(SHORT), small_rows, tmp_path / "whole", trunks)  # from the fork that it left
+    train(SHORT, small_rows, tmp_path / "published")
+    assert_same(result(tmp_path / "whole"), result(tmp_path / "published"))
 
 
 def test_rank_one_keeps_the_sums_and_gives_such_a_matrix_back():

@@ -184,7 +184,7 @@ MISTAKES = [
     Mistake("certify ladder-10k", "unknown model size 'ladder-10k': did you mean"),
     Mistake("certify", "Missing argument 'model'"),
     Mistake("certify Ladder-50K", "did you mean"),
-    Mistake("run ladder-50k --revision step8", "ladder-50k has one checkpoint"),
+    Mistake("run ladder-50k --revision step8", "ladder-50k has no training of length"),
     Mistake("run pythia-14m --revision step3", "pythia-14m has no checkpoint 'step3'"),
     Mistake("quantize pythia-14m --revision main", "pythia-14m has no checkpoint 'main'"),
     Mistake("train pythia-70m", "only the ladder is trained here"),

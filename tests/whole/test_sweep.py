@@ -41,11 +41,12 @@ def test_a_sweep_is_every_combination_once():
     ]
 
 
-def test_a_rung_has_one_checkpoint_whatever_revisions_are_asked_of_pythia():
-    assert titles(["ladder-50k", "pythia-14m"], ["step4", "step8"]) == [
-        "ladder-50k/main-gptq-4bit",
-        "pythia-14m/step4-gptq-4bit",
-        "pythia-14m/step8-gptq-4bit",
+def test_lengths_are_asked_of_rungs_and_steps_of_pythia():
+    both = "pythia-14m/step4-gptq-4bit", "pythia-14m/step8-gptq-4bit"
+    assert titles(["ladder-50k", "pythia-14m"], ["step4", "step8"]) == ["ladder-50k/main-gptq-4bit", *both]
+    assert titles(["ladder-50k", "pythia-14m"], ["4x", "step4"]) == ["ladder-50k/4x-gptq-4bit", both[0]]
+    assert titles(["ladder-50k", "ladder-100k"], ["main", "0.25x"]) == [
+        f"ladder-{size}/{length}-gptq-4bit" for size in ("50k", "100k") for length in ("main", "0.25x")
     ]
 
 
@@ -60,7 +61,9 @@ def test_every_revision_listed_was_released_and_is_the_model_asked_for():
     listed = models.get("pythia-14m").revisions()
     assert len(listed) == 154  # Biderman et al. 2023: 154 checkpoints a model
     assert [models.get("pythia-14m", revision).revision for revision in listed] == listed
-    assert models.get("ladder-50k").revisions() == ["main"]
+    lengths = models.get("ladder-50k").revisions()
+    assert lengths == ["0.25x", "0.5x", "main", "2x", "4x", "8x", "16x", "32x"]
+    assert [models.get("ladder-50k", length).revision for length in lengths] == lengths
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,9 @@ def test_every_revision_listed_was_released_and_is_the_model_asked_for():
         ((["ladder-50k"], (), (), [4, 1]), "1 bits per weight: choose 2 to 8"),
         (([],), "no model size is named"),
         ((["pythia-14m"], ["step5"]), "has no checkpoint 'step5'"),
+        ((["ladder-50k", "pythia-14m"], ["3x"]), "ladder-50k has no training of length '3x'"),
+        ((["ladder-50k", "ladder-1.5m"], ["8x"]), "ladder-1.5m has no training of length '8x'"),
+        ((["pythia-14m"], ["4x"]), "pythia-14m has no checkpoint '4x'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(arguments, said):
@@ -267,7 +273,7 @@ def test_a_shell_completes_sizes_revisions_and_parameters():
     assert completed("gengap run pythia-14m --revision step12") == ["step128"] + [
         f"step{step}" for step in (12000, *range(120000, 130000, 1000))
     ]
-    assert completed("gengap sweep ladder-50k --revision ") == ["main"]
+    assert completed("gengap sweep ladder-50k --revision 0") == ["0.25x", "0.5x"]
     assert "--n-pairs" in completed("gengap run ladder-50k --n-p")
 
 

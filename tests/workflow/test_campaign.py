@@ -16,6 +16,7 @@ from gengap import models
 from gengap.cli import app
 from gengap.errors import UserError
 from gengap.models import DEFAULT_LADDER
+from gengap.models.ladder import FRONTIER
 from gengap.models.spec import load_folder, quantized_name
 from gengap.records.bound import BoundRecord
 from gengap.records.training_run import TrainingRun, load_runs, publish_runs, record_path
@@ -43,7 +44,7 @@ ROOT = Path(__file__).parents[2]
 RUNG = replace(SMALL, family="ladder", size="1k", hidden_size=4)
 TINY_PLAN = [
     plan.PlannedRun("grid", "grid-0.25x", Run(RUNG, 0.25)),
-    plan.PlannedRun("grid", plan.FRONTIER, Run(RUNG)),
+    plan.PlannedRun("grid", FRONTIER, Run(RUNG)),
     plan.PlannedRun("repeat", "unique-0.125x", Run(RUNG, unique_share=0.125)),
 ]
 
@@ -97,7 +98,7 @@ def test_plan_holds_the_grid_that_the_laws_of_scale_need():
     grid = [p for p in plan.plan() if p.group == "grid"]
     assert len(grid) >= 30
     assert {p.size for p in grid} == {s.size for s in models.REGISTRY.values() if s.family == "ladder"}
-    frontier = [p for p in grid if p.name == plan.FRONTIER]
+    frontier = [p for p in grid if p.name == FRONTIER]
     assert all(p.run == Run(models.get(f"ladder-{p.size}")) for p in frontier)  # the rung's own run
     shapes = [p.run.spec.n_params for p in plan.plan() if p.group == "shape"]
     assert np.allclose(shapes, models.get("ladder-200k").n_params, rtol=0.05)
@@ -138,8 +139,8 @@ def test_frontier_is_the_rungs_own_run(climbed_runs, climbed):
     folder = climbed / "build" / "results" / "ladder" / "1k"
     assert (folder / "loss_log.csv").exists()
     assert (folder / "checkpoint" / "model.safetensors").exists()
-    assert climbed_runs[plan.FRONTIER].run_key == TrainingLog.read(folder / "loss_log.csv").run_key
-    assert climbed_runs[plan.FRONTIER].heldout.mean < climbed_runs["grid-0.25x"].heldout.mean
+    assert climbed_runs[FRONTIER].run_key == TrainingLog.read(folder / "loss_log.csv").run_key
+    assert climbed_runs[FRONTIER].heldout.mean < climbed_runs["grid-0.25x"].heldout.mean
 
 
 def test_repeated_text_is_followed_and_stopped_early(climbed_runs):

@@ -358,7 +358,7 @@ def test_a_share_is_a_share(example, share):
     [
         ("identity.size", "100k", "of ladder-100k it is"),
         ("identity.size", "60k", "unknown model size 'ladder-60k'"),
-        ("identity.revision", "step8", "ladder-50k has one checkpoint"),
+        ("identity.revision", "step8", "ladder-50k has no training of length"),
         ("identity.n_params", 52945, "identity.n_params"),
         ("identity.value", 1.0, "identity.value"),
         ("bounds.nominal.tight.value", 1.0, "bounds.nominal.tight.value"),

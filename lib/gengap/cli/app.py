@@ -48,7 +48,7 @@ def complete_size(incomplete: str) -> list[str]:
 
 
 def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Released revisions of the sizes named so far that begin with `incomplete`, for the shell."""
+    """Revisions of the sizes named so far that begin with `incomplete`, for the shell."""
     from gengap import models
 
     # Sizes that were parsed, or not yet.
@@ -67,7 +67,7 @@ ModelSize = Annotated[
 Revision = Annotated[
     str,
     typer.Option(
-        help="A released checkpoint, such as Pythia's stepN; empty: the compute-optimal one.",
+        help="A checkpoint off the frontier: Pythia's stepN, a rung's 4x; empty: the compute-optimal one.",
         autocompletion=complete_revision,
     ),
 ]

@@ -63,7 +63,8 @@ def sweep(
     revision: Annotated[
         list[str],
         typer.Option(
-            help="Of Pythia; repeat for several (default: the compute-optimal one).", autocompletion=complete_revision
+            help="Of those sizes that have it: stepN, 4x; repeat for several (default: the compute-optimal one).",
+            autocompletion=complete_revision,
         ),
     ] = [],
     method: Annotated[list[str], typer.Option(help="Quantizer; repeat for several.")] = [],

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app
+from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app, complete_revision
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
 from gengap.errors import MAX_SEED, UserError, check_whole
 
@@ -21,6 +21,9 @@ def corpus() -> None:
 @app.command()
 def train(
     model_size: ModelSize,
+    revision: Annotated[
+        str, typer.Option(help="Another length, such as 4x (default: main).", autocompletion=complete_revision)
+    ] = "",
     seed: int = 0,
     snapshots: Annotated[
         bool, typer.Option("--snapshots", help="Keep weights along the way and their averages, 1.3 kB a parameter.")
@@ -29,13 +32,14 @@ def train(
     """Train one rung for one epoch (resumes where it was stopped)."""
     from gengap import models
 
-    spec = models.get(model_size)  # before the slow imports: a misspelt size is refused at once
+    spec = models.get(model_size, revision)  # before the slow imports: a misspelt size is refused at once
     if not spec.trained_here:
         raise UserError(f"{model_size} is read as it was released; only the ladder is trained here")
     check_whole("seed", seed, 0, MAX_SEED)
     from gengap.training.loop import train
 
-    log = train(spec, spec.train_rows(), spec.results_dir(), seed, snapshots=snapshots)
+    trunks = None if spec.length == 1 else spec.results_dir() / "trunks"
+    log = train(spec, spec.train_rows(), spec.run_dir(), seed, snapshots=snapshots, trunks=trunks)
     n = max(1, len(log.online_nll) // 20)
     print(f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens")
 
@@ -50,7 +54,7 @@ def quantize(
     seed: int = 0,
     revision: Revision = "",
 ) -> None:
-    """Quantize a checkpoint into an archive.
+    """Quantize a checkpoint into an archive (a long retraining resumes where it was stopped).
 
     The length of that file is what the archive accounting charges for the model.
     """
@@ -68,11 +72,13 @@ def quantize(
     checkpoint = spec.load()
     source = weights_sha256(checkpoint)
     artefacts.require_distinct(spec, source)
-    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed)
+    state = path.with_suffix(".part")
+    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed, state)
     quantized = compressor.quantize(method, bits)
     artefacts.forget_source(path)
     length_bits = archive.write(quantized, spec.config(), path)
     artefacts.keep_source(path, source)
+    state.unlink(missing_ok=True)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 

@@ -1,12 +1,14 @@
 """The ladder: models small enough for a laptop, trained here on text that every reader can get byte for byte.
 
 GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
-D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022).
+D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022): its revision "main". At other lengths of the same training
+it has other revisions, "4x" on four times as many tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from gengap.errors import UserError
 from gengap.models.loading import load_checkpoint
@@ -17,6 +19,39 @@ if TYPE_CHECKING:
 
     from gengap.statistics.companion import Companion
     from gengap.tokens.rows import TokenRows
+
+
+# Lengths of a rung's trainings: D over the compute-optimal tokens, as far as one epoch of the corpus goes.
+_SHORT = (0.25, 0.5, 1.0, 2.0)
+LENGTHS: dict[str, tuple[float, ...]] = {
+    "ladder-50k": (*_SHORT, 4.0, 8.0, 16.0, 32.0),
+    "ladder-100k": (*_SHORT, 4.0, 8.0, 32.0),
+    "ladder-200k": (*_SHORT, 4.0, 8.0),
+    "ladder-300k": (*_SHORT, 4.0, 8.0),
+    "ladder-400k": (*_SHORT, 4.0, 8.0),
+    "ladder-800k": (*_SHORT, 4.0),
+    "ladder-1.5m": _SHORT,
+    "ladder-3m": (0.25, 0.5, 1.0),
+    "ladder-4.5m": (0.25, 0.5, 1.0),
+}
+
+
+def grid_run(length: float) -> str:
+    """The name of a rung's training of this length among its runs (`gengap.workflow.plan`)."""
+    return f"grid-{length:g}x"
+
+
+FRONTIER = grid_run(1)  # the run whose checkpoint and log are the rung's own
+
+
+def run_place(name: str) -> Path:
+    """Where checkpoint and log of a run lie in the folder of its rung: for the frontier that folder itself."""
+    return Path() if name == FRONTIER else Path("runs", name)
+
+
+def checkpoint_name(revision: str) -> str:
+    """Where the checkpoint of a revision lies in the folder of its rung."""
+    return str(run_place(FRONTIER if revision == "main" else f"grid-{revision}") / "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -30,22 +65,53 @@ class LadderSpec(ModelSpec):
     rotary_fraction: float = 0.25
 
     trained_here = True
+    length: ClassVar[float] = 1.0  # D over the compute-optimal tokens
 
     @cached_property
-    def n_train_rows(self) -> int:
-        """Rows of training data: D / seq_len, rounded to whole batches."""
-        return self.batch_rows * round(TOKENS_PER_PARAMETER * self.n_params / self.seq_len / self.batch_rows)
+    def n_steps(self) -> int:
+        """Batches of training data: D / seq_len, rounded to whole ones."""
+        optimal = round(TOKENS_PER_PARAMETER * self.n_params / self.seq_len / self.batch_rows)
+        return max(1, round(self.length * optimal))
 
     @property
-    def n_steps(self) -> int:
-        return self.n_train_rows // self.batch_rows
+    def n_train_rows(self) -> int:
+        return self.batch_rows * self.n_steps
+
+    @property
+    def revision(self) -> str:
+        return _revision(self.length)
+
+    def revisions(self) -> list[str]:
+        return [_revision(length) for length in LENGTHS.get(self.model_size, (1.0,))]
+
+    def at(self, revision: str) -> "LadderSpec":
+        shape = {field.name: getattr(self, field.name) for field in fields(LadderSpec)}
+        for length in LENGTHS.get(self.model_size, (1.0,)):
+            if revision == _revision(length):
+                return LadderSpec(**shape) if length == 1 else RungOfLength(**shape, length=length)
+        raise UserError(
+            f"{self.model_size} has no training of length {revision!r}: choose one of {', '.join(self.revisions())}"
+        )
+
+    @property
+    def checkpoint_name(self) -> str:
+        return checkpoint_name(self.revision)
+
+    def run_dir(self) -> Path:
+        """Where this machine's training of this length writes."""
+        return (self.results_dir() / self.checkpoint_name).parent
 
     def load(self) -> "GPTNeoXForCausalLM":
         """This machine's checkpoint, else the published one, in float32 on the CPU; `UserError` if it is not of this rung's shape."""
-        if folder := self.find("checkpoint"):
+        if folder := self.find(self.checkpoint_name):
             return load_checkpoint(folder, config=self.config(), name=self.model_size)
+        if self.length == 1:
+            raise UserError(
+                f"there is no checkpoint of {self.model_size}: `gengap train {self.model_size}` makes it, `make book` the default rungs"
+            )
         raise UserError(
-            f"there is no checkpoint of {self.model_size}: `gengap train {self.model_size}` makes it, `make book` the default rungs"
+            f"there is no checkpoint of {self.model_size} at {self.revision}: "
+            f"`gengap train {self.model_size} --revision {self.revision}` makes it"
         )
 
     def train_rows(self) -> "TokenRows":
@@ -70,7 +136,7 @@ class LadderSpec(ModelSpec):
         """The snapshots that this machine's training left (`gengap train` with --snapshots)."""
         from gengap.models.snapshots import companion_of
 
-        return companion_of(self.results_dir() / "snapshots", self.batch_rows, self.config())
+        return companion_of(self.run_dir() / "snapshots", self.batch_rows, self.config())
 
     def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
         if rows.rows.shape[1] != self.seq_len + 1:
@@ -82,6 +148,17 @@ class LadderSpec(ModelSpec):
 
     def memory_bytes(self) -> int:
         return 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows
+
+
+@dataclass(frozen=True)
+class RungOfLength(LadderSpec):
+    """A rung off the frontier: the same training, longer or shorter, on the first rows of the corpus."""
+
+    length: float = 1.0
+
+
+def _revision(length: float) -> str:
+    return "main" if length == 1 else f"{length:g}x"
 
 
 MODELS = (

@@ -42,6 +42,7 @@ class ModelSpec(ABC):
     trained_here: ClassVar[bool] = False  # by `gengap train`; else released checkpoints are read
     uses_gpu: ClassVar[bool] = False  # if there is one
     revision: ClassVar[str] = "main"  # the name of the checkpoint
+    checkpoint_name: ClassVar[str] = "checkpoint"  # where it lies in the folder of its size, if it is trained here
 
     @abstractmethod
     def load(self) -> "GPTNeoXForCausalLM":

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gengap.bounds.terms import AzumaBound, CompanionBound, OnlineBound, PaperBound, TightBound
 from gengap.errors import UserError
+from gengap.models.ladder import checkpoint_name
 from gengap.models.spec import quantized_name
 from gengap.paths import run_results_dir
 from gengap.records.base import (
@@ -29,7 +30,7 @@ from gengap.records.base import (
 )
 
 PUBLISHED_FILES = ("*bit.json", "*-quantization.json", "*bit.ggq", "loss_log.csv")
-PUBLISHED_FILES += ("checkpoint/*.json", "checkpoint/*.safetensors")
+CHECKPOINT_FILES = ("*.json", "*.safetensors")
 ARITHMETIC = "-arithmetic"  # ends the name of a record that is no certificate: no pattern of certificates finds it
 
 
@@ -38,6 +39,11 @@ class Quantization(Part):
     bits: Annotated[int, Field(ge=2, le=16)]  # per weight
     group_size: int  # weights sharing a scale; 0: one scale per output channel
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
+
+    @property
+    def nominal_is_met(self) -> bool:
+        """Whether the file is no longer than the nominal length: only then are bounds with that length certificates."""
+        return self.code_length_bits["archive"] <= self.code_length_bits["nominal"]
 
 
 class BoundSettings(Part):
@@ -115,11 +121,16 @@ class BoundRecord(Stored):
 
 
 def publish_model(family: str, size: str) -> list[Path]:
-    """Publish what this machine computed for one size; the files that changed. `UserError` without a valid record."""
+    """Publish what this machine computed for one size, with the checkpoints that have a record; the files that changed.
+
+    `UserError` without a valid record.
+    """
     source = run_results_dir() / family / size
     if not (found := sorted(source.glob("*bit.json"))):
         raise UserError(f"nothing to publish in {source}: run `make sweep` for {family}-{size} first")
-    return BoundRecord.publish(found, (path for pattern in PUBLISHED_FILES for path in sorted(source.glob(pattern))))
+    revisions = sorted({"main", *(BoundRecord.read(path).identity.revision for path in found)})
+    patterns = [*PUBLISHED_FILES, *(f"{checkpoint_name(r)}/{files}" for r in revisions for files in CHECKPOINT_FILES)]
+    return BoundRecord.publish(found, (path for pattern in patterns for path in sorted(source.glob(pattern))))
 
 
 def load_records(family: str = "", method: str = "", bits: int = 0) -> list[BoundRecord]:

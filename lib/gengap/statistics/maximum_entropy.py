@@ -8,6 +8,8 @@ known before the token, whatever follows.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -18,7 +20,7 @@ LOGITS_AT_A_TIME = 2**16  # on a CPU, so that the work space of one step stays i
 
 
 def solve_tilts(logits: torch.Tensor, tokens: torch.Tensor, tilt: Tilt, max_steps: int = MAX_STEPS) -> torch.Tensor:
-    """(2, n) float64 log p of the tokens (n,) and c, nats, for logits (n, V).
+    """(2, n) float64 log p of the tokens (n,) and c, nats, for logits (n, V), which it overwrites.
 
     Halley's method for log T(c) = 0, where T(c) = sum e^(w - c), from the expansion H(q) = H(p) + lambda Var(log p) + ... in lambda. A
     prediction is done one step after |log T| < TOLERANCE, and taken for the uniform one, a decision that does not
@@ -26,60 +28,49 @@ def solve_tilts(logits: torch.Tensor, tokens: torch.Tensor, tilt: Tilt, max_step
     -lambda/(1+lambda) at the solution, and a curvature of at most twice the slope, so that the last step leaves log T within
     TOLERANCE^2 (1 + 1/lambda) of zero: q sums to one as far as float32 can tell.
     """
-    vocab_size = logits.shape[-1]
-    probs = logits.softmax(-1)
-    probs.mul_((1 - tilt.safety) / probs.sum(-1, keepdim=True)).add_(tilt.safety / vocab_size)
-    log_probs = probs.log()
-    log_prob = log_probs.gather(-1, tokens[:, None])[:, 0].double()
-    weighted = probs * log_probs
-    entropy = -weighted.sum(-1)  # (n,) of p, nats
-    variance = weighted.mul_(log_probs).sum(-1) - entropy.square()
-    start = (entropy + tilt.rate * variance).clamp_(max=math.log(vocab_size))
+    vocab_size, probs, log_probs = logits.shape[-1], logits, torch.empty_like(logits)
+    entropy, square = _by_blocks(partial(_moments, tilt.safety), probs, log_probs)
+    log_prob = log_probs.gather(-1, tokens[:, None])[:, 0]
+    start = (entropy + tilt.rate * (square - entropy.square())).clamp_(max=math.log(vocab_size))
     shift = start + (1 / tilt.rate - math.log(tilt.rate))  # (n,) c - log lambda
-    found = torch.full_like(log_prob, math.nan)
-    rows = torch.arange(len(found), device=found.device)
+    found, rows = torch.empty_like(shift), torch.arange(len(shift), device=shift.device)
     for _ in range(max_steps):
-        total, slope, bend = _sums(probs, log_probs, shift) / tilt.rate
+        total, slope, bend = _by_blocks(_sums, probs, log_probs, shift[:, None]) / tilt.rate
         excess, slope = total.log(), slope / total  # log T and -(log T)'
-        step = excess / slope
-        ratio = (
-            step * (bend / total - slope.square()) / (2 * slope)
-        )  # of Halley's method; 1/2 at most doubles Newton's step
-        shift = shift + step / (1 - ratio.clamp_(max=0.5))
-        done = excess.abs() < TOLERANCE
-        found[rows[done]] = shift[done].double()
-        left = done.logical_not_().nonzero()[:, 0]
+        step = excess / slope  # Newton's, which Halley's doubles at most
+        shift = shift + step / (1 - (step * (bend / total - slope.square()) / (2 * slope)).clamp_(max=0.5))
+        found[rows] = shift
+        left = (excess.abs() >= TOLERANCE).nonzero()[:, 0]  # none that is NaN: a damaged model is to be seen
         if not len(left):
             break
         if len(left) < len(rows):
             rows, probs, log_probs, shift = (values[left] for values in (rows, probs, log_probs, shift))
-    failed = found.isnan() & entropy.isfinite()  # a damaged model's NaN stays
-    uniform = math.log(vocab_size)
-    return torch.stack(
-        [
-            log_prob.masked_fill(failed, -uniform),
-            (found + math.log(tilt.rate)).masked_fill(failed, uniform + 1 / tilt.rate),
-        ]
-    )
+    else:
+        log_prob[rows] = -math.log(vocab_size)
+        found[rows] = math.log(vocab_size) + 1 / tilt.rate - math.log(tilt.rate)
+    return torch.stack([log_prob.double(), found.double() + math.log(tilt.rate)])
+
+
+def _by_blocks(sums: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+    """What `sums` makes of the rows of (n, V) tensors, (k, n), a few rows at a time on a CPU."""
+    n = len(tensors[0]) if tensors[0].is_cuda else max(1, LOGITS_AT_A_TIME // tensors[0].shape[-1])
+    return torch.cat([sums(*parts) for parts in zip(*(tensor.split(n) for tensor in tensors), strict=True)], 1)
+
+
+def _moments(safety: float, probs: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
+    """Entropy, and mean of log^2 p, (2, n); `probs` holds logits before and p afterwards, `log_probs` its logarithm."""
+    work = probs.softmax(-1)
+    torch.mul(work, (1 - safety) / work.sum(-1, keepdim=True), out=probs).add_(safety / probs.shape[-1])
+    torch.mul(probs, torch.log(probs, out=log_probs), out=work)
+    return torch.stack([-work.sum(-1), work.mul_(log_probs).sum(-1)])
 
 
 def _sums(probs: torch.Tensor, log_probs: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """lambda times T, -T' and T'', (3, n), from p, log p (n, V) and c - log lambda (n,)."""
-    n = len(probs) if probs.is_cuda else max(1, LOGITS_AT_A_TIME // probs.shape[-1])
-    parts = zip(probs.split(n), log_probs.split(n), shift[:, None].split(n), strict=True)
-    return torch.cat([_block_sums(*part) for part in parts], 1)
-
-
-def _block_sums(probs: torch.Tensor, log_probs: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Of lambda q = p/w, with h = 1/(1+w): sums of q, q h and q h^2 (2 - h)."""
+    """lambda times T, -T' and T'', (3, n), from p, log p (n, V) and c - log lambda (n, 1): with h = 1/(1+w), sums of q, q h, q h^2 (2-h)."""
     w = _lambert_w(probs, log_probs, shift)
     q = probs / w
-    sums = q.new_empty(3, len(q))
-    torch.sum(q, -1, out=sums[0])
-    h = w.add_(1).reciprocal_()
-    torch.sum(q.mul_(h), -1, out=sums[1])
-    torch.sum(q.mul_(h).mul_(h.neg_().add_(2)), -1, out=sums[2])
-    return sums
+    total, h = q.sum(-1), w.add_(1).reciprocal_()
+    return torch.stack([total, q.mul_(h).sum(-1), q.mul_(h).mul_(h.neg_().add_(2)).sum(-1)])
 
 
 def _lambert_w(probs: torch.Tensor, log_probs: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

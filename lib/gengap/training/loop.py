@@ -56,13 +56,14 @@ def train(
     seed: int = 0,
     save_every_s: float = SAVE_EVERY_S,
     snapshots: bool = False,
+    trunks: Path | None = None,
 ) -> TrainingLog:
-    """Train `spec` on its rows in order, once: the compute-optimal run of a rung. See `train_run`.
+    """Train `spec` on its rows in order, once: a rung's run of its length. See `train_run`.
 
     With `snapshots`, weights along the way and their averages are kept in `out_dir/snapshots`, about 1.3 kB a parameter.
     """
-    folder = out_dir / "snapshots" if snapshots else None
-    return train_run(Run(spec, seed=seed), rows, out_dir, save_every_s=save_every_s, snapshots=folder)
+    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, seed)
+    return train_run(run, rows, out_dir, trunks, save_every_s=save_every_s, snapshots=folder)
 
 
 def train_run(
@@ -78,7 +79,7 @@ def train_run(
 
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
     `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; a fork in `trunks` when the rate begins
-    to fall; and snapshots of the weights into the folder `snapshots`, for a run without `trunks`. Raises `UserError` if
+    to fall; and snapshots of the weights into the folder `snapshots`, for which it begins at the beginning. Raises `UserError` if
     there are too few rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or
     settings).
     """
@@ -101,7 +102,7 @@ def train_run(
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
     if path.exists():
         state.load(path, key)
-    elif trunk:
+    elif trunk and not averages:  # which reach back to the beginning
         unpack_into(trunk, published_trunks(run.spec) / trunk.name)
         if start := last_start(trunk, schedule.fork_step):
             state.load(start, trunk.name)

@@ -9,6 +9,7 @@ import torch
 
 from gengap import models
 from gengap.errors import UserError
+from gengap.models.ladder import FRONTIER, run_place
 from gengap.models.spec import load_folder
 from gengap.paths import published_results_dir
 from gengap.records.base import Estimate, provenance
@@ -21,7 +22,7 @@ from gengap.training.log import read_heldout_log
 from gengap.training.loop import new_model, published_trunks, train_run
 from gengap.training.run import Checks, Run
 from gengap.training.state import fork_path, fork_weights, pack, step_of_fork
-from gengap.workflow.plan import FRONTIER, GROUPS, PlannedRun, plan
+from gengap.workflow.plan import GROUPS, PlannedRun, plan
 
 N_WINDOWS = 500  # of each loss at the end of a run
 N_CHECK_WINDOWS = 100  # of each held-out loss on the way
@@ -51,9 +52,8 @@ def is_done(planned: PlannedRun, anew: bool = False) -> bool:
 
 
 def folder(planned: PlannedRun) -> Path:
-    """Checkpoint and log of a run: the rung's own folder for the frontier."""
-    base = planned.run.spec.results_dir()
-    return base if planned.name == FRONTIER else base / "runs" / planned.name
+    """Checkpoint and log of a run."""
+    return planned.run.spec.results_dir() / run_place(planned.name)
 
 
 def carry_out(planned: PlannedRun) -> TrainingRun:

@@ -21,7 +21,7 @@ from gengap.workflow.artefacts import usable_archive
 from gengap.workflow.settings import Settings
 
 FLOPS_PER_S = {"cpu": 5e10, "gpu": 2e13}  # cautious: two cores, and a GPU used at a tenth of its speed
-CODES = {"ladder-50k": ("entropy", 3)}  # the best code of a rung, by its survey; of the others: retrained at 2 bits
+BEST_CODE = "qat", 3  # of every rung
 SURVEYED = "ladder-50k"  # for chapter 03; the surveys of larger rungs are published
 STARTUP_MINUTES = 30  # imports, rows over a slow network, quantization, figures
 
@@ -76,17 +76,21 @@ def expand(
 ) -> list[Job]:
     """Every combination, each job once, in the order of the lists; an empty list stands for the default alone.
 
-    A size with a single checkpoint takes that one whatever `revisions` says. Raises `UserError` for an unknown size, revision or
-    method, and for a number of bits that there is not.
+    Lengths of rungs ("4x") and steps of released models do not mix: what only the others of the list have is left out for a size,
+    and if nothing remains it takes its own. Raises `UserError` for an unknown size, revision or method, and for a number of bits
+    that there is not.
     """
     methods, bits = list(methods) or [DEFAULT_METHOD], list(bits) or [DEFAULT_BITS]
     revisions = list(revisions) or [""]
     for method, b in itertools.product(methods, bits):
         check(method, b)
-    found = []
-    for size in model_sizes:
-        many = revisions if len(models.get(size).revisions()) > 1 else [""]
-        found += [Job(models.get(size, r), method, b) for r, method, b in itertools.product(many, methods, bits)]
+    found, specs = [], [models.get(size) for size in model_sizes]
+    for spec in specs:
+        others = {r for other in specs if other.trained_here != spec.trained_here for r in other.revisions()}
+        own = [r for r in revisions if r in spec.revisions() or r not in others] or [""]
+        found += [
+            Job(models.get(spec.model_size, r), method, b) for r, method, b in itertools.product(own, methods, bits)
+        ]
     if not found:
         raise UserError("no model size is named: choose some of those that `gengap sizes` lists")
     return list(dict.fromkeys(found))
@@ -103,8 +107,8 @@ def book_jobs() -> list[Job]:
 
 
 def shortest_jobs() -> list[Job]:
-    """The shortest codes of the same models, certified too."""
-    return [Job(models.get(size), *CODES.get(size, ("qat", 2))) for size in models.DEFAULT_LADDER]
+    """The best codes of the same models, certified too."""
+    return [Job(models.get(size), *BEST_CODE) for size in models.DEFAULT_LADDER]
 
 
 def survey_shown() -> Path:

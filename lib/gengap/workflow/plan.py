@@ -14,25 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gengap.models import ladder
+from gengap.models.ladder import LENGTHS, grid_run
 from gengap.training.run import Run
 
 GROUPS = ("grid", "seed", "rate", "shape", "repeat", "precision")
-FRONTIER = "grid-1x"  # the run whose checkpoint and log are the rung's own
 
 _RUNGS = {spec.model_size: spec for spec in ladder.MODELS}
-_SHORT = (0.25, 0.5, 1.0, 2.0)
-# D over the compute-optimal tokens, as far as one epoch of the corpus goes.
-_LENGTHS: dict[str, tuple[float, ...]] = {
-    "ladder-50k": (*_SHORT, 8.0, 32.0),
-    "ladder-100k": (*_SHORT, 8.0, 32.0),
-    "ladder-200k": (*_SHORT, 4.0, 8.0),
-    "ladder-300k": (*_SHORT, 4.0, 8.0),
-    "ladder-400k": (*_SHORT, 4.0, 8.0),
-    "ladder-800k": (*_SHORT, 4.0),
-    "ladder-1.5m": _SHORT,
-    "ladder-3m": (0.25, 0.5, 1.0),
-    "ladder-4.5m": (0.25, 0.5, 1.0),
-}
 _SMALL = ("ladder-50k", "ladder-100k", "ladder-200k")  # with which seeds and rates are varied
 _SEEDS = (1, 2)  # beside 0
 _RATES = (0.5, 0.71, 1.41, 2.0, 2.83, 4.0)  # factors of the registry's learning rate, beside 1
@@ -61,9 +48,9 @@ class PlannedRun:
 
 
 def _declared() -> Iterator[PlannedRun]:
-    for size, lengths in _LENGTHS.items():
+    for size, lengths in LENGTHS.items():
         for length in lengths:
-            yield PlannedRun("grid", f"grid-{length:g}x", Run(_RUNGS[size], length))
+            yield PlannedRun("grid", grid_run(length), Run(_RUNGS[size], length))
     for size in _SMALL:
         for seed in _SEEDS:
             yield PlannedRun("seed", f"seed-{seed}", Run(_RUNGS[size], seed=seed))

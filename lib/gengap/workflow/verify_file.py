@@ -57,7 +57,8 @@ def verify_file(
     spec, of_registry = _registered(record.identity)
     findings += of_registry
     archive = archive or _there(path.with_name(f"{path.stem.removesuffix(ARITHMETIC)}.ggq"))
-    folder = _there(path.parent / "checkpoint")
+    name = spec.checkpoint_name if spec else "checkpoint"
+    folder = _there(path.parent / name)
     notes: list[Finding] = []
 
     def had(given, name: str, load: Callable | None):
@@ -71,7 +72,7 @@ def verify_file(
 
     if checkpoint is None and spec and spec.trained_here:
         bases = [base / spec.family / spec.size for base in (published_results_dir(), run_results_dir())]
-        found = list(filter(None, [folder, *(_there(base / "checkpoint") for base in bases)]))
+        found = list(filter(None, [folder, *(_there(base / name) for base in bases)]))
         checkpoint = had(None, "checkpoint", lambda: _its_checkpoint(found, record)) if found else None
     checkpoint = had(checkpoint, "checkpoint", spec and spec.load)
     rows = had(rows, "training rows", spec and spec.train_rows)

@@ -1,0 +1,491 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Off the frontier
+#
+# | | |
+# |---|---|
+# | **Paper section** | none; its reviewers asked what happens at a fixed number of tokens |
+# | **Reads** | records of the ladder at every length, its trainings and surveys, a table of released models |
+# | **Writes** | nothing |
+# | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core |
+#
+# The paper bounds models on the compute-optimal frontier, where every parameter has seen 20 tokens. Nobody has to stay there. This page asks three things: what becomes of the gap when $N$ grows and $D$ does not; what becomes of it when training goes on;
+# and how a compute budget should be split between $N$ and $D$ by someone who wants the least *bound* instead of the least loss.
+
+# %% tags=["parameters"]
+method: str = "gptq"  # quantizer
+bits: int = 4  # per weight, the paper's setting
+n_replicates: int = 200  # refits behind each interval
+level: float = 0.95  # of the intervals
+sigma: float = 0.5  # loss variation taken for released models, nats
+
+# %%
+import math
+import time
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from gengap import published
+from gengap.book.figures import named_axis, plain, plain_axis
+from gengap.book.glue import glue_all, glue_interval, glue_range
+from gengap.bounds import CodedModel, closed_form_gap
+from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
+from gengap.models.spec import TOKENS_PER_PARAMETER
+from gengap.records import load_records, load_runs, load_surveys
+from gengap.records.gaps import gaps
+
+plt.style.use("gengap.book")
+started = time.monotonic()
+records = [r for r in load_records(method=method, bits=bits) if r.identity.family == "ladder"]
+points = pd.DataFrame(gaps(records)).assign(
+    r=lambda table: table["n_train_tokens"] / table["n_params"],
+    flops=lambda table: fits.FLOPS_PER_PARAM_TOKEN * table["n_params"] * table["n_train_tokens"],
+    loss=[record.risks.train.mean for record in records],
+    bound=[record.bounds["nominal"].paper.value for record in records],
+    sigma=[
+        record.bounds["nominal"].paper_mode.sigma for record in records
+    ],  # at its least: no window is waited for
+    quantization_gap=[record.risks.quantized.mean - record.risks.train.mean for record in records],
+    measured=[record.bounds["nominal"].paper_mode for record in records],
+)
+off = points[points["revision"] != "main"]
+assert len(off) >= 6, (
+    "records of other lengths are missing: `gengap sweep ladder-50k --revision 0.25x --revision 4x`"
+)
+vocab_size = records[0].identity.vocab_size
+glue_all(n_off=len(off), n_records=len(points), bits=bits)
+
+# %% [markdown]
+# (off-frontier-ratio)=
+# ## One number: tokens a parameter
+#
+# A code of $b$ bits a parameter makes the complexity $\mathcal C = (b N \log 2 + \log(|K|/\delta))/D$. But for the logarithm, which is paid once, it depends on $N$ and $D$ through $r = D/N$ alone:
+#
+# $$
+# \mathcal C \approx \frac{b \log 2}{r}, \qquad \text{gap} \approx \mathcal C \log V + \Sigma \sqrt{\mathcal C} + \sqrt{2 \mathcal C} + (\hat R_q - \hat R_h).
+# $$ (eq-off-frontier-gap)
+
+
+# %%
+def gap_at(ratio, bits, vocab_size, sigma):
+    """The paper's gap at so many tokens a parameter, nats, but for quantization."""
+    c = bits * math.log(2) / ratio
+    return c * math.log(vocab_size) + (sigma + math.sqrt(2)) * np.sqrt(c)
+
+
+coded = CodedModel(bits * 10**9, 20 * 10**9, 50304)
+np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded, sigma), rtol=1e-6)
+
+# %% [markdown]
+# So two models of any size have the same gap, near enough, if their parameters have seen equally many tokens and their $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it: the same trainings as those of {doc}`07_scaling_laws`, shorter or longer than the compute-optimal one,
+# each quantized and bounded like the rungs of {doc}`06_scale`.
+
+# %%
+shown = points[
+    ["size", "revision", "r", "loss", "bound", "paper_nominal_gap", "uniform_gap", "companion_gap"]
+]
+shown = shown.rename(
+    columns={"paper_nominal_gap": "gap, paper", "uniform_gap": "gap, ours", "companion_gap": "gap, companion"}
+)
+shown = shown.astype({"gap, companion": float}).dropna(axis="columns", how="all")
+shown.style.hide(axis="index").format(precision=3, na_rep="–").format("{:.0f}", subset=["r"])
+
+# %% [markdown]
+# ## Along training
+#
+# One size, trained ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the median $\Sigma$ of the records and no harm from quantization.
+
+# %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter: a colour a size, the line the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
+sizes = list(dict.fromkeys(points["size"]))
+colors = dict(zip(sizes, plt.colormaps["viridis"](np.linspace(0, 0.9, len(sizes))), strict=True))
+lengths = points.groupby("size")["r"].nunique()
+along = [size for size in sizes if lengths[size] > 1]
+ratios = np.geomspace(points["r"].min(), points["r"].max(), 60)
+sigma_here = float(points["sigma"].median())
+fig, ax = plt.subplots()
+ax.plot(ratios, gap_at(ratios, bits, vocab_size, sigma_here), color="0.5", linewidth=1.2, label="closed form")
+for size in along:
+    mine = points[points["size"] == size].sort_values("r")
+    ax.plot(mine["r"], mine["paper_nominal_gap"], "o-", color=colors[size], linewidth=1, label=size)
+ax.axvline(TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
+ax.set(xscale="log", yscale="log", xlabel="tokens a parameter", ylabel="gap, nats per token")
+plain_axis(ax.xaxis, [5, 10, 20, 40, 80, 160, 320])
+plain_axis(ax.yaxis, [0.5, 1, 2, 4, 8])
+fig.legend(loc="outside lower center", ncols=4)
+plt.show()
+
+# %%
+by_form = [found.gap - found.quantization_gap - found.sampling for found in points["measured"]]
+excess = by_form / gap_at(points["r"], bits, vocab_size, sigma_here) - 1
+trained = points[points["size"].isin(along)]
+first, last = trained.loc[trained["r"].idxmin()], trained.loc[trained["r"].idxmax()]
+glue_range("excess", 100 * excess)
+for place, point in (("first", first), ("last", last)):
+    glue_all(**{f"{place}_name": f"{point['size']} at {point['revision']}", f"{place}_r": point["r"]})
+    glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
+
+# %% [markdown]
+# From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats. Without quantization and sampling, as the paper evaluates it, it differs from the line by {glue:text}`excess_least:+.1f` to
+# {glue:text}`excess_most:+.1f` %: size as such hardly matters.
+#
+# ## Fixed tokens, growing model
+#
+# The other direction is the reviewers' question. At a fixed $D$ a larger model has a smaller loss and a longer code.
+
+# %% mystnb={"figure": {"caption": "At a fixed number of training tokens: the paper's bound (circles) and the training loss (squares) against size, a colour a number of tokens.", "name": "fig-off-frontier-fixed"}, "image": {"alt": "Training loss and bound in nats per token against parameters, a pair of lines for each number of tokens: the losses fall with size, the bounds rise with it."}}
+powers = np.round(
+    np.log2(points["n_train_tokens"] / points.loc[points["r"].sub(20).abs().idxmin(), "n_train_tokens"])
+)
+fixed = {
+    power: mine.sort_values("n_params")
+    for power, mine in points.groupby(powers)
+    if mine["size"].nunique() > 2
+}
+tones = dict(zip(fixed, plt.colormaps["plasma"](np.linspace(0, 0.8, max(1, len(fixed)))), strict=True))
+fig, ax = plt.subplots()
+for power, mine in fixed.items():
+    label = f"about {plain(mine['n_train_tokens'].median().round(-5))} tokens"
+    ax.plot(mine["n_params"], mine["bound"], "o-", color=tones[power], label=label)
+    ax.plot(mine["n_params"], mine["loss"], "s--", color=tones[power], markersize=4, linewidth=1)
+ax.axhline(math.log(vocab_size), linestyle=":", color="0.5", label="guessing")
+ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
+on_axis = points[
+    points["n_params"] <= max((mine["n_params"].max() for mine in fixed.values()), default=math.inf)
+]
+named_axis(ax.xaxis, on_axis["n_params"].unique(), on_axis["size"].unique())
+fig.legend(loc="outside lower center", ncols=2)
+plt.show()
+
+# %%
+rows = []
+for mine in fixed.values():
+    best = mine.loc[mine["bound"].idxmin()]
+    rows.append(
+        {
+            "tokens": mine["n_train_tokens"].median(),
+            "sizes": f"{mine['size'].iloc[0]} to {mine['size'].iloc[-1]}",
+            "loss": f"{mine['loss'].iloc[0]:.2f} to {mine['loss'].iloc[-1]:.2f}",
+            "gap": f"{mine['paper_nominal_gap'].iloc[0]:.2f} to {mine['paper_nominal_gap'].iloc[-1]:.2f}",
+            "least bound": f"{best['bound']:.2f} at {best['size']}",
+            "rises": bool((np.diff(mine["paper_nominal_gap"]) > 0).all()),
+        }
+    )
+at_fixed = pd.DataFrame(rows)
+glue_all(fixed_rise="every step" if at_fixed["rises"].all() else "most steps")
+at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0f}"})
+
+# %% [markdown]
+# The gap rises with size at {glue:text}`fixed_rise`: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. With too many parameters for its text a model's bound passes that of guessing and says nothing, though its loss is the lowest of the row.
+#
+# ## The least bound for a given compute
+#
+# Training costs about $F = 6 N D$ operations. {cite:t}`hoffmann2022training` ask which $N$ and $D = F/6N$ make the loss least. Ask the same of the bound, with $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$ for the loss. If $\Sigma$ and the quantization gap are constant, the derivative with respect to $\log N$ vanishes where
+#
+# $$
+# \alpha A N^{-\alpha} = \beta B D^{-\beta} + 2\, \mathcal C \log V + (\Sigma + \sqrt 2) \sqrt{\mathcal C} .
+# $$ (eq-allocation-balance)
+#
+# Without the last two terms this is the loss's own condition. Both are positive, and both fall as $r$ grows: at every compute the bound wants *more tokens a parameter* than the loss does. How many more changes with compute. On the loss's frontier $r$ goes as $F^{(\alpha - \beta)/(\alpha + \beta)}$, which is nearly level
+# if the exponents are nearly equal. For the bound a constant $r$ would leave a constant gap, while the loss keeps falling; in the limit $\sqrt{\mathcal C} \sim r^{-1/2}$ has to keep step with $N^{-\alpha} = (F/6r)^{-\alpha/2}$, so
+#
+# $$
+# r \sim F^{\alpha/(1+\alpha)}, \qquad N \sim F^{1/(2 + 2\alpha)} .
+# $$ (eq-allocation-exponent)
+#
+# No number of tokens a parameter is optimal for the bound at every compute, 20 least of all.
+#
+# ### On the ladder
+#
+# Three laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`07_scaling_laws`; $\Sigma$, to the records above; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`03_quantization` at all numbers of bits and to the records off the frontier.
+
+# %%
+runs = load_runs(["grid"])
+loss_columns = [
+    np.array([run.shape.n_params for run in runs], float),
+    np.array([run.n_train_tokens for run in runs], float),
+    np.array([run.train.mean for run in runs]),
+]
+loss_fit = resample_runs(
+    fit_chinchilla,
+    *loss_columns,
+    refit=partial(fit_chinchilla, start=fit_chinchilla(*loss_columns)),
+    n_replicates=n_replicates,
+)
+sigma_fit = resample_runs(
+    allocation.fit_variation,
+    points["n_params"],
+    points["n_train_tokens"],
+    points["sigma"],
+    n_replicates=n_replicates,
+)
+cells = [
+    (cell.bits, survey.identity.n_params, survey.identity.n_train_tokens, np.mean(cell.gaps))
+    for survey in load_surveys("ladder")
+    for cell in survey.cells
+    if cell.method == method
+    and np.mean(cell.gaps) > 3 * cell.window_error  # beyond it there is no error to see
+]
+beside = off[["bits", "n_params", "n_train_tokens", "quantization_gap"]].to_numpy(float)
+quantization_fit = resample_runs(
+    allocation.fit_quantization, *np.vstack([cells, beside]).T, n_replicates=n_replicates, seed=1
+)
+fitted = {"loss": loss_fit, "loss variation": sigma_fit, "quantization gap": quantization_fit}
+pd.DataFrame(
+    [
+        {"law": law, "constant": name, "value": getattr(fit.law, name)} | fit.interval(name, level)._asdict()
+        for law, fit in fitted.items()
+        for name in fit.law._fields
+    ]
+).style.hide(axis="index").format(precision=3)
+
+# %%
+law = allocation.BoundLaw(loss_fit.law, sigma_fit.law, quantization_fit.law, vocab_size)
+replicates = [
+    allocation.BoundLaw(*parts, vocab_size)
+    for parts in zip(loss_fit.replicates, sigma_fit.replicates, quantization_fit.replicates, strict=True)
+]
+glue_interval("rate", quantization_fit.law.rate, *quantization_fit.interval("rate", level))
+glue_interval(
+    "damage", quantization_fit.law.ratio_exponent, *quantization_fit.interval("ratio_exponent", level)
+)
+glue_all(halving=2 * math.log(2), level=100 * level)
+
+# %% [markdown]
+# A bit divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f` ({glue:text}`rate_low:.2f` to {glue:text}`rate_high:.2f`), and $4^{-b}$ is $\rho$ = {glue:text}`halving:.2f`. Along training it goes as $r$ to the power {glue:text}`damage:+.2f` ({glue:text}`damage_low:+.2f` to {glue:text}`damage_high:+.2f`);
+# {cite:t}`kumar2024precision` find that it grows.
+
+# %%
+budgets = np.geomspace(1e12, 1e15, 7)
+choices = range(2, 9)
+rows = []
+for flops in budgets:
+    n_loss, d_loss = map(float, loss_fit.law.optimum(flops))
+    best = allocation.allocate(law, flops, choices)
+    low_high = allocation.allocation_intervals(replicates, flops, choices, level)
+    ratio_loss = loss_fit.interval(
+        lambda fit, flops=flops: float(np.divide(*fit.optimum(flops)[::-1])), level
+    )
+    rows.append(
+        {
+            "F": flops,
+            "r, loss": d_loss / n_loss,
+            "r, loss, low": ratio_loss.low,
+            "r, loss, high": ratio_loss.high,
+            "r, bound": best.ratio,
+            "r, bound, low": low_high["ratio"].low,
+            "r, bound, high": low_high["ratio"].high,
+            "N, loss": n_loss,
+            "N, bound": best.n_params,
+            "b": best.bits,
+            "b, low": low_high["bits"].low,
+            "b, high": low_high["bits"].high,
+            "least bound": best.value,
+            "bound where the loss is least": min(float(law(n_loss, d_loss, b)) for b in choices),
+        }
+    )
+split = pd.DataFrame(rows)
+table = pd.DataFrame(
+    {
+        "operations": [f"{flops:.0e}" for flops in split["F"]],
+        **{
+            f"r, {kind}": [
+                f"{row[f'r, {kind}']:.0f} ({row[f'r, {kind}, low']:.0f} to {row[f'r, {kind}, high']:.0f})"
+                for _, row in split.iterrows()
+            ]
+            for kind in ("loss", "bound")
+        },
+        "N, loss": split["N, loss"].map(plain),
+        "N, bound": split["N, bound"].map(plain),
+        "bits": [
+            f"{row['b']:.0f} ({row['b, low']:.0f} to {row['b, high']:.0f})" for _, row in split.iterrows()
+        ],
+        "least bound": split["least bound"].map("{:.2f}".format),
+        "bound where the loss is least": split["bound where the loss is least"].map("{:.2f}".format),
+    }
+)
+assert (split["r, bound"] > split["r, loss"]).all(), "the bound wants fewer tokens than the loss"
+table.style.hide(axis="index")
+
+# %% [markdown]
+# The same from real runs, without a law for the loss: at each budget a parabola in $\log N$ through the sizes that were trained there ({doc}`07_scaling_laws`), once through their losses and once through their bounds. The bounds are the certified ones where there is a record; a second series has the measured loss
+# of every run of the grid and the fitted gap.
+
+
+# %%
+def curves_of(sizes, n_tokens, values):
+    """A curve for each size with at least two lengths, (n,) each."""
+    found = pd.DataFrame({"N": sizes, "D": n_tokens, "value": values}).sort_values("D")
+    return [
+        frontier.Curve(n, mine["D"].to_numpy(float), mine["value"].to_numpy(float))
+        for n, mine in found.groupby("N")
+        if len(mine) > 1
+    ]
+
+
+at_budgets = np.geomspace(1e11, 1e15, 25)
+n_runs, d_runs, losses = loss_columns
+measured = {
+    "loss, runs": (n_runs, d_runs, losses),
+    "bound, runs": (n_runs, d_runs, losses + law.gap(n_runs, d_runs, bits)),
+    "bound, certified": (points["n_params"], points["n_train_tokens"], points["bound"]),
+}
+optima = {name: frontier.isoflop(curves_of(*columns), at_budgets) for name, columns in measured.items()}
+
+# %% mystnb={"figure": {"caption": "Tokens a parameter that make the loss least, and the bound, against compute: the fitted laws with their intervals (lines and bands) and minima of parabolas through real runs (marks). Dotted: 20.", "name": "fig-off-frontier-allocation"}, "image": {"alt": "Tokens a parameter against operations, both axes logarithmic: the bound's line lies ten to thirty times above the loss's, and both rise; marks of real runs lie near the lines."}}
+styles = {"loss": ("C0", "loss, runs"), "bound": ("C1", "bound, runs")}
+fig, ax = plt.subplots()
+for kind, (color, _) in styles.items():
+    ax.fill_between(split["F"], split[f"r, {kind}, low"], split[f"r, {kind}, high"], color=color, alpha=0.2)
+    ax.plot(split["F"], split[f"r, {kind}"], color=color, label=f"least {kind}, law")
+marks = {"loss, runs": ("s", "C0"), "bound, runs": ("o", "C1"), "bound, certified": ("D", "C3")}
+for name, (marker, color) in marks.items():
+    x, y = [o.flops for o in optima[name]], [o.n_tokens / o.n_params for o in optima[name]]
+    ax.plot(x, y, marker, color=color, markersize=5, label=f"least {name}")
+ax.axhline(TOKENS_PER_PARAMETER, linestyle=":", color="0.5")
+ax.set(xscale="log", yscale="log", xlabel="operations, 6 N D", ylabel="tokens a parameter")
+plain_axis(ax.yaxis, [1, 3, 10, 20, 50, 100, 300, 1000])
+fig.legend(loc="outside lower center", ncols=2)
+plt.show()
+
+# %%
+slope = -fit_power_law(split["F"], split["r, bound"]).exponent
+glue_all(slope=slope, limit=law.ratio_exponent)
+for place, row in (("cheap", split.iloc[0]), ("dear", split.iloc[-1])):
+    glue_all(**{f"{place}_flops": f"{row['F']:.0e}", f"{place}_bits": row["b"]})
+    glue_interval(f"{place}_loss_r", row["r, loss"], row["r, loss, low"], row["r, loss, high"])
+    glue_interval(f"{place}_bound_r", row["r, bound"], row["r, bound, low"], row["r, bound, high"])
+for name, found in optima.items():
+    key = name.replace(", ", "_")
+    glue_range(key, [o.n_tokens / o.n_params for o in found] or [math.nan])
+    glue_all(**{f"{key}_n": len(found)})
+    glue_all(
+        **{
+            f"{key}_from": f"{found[0].flops:.0e}" if found else "nowhere",
+            f"{key}_to": f"{found[-1].flops:.0e}" if found else "nowhere",
+        }
+    )
+
+# %% [markdown]
+# From {glue:text}`cheap_flops` to {glue:text}`dear_flops` operations the loss is least at {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f` tokens a parameter and the bound at {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f`, which grow as $F^{k}$ with $k$ = {glue:text}`slope:.2f`;
+# equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit. The best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`: with more tokens a parameter a bit is cheaper.
+#
+# Parabolas through certified bounds have a minimum between the sizes at {glue:text}`bound_certified_n:d` budgets, at {glue:text}`bound_certified_least:.0f` to {glue:text}`bound_certified_most:.0f` tokens a parameter; those with the fitted gap at {glue:text}`bound_runs_n:d` budgets from {glue:text}`bound_runs_from` to {glue:text}`bound_runs_to` operations,
+# at {glue:text}`bound_runs_least:.0f` to {glue:text}`bound_runs_most:.0f`.
+#
+# (off-frontier-released)=
+# ## Released models
+#
+# Nobody splits compute for a bound, but many train far past the loss's frontier, because a small model is cheap to use {cite}`sardana2024beyond`. Here is what the closed form {eq}`eq-off-frontier-gap` gives for them at {glue:text}`bits:d` bits, and what it would take for the least bound at their compute. The loss laws are published ones, fitted to models of
+# their size; $\Sigma$ is the paper's fit, extrapolated.
+#
+# It is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise, that $\Sigma$ is {glue:text}`sigma_released:.1f` nats, and that {glue:text}`bits:d` bits do little harm, which is the more doubtful the longer a model was trained.
+
+# %%
+facts = published.facts("chinchilla")
+laws = {
+    key: fits.ChinchillaLaw(**{name: facts[key][name] for name in fits.ChinchillaLaw._fields})
+    for key in ("hoffmann2022", "besiroglu2024")
+}
+
+
+def bound_law(loss, vocab_size):
+    """The bound with the paper's fit of the loss variation, and quantization that does no harm."""
+    return allocation.BoundLaw(
+        loss, lambda n, d: published.fitted_loss_variation(n), lambda b, n, d: 0.0 * n, vocab_size
+    )
+
+
+rows = []
+for model in published.released_models():
+    flops = fits.FLOPS_PER_PARAM_TOKEN * model.n_params * model.n_train_tokens
+    code = partial(CodedModel, bits * model.n_params, vocab_size=model.vocab_size)
+    best = {
+        key: allocation.allocate(bound_law(loss, model.vocab_size), flops, [bits])
+        for key, loss in laws.items()
+    }
+    rows.append(
+        {
+            "model": model.name,
+            "N": model.n_params,
+            "D": model.n_train_tokens,
+            "V": model.vocab_size,
+            "r": model.n_train_tokens / model.n_params,
+            "gap": closed_form_gap(code(n_train_tokens=model.n_train_tokens), sigma),
+            "gap, first reading": closed_form_gap(code(n_train_tokens=model.n_first_read), sigma)
+            if model.passes
+            else math.nan,
+            "F": flops,
+            **{f"best r, {key}": found.ratio for key, found in best.items()},
+            "source": model.source,
+        }
+    )
+released = pd.DataFrame(rows)
+released.drop(columns="F").style.hide(axis="index").format(
+    {
+        **dict.fromkeys(("N", "D"), "{:.3g}"),
+        **dict.fromkeys(("gap", "gap, first reading"), "{:.2f}"),
+        **dict.fromkeys(("r", "best r, hoffmann2022", "best r, besiroglu2024"), "{:,.0f}"),
+    },
+    na_rep="–",
+)
+
+# %% mystnb={"figure": {"caption": "Released models: tokens a parameter against training compute. Lines: where the loss is least and where the bound is least, by two published laws.", "name": "fig-off-frontier-released"}, "image": {"alt": "Tokens a parameter against operations, both axes logarithmic. Lines of the least loss lie near twenty to a hundred; lines of the least bound rise from some hundreds to ten thousand; small released models of recent years lie near the upper lines, older ones on the lower."}}
+line = np.geomspace(released["F"].min() / 2, released["F"].max() * 2, 30)
+fig, ax = plt.subplots(figsize=(6.4, 5.6))
+for (key, loss), style in zip(laws.items(), ("-", "--"), strict=True):
+    n_loss, d_loss = loss.optimum(line)
+    ax.plot(line, d_loss / n_loss, style, color="C0", label=f"least loss, {key[:-4].capitalize()} et al.")
+    best = [allocation.allocate(bound_law(loss, 50304), flops, [bits]).ratio for flops in line]
+    ax.plot(line, best, style, color="C1", label=f"least bound, {key[:-4].capitalize()} et al.")
+ax.plot(released["F"], released["r"], "o", color="0.35", markersize=4)
+for _, row in released.iterrows():
+    ax.annotate(row["model"], (row["F"], row["r"]), xytext=(4, 2), textcoords="offset points", fontsize=6)
+ax.set(xscale="log", yscale="log", xlabel="operations, 6 N D", ylabel="tokens a parameter")
+plain_axis(ax.yaxis, [1, 10, 20, 100, 1e3, 1e4])
+fig.legend(loc="outside lower center", ncols=2)
+plt.show()
+
+# %%
+nearest = released["best r, besiroglu2024"]
+above_loss = {
+    key: released["F"].map(lambda flops, loss=loss: float(np.divide(*loss.optimum(flops)[::-1])))
+    for key, loss in laws.items()
+}
+distance = {
+    "loss": np.log(released["r"] / above_loss["besiroglu2024"]).abs(),
+    "bound": np.log(released["r"] / nearest).abs(),
+}
+closer = released[distance["bound"] < distance["loss"]]
+glue_all(n_released=len(released), n_closer=len(closer), n_over=int((released["r"] > nearest).sum()))
+glue_range("released_gap", released["gap"])
+glue_all(sigma_released=sigma)
+at = {key: allocation.allocate(bound_law(loss, 50304), 1e24, [bits]) for key, loss in laws.items()}
+glue_range("at_1e24", [found.ratio for found in at.values()])
+glue_all(runtime_minutes=(time.monotonic() - started) / 60)
+
+# %% [markdown]
+# The gaps go from {glue:text}`released_gap_most:.2f` nats to {glue:text}`released_gap_least:.3f`. At $10^{24}$ operations the bound is least at {glue:text}`at_1e24_least:,.0f` to {glue:text}`at_1e24_most:,.0f` tokens a parameter. Of {glue:text}`n_released:d` models {glue:text}`n_closer:d` lie closer to the bound's frontier than to the loss's (in the logarithm, by the
+# law of {cite:t}`besiroglu2024chinchilla`), and {glue:text}`n_over:d` lie beyond it. Models that are trained for cheap use come close to what one would train for a guarantee.
+#
+# ## What agreed, what did not
+#
+# * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, to {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % of the closed form, on and off the frontier.
+# * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
+# * **New**: the bound's frontier lies at more tokens a parameter than the loss's, on the ladder {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f` against {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f`, and the number grows with compute.
+# * **Cannot be told**: what the ladder's law says beyond its range. It has no floor $E$ in sight, branches of one trunk share their past, and the quantization gap off the frontier is known at {glue:text}`bits:d` bits alone.
