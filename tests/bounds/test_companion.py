@@ -294,6 +294,7 @@ def test_a_hedge_never_costs_more_than_its_logarithm(seed, alpha, spread, rate, 
         bound.value - online.value <= bound.complexity / rate + choice.greatest(COMPANION) - COMPANION.max_loss + 1e-9
     )
     assert bound.train_risk + bound.quantization_gap + bound.smoothing <= bound.companion_risk + top + 1e-9
+    assert choice._replace(rate=4.0, share=0.5).greatest(COMPANION) <= COMPANION.max_loss + top + 0.05
 
 
 # Choosing.

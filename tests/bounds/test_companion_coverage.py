@@ -57,7 +57,7 @@ def test_the_worst_code_uses_up_the_failure_probability(kind):
 
     One rate, so chosen that Y = max Z - s/lambda lies near the mean of Z.
     """
-    n, alpha, floor, s = 160, 1e-3, 1e-4, 0.999
+    n, alpha, floor, s = 120, 1e-3, 1e-4, 0.999
     setting = companion_settings.rare_tokens(4, 1.02 * complexity(n, 0.05, code_length_bits=2))
     u = (1 - floor) * setting.source.probs[0] + floor / 5
     q = (1 - alpha) * setting.models[0, 0] + alpha * (u if kind == "T12b" else 1 / 5)
@@ -78,7 +78,7 @@ def test_the_worst_companion_uses_up_the_failure_probability():
 @pytest.mark.parametrize("kind", PREDICTORS)
 @pytest.mark.parametrize("name", companion_settings.mistakes(240))
 def test_each_way_to_lose_predictability_breaks_the_bound(name, kind):
-    n_paths, n = 200, 960 if "skipped" in name else 240
+    n_paths, n = 120, 960 if "skipped" in name else 240
     right, wrong = (
         violations(deviations(setting, PREDICTORS[kind], n_paths, n, 7, [0.3, 1.0, 4.0], [0.5, 0.98]), 0.05)
         for setting in companion_settings.mistakes(n)[name]
