@@ -18,6 +18,7 @@ from gengap.workflow import graph, jobs
 PYTHON = sys.executable  # its scripts would not start in a folder with a $ in its name
 BOOK, SHORTEST = jobs.book_jobs(), jobs.shortest_jobs()
 SURVEYS = [f"build/results/{place_of(models.get(jobs.SURVEYED))}"]  # of chapter 03; those of larger rungs are published
+SNAPSHOTS = ["build/results/ladder/50k/snapshots/step-0000000.safetensors"]  # of chapter 11, the first of many
 PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]
@@ -117,9 +118,12 @@ rule corpus:
 rule train:
     input: "build/corpus/manifest.json",
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
-    output: "build/results/{family}/{size}/loss_log.csv", "build/results/{family}/{size}/checkpoint/model.safetensors",
+    output:
+        "build/results/{family}/{size}/loss_log.csv",
+        "build/results/{family}/{size}/checkpoint/model.safetensors",
+        "build/results/{family}/{size}/snapshots/step-0000000.safetensors",
     resources: mem_mb=MEMORY_MB, runtime=24 * 60,
-    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size}"
+    shell: "{PYTHON:q} -m gengap.cli train {wildcards.family}-{wildcards.size} --snapshots"
 
 
 rule train_length:  # a rung off the frontier
@@ -189,6 +193,7 @@ rule page:
         files(f"{QUANTIZED}.json", BOOK + SHORTEST),
         files(f"{QUANTIZED}.ggq", BOOK + SHORTEST),
         lambda w: SURVEYS if w.page == "03_quantization" else [],
+        lambda w: SNAPSHOTS if w.page == "11_companion" else [],
     params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
     wildcard_constraints: page="|".join(OF_RESULTS) or "none",

@@ -6,5 +6,6 @@ from .compression.methods import compress as compress
 from .models import REGISTRY as REGISTRY
 from .models import get as get
 from .records.bound import load_records as load_records
+from .statistics.companion import Companion as Companion
 from .statistics.per_token import token_statistics as token_statistics
 from .workflow.certify import certify as certify

@@ -359,6 +359,15 @@ def test_complexity_must_be_positive(inequality, c):
         inequality(X, Y, DELTA, c)
 
 
+@pytest.mark.parametrize("c", [0.0, -0.1, np.nan, np.inf])
+def test_complexity_of_a_stream_must_be_positive(c):
+    stream = LossVariationStream(DELTA)
+    stream.update(X, Y)
+    for call in (stream.loss_variation, stream.freedman):
+        with pytest.raises(ValueError, match=f"complexity must be positive and finite, got {c}"):
+            call(c)
+
+
 @pytest.mark.parametrize("loss_range", [0.0, -1.0, np.nan])
 def test_range_must_be_positive(inequality, loss_range):
     with pytest.raises(ValueError, match=r"range|rate|variance"):
@@ -396,12 +405,22 @@ def test_rate_must_stay_below_its_limit():
         concentration.shifted_log(X, Y, 0.5)
 
 
-@pytest.mark.parametrize("s_grid", [[], [0.0, 0.5], [0.5, 1.0], [1.2], [np.nan]])
+@pytest.mark.parametrize("s_grid", [[], [0.0, 0.5], [0.5, 1.0], [0.5, 1 - 1e-9], [1.2], [np.nan]])
 def test_grid_must_lie_inside_the_unit_interval(s_grid):
     with pytest.raises(ValueError, match="s_grid"):
         concentration.loss_variation(X, Y, DELTA, 0.1, s_grid)
-    with pytest.raises(ValueError, match=r"s_grid|nothing"):
-        LossVariationStream(DELTA, s_grid).loss_variation(0.1)
+    with pytest.raises(ValueError, match="s_grid"):
+        LossVariationStream(DELTA, s_grid)
+
+
+def test_the_largest_point_of_a_grid_bears_what_rounding_does_to_a_range():
+    """X - Y may exceed Delta by RANGE_SLACK: closer to 1, s would ask for the logarithm of a negative number."""
+    x, s_grid = np.array([6.0 * (1 + 9e-7), 0.5]), [0.5, 1 - 3e-6]
+    stream = LossVariationStream(6.0, s_grid)
+    stream.update(x, 0.0 * x)
+    streamed, whole = stream.freedman(0.1), concentration.freedman(x, 0.0, 6.0, 0.1, s_grid)
+    assert math.isfinite(whole.value)
+    assert streamed.value == pytest.approx(whole.value, rel=1e-12)
 
 
 def test_rounding_at_the_end_of_the_range_is_no_error():

@@ -11,7 +11,7 @@ from projects import SMALL
 from gengap.compression import archive
 from gengap.compression.layerwise import quantize
 from gengap.compression.methods import METHODS, Compressor, check
-from gengap.compression.retraining import Retraining, price_per_bit, retrain
+from gengap.compression.retraining import Retraining, _bits_per_step, price_per_bit, retrain
 from gengap.errors import UserError
 from gengap.models.architecture import Architecture
 from gengap.paths import run_results_dir
@@ -22,6 +22,7 @@ from gengap.workflow.survey import _Laboratory, survey, wanted
 
 SPEC = replace(SMALL, family="test", size="8k")
 SHAPE = Architecture.of(SPEC.config())
+SHORT = Retraining(n_steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -73,30 +74,92 @@ def test_entropy_coding_beats_rounding_at_the_same_length(rung, compressor):
 
 
 def test_retraining_lowers_what_the_bound_charges_for(rung, compressor):
-    """Loss plus price times length, on the same rows; the grid stays what it was."""
+    """Loss plus price times length, on the same rows, of files that both keep to the length asked for."""
     _, rows = rung
     price = price_per_bit(SPEC.n_params, SPEC.n_train_tokens)
-    start, end = compressor.quantize("entropy", 3), compressor.quantize("qat", 3)
-    costs = [loss(q.build(SPEC.config()), rows) + price * bits_per_parameter(q) for q in (start, end)]
+    entropy, end = compressor.quantize("entropy", 3), compressor.quantize("qat", 3)
+    costs = [loss(q.build(SPEC.config()), rows) + price * bits_per_parameter(q) for q in (entropy, end)]
     assert costs[1] < costs[0] - 0.02
+    decoded, _ = archive.decode(archive.encode(end, SHAPE))
+    assert all(torch.equal(value, decoded.state_dict()[name]) for name, value in end.state_dict().items())
+
+
+def test_retraining_keeps_the_grid(rung, compressor):
+    _, rows = rung
+    start = compressor.quantize("entropy", 3)
+    end = retrain(start, SPEC.config(), rows, 0.2, settings=SHORT)
     for name, tensor in start.tensors.items():
         np.testing.assert_array_equal(tensor.scales, end.tensors[name].scales)
         np.testing.assert_array_equal(tensor.column_scales, end.tensors[name].column_scales)
-    decoded, _ = archive.decode(archive.encode(end, SHAPE))
-    assert all(torch.equal(value, decoded.state_dict()[name]) for name, value in end.state_dict().items())
+        assert (tensor.codes != end.tensors[name].codes).any()
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_a_retrained_file_is_no_longer_than_asked_for(compressor, bits):
+    """Its nominal length is then the length of a code: the nominal bound is certified."""
+    assert bits - 0.3 < bits_per_parameter(compressor.quantize("qat", bits)) <= bits
+
+
+def test_retraining_goes_on_until_the_file_is_short_enough(rung, compressor):
+    """After one step it is not; nothing that is too long is returned, and what cannot be reached is said."""
+    _, rows = rung
+    start, one = compressor.quantize("entropy", 3), Retraining(n_steps=1)
+    limit = bits_per_parameter(start) - 0.2
+
+    def retrained(limit):
+        return retrain(start, SPEC.config(), rows, 0.0, 0, one, lambda quantized: bits_per_parameter(quantized) - limit)
+
+    assert limit - 0.2 < bits_per_parameter(retrained(limit)) <= limit
+    with pytest.raises(UserError, match="choose more bits"):
+        retrained(0.3)
 
 
 def test_a_higher_price_makes_a_shorter_file(rung, compressor):
     _, rows = rung
     start = compressor.quantize("entropy", 4)
-    free, dear = (retrain(start, SPEC.config(), rows, price) for price in (0.0, 2.0))
+    free, dear = (retrain(start, SPEC.config(), rows, price, settings=SHORT) for price in (0.0, 2.0))
     assert bits_per_parameter(dear) < bits_per_parameter(start) - 0.05
     assert bits_per_parameter(dear) < bits_per_parameter(free) - 0.05
 
 
-def test_retraining_reads_a_share_of_the_windows_again():
-    assert Retraining().steps_on(10**6) == 600
-    assert Retraining().steps_on(1600) * 8 <= 0.25 * 1600
+@pytest.mark.parametrize("mean", [0.1, 0.5, 1.0, 4.0])
+def test_the_price_of_a_step_is_that_of_a_geometric_code(mean):
+    """-log2 of the ratio r of neighbouring probabilities; a two-sided geometric law has mean magnitude 2r/(1-r^2)."""
+    codes = np.random.default_rng(0).poisson(mean, (500, 500))
+    r = 2.0 ** -_bits_per_step(torch.from_numpy(codes).float()).double()
+    np.testing.assert_allclose((2 * r / (1 - r**2)).mean(), mean, rtol=0.02)
+
+
+def test_retraining_that_was_stopped_goes_on_to_the_same_digits(rung, compressor, tmp_path):
+    _, rows = rung
+    start, state = compressor.quantize("entropy", 3), tmp_path / "state.part"
+    whole = retrain(start, SPEC.config(), rows, 0.2, settings=SHORT)
+    calls = iter(range(100))
+
+    def killed(_):
+        if next(calls) == 5:  # at step 50
+            raise KeyboardInterrupt
+        return -1.0
+
+    arguments = start, SPEC.config(), rows, 0.2, 0, SHORT
+    with pytest.raises(KeyboardInterrupt):
+        retrain(*arguments, killed, state, save_every_s=0.0)
+    seen = []
+    again = retrain(*arguments, lambda quantized: seen.append(quantized) or -1.0, state)
+    assert len(seen) == 2  # of seven looks: it did not begin anew
+    for name, values in whole.state_dict().items():
+        assert torch.equal(values, again.state_dict()[name]), name
+    with pytest.raises(UserError, match="belongs to another retraining"):
+        retrain(start, SPEC.config(), rows, 0.3, 0, SHORT, state=state)
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(UserError, match="is damaged"):
+        retrain(*arguments, state=state)
+
+
+def test_the_training_text_is_read_again_as_often_as_asked_for_at_most():
+    assert Retraining().steps_on(10**6) == Retraining().n_steps
+    assert Retraining(passes=0.5).steps_on(1600) * Retraining().batch_rows == 800
+    assert Retraining.of(10**6).n_steps > Retraining.of(10**5).n_steps == Retraining().n_steps
 
 
 def test_rotated_matrices_are_not_retrained(rung):

@@ -24,6 +24,7 @@ from gengap.models import pythia
 from gengap.models.pythia import PythiaSpec
 from gengap.models.spec import quantized_name
 from gengap.records.base import identify
+from gengap.statistics.evaluation import weights_sha256
 from gengap.statistics.per_token import token_statistics
 from gengap.tokens.rows import sample_rows
 from gengap.workflow import doctor
@@ -206,6 +207,19 @@ def test_folder_server_and_cache_give_the_same_record(folder, tmp_path, monkeypa
 
 def findings(timeout_s=0.2):
     return {finding.name: finding for finding in doctor.examine(timeout_s)}
+
+
+def test_earlier_checkpoints_that_are_here_are_its_companion(folder):
+    assert SPEC.companion() is None  # the untrained one is missing
+    for step in (0, 8, 16):
+        save_checkpoint(folder.parent / f"step{step}", seed=step)
+    companion = SPEC.companion()
+    assert companion.starts == (0, 8 * 8, 16 * 8)  # steps of 8 rows; never its own step or a later one
+    rows = [0, 63, 64, 127, 128, 319]
+    groups = {i: list(places) for i, places in companion.groups(rows)}
+    assert groups == {0: [0, 1], 1: [2, 3], 2: [4, 5]}
+    assert weights_sha256(companion.load(1)) == weights_sha256(replace(SPEC, step=8).load())
+    assert replace(SPEC, step=0).companion() is None
 
 
 def test_doctor_gives_a_next_step_for_everything_that_is_missing(empty_project, monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gengap.cli.certificates import headline
 from gengap.errors import UserError
 from gengap.paths import published_results_dir
 from gengap.records.base import Identity
@@ -43,6 +44,24 @@ def test_what_a_record_does_not_say_is_not_in_its_file(record):
     assert BoundRecord.read(own.write()) == own
     assert observe([own]) == ()
     assert len(observe([record])) == 1
+
+
+def test_a_nominal_bound_is_certified_by_a_file_that_is_no_longer(record):
+    """Equal lengths suffice, a bit more does not, and the line that a run ends with says so."""
+    nominal = record.quantization.bits * record.identity.n_params
+    for archive, met in ((nominal - 1, True), (nominal, True), (nominal + 1, False)):
+        lengths = record.quantization.code_length_bits | {"nominal": nominal, "archive": archive}
+        code = record.quantization.model_copy(update={"code_length_bits": lengths})
+        assert code.nominal_is_met is met
+        both = dict.fromkeys(("nominal", "archive"), record.bounds["nominal"])
+        said = headline(record.model_copy(update={"quantization": code, "bounds": both}))
+        assert ("only its own length certifies" in said) is not met
+
+
+def test_the_papers_code_has_a_file_below_its_nominal_length_on_every_rung():
+    published = load_records("ladder", "gptq", 4)
+    assert len(published) >= 8
+    assert all(record.quantization.nominal_is_met for record in published)
 
 
 def test_arithmetic_has_a_name_of_its_own_and_is_no_certificate(record, empty_project):

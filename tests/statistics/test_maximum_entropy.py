@@ -12,7 +12,9 @@ from gengap.bounds import smoothing
 from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import tight_bound
-from gengap.statistics.per_token import tilt_tokens, tilted_statistics
+from gengap.errors import UserError
+from gengap.statistics.maximum_entropy import MAX_STEPS, solve_tilts
+from gengap.statistics.per_token import tilted, tilted_statistics
 
 V = 23
 
@@ -30,7 +32,13 @@ def reference(log_probs, tilt):
     return smoothing.maximum_entropy_smoothing(-mixed, tilt.rate)
 
 
-@pytest.mark.parametrize("rate", [0.06, 0.15, 0.4])
+def tilt_tokens(log_probs, tokens, tilt, max_steps=MAX_STEPS):
+    """Loss and entropy of tokens, (n,) each."""
+    log_prob, cap = solve_tilts(torch.as_tensor(log_probs).float(), torch.as_tensor(tokens), tilt, max_steps)
+    return tilted(log_prob.numpy(), cap.numpy(), tilt.rate)
+
+
+@pytest.mark.parametrize("rate", [0.06, 0.15, 0.4, 10.0])
 @pytest.mark.parametrize("safety", [1e-3, 3e-2])
 def test_streamed_tokens_equal_the_reference_and_stay_in_the_range(rate, safety):
     tilt = Tilt(rate, safety, 0.0, 1, V)
@@ -38,21 +46,77 @@ def test_streamed_tokens_equal_the_reference_and_stay_in_the_range(rate, safety)
     log_q, entropy = reference(log_probs, tilt)
     f = []
     for token in range(V):
-        loss, found = tilt_tokens(torch.from_numpy(log_probs).float(), torch.full((300,), token), tilt)
-        np.testing.assert_allclose(loss.numpy(), -log_q[:, token], atol=2e-3)
-        np.testing.assert_allclose(found.numpy(), entropy, atol=2e-3)
-        f.append(tilt.summand(loss.numpy(), found.numpy()))
+        loss, found = tilt_tokens(log_probs, np.full(300, token), tilt)
+        np.testing.assert_allclose(loss, -log_q[:, token], atol=2e-5)
+        np.testing.assert_allclose(found, entropy, atol=2e-5)
+        f.append(tilt.summand(loss, found))
     low, high = tilt.summand_range
     assert low <= np.min(f)
     assert np.max(f) <= high
     assert entropy.min() >= tilt.least_entropy - 1e-9
 
 
+def hard_and_easy(vocab_size):
+    """Predictions whose iterations differ in length: one-hot, halves, uniform, and all between."""
+    corners = np.full((3, vocab_size), -60.0)
+    corners[0, 0] = corners[1, :2] = corners[2] = 0.0
+    return np.concatenate([corners, predictions(37, 1, vocab_size), predictions(10, 2, vocab_size) * 0.05])
+
+
+@pytest.mark.parametrize("vocab_size", [V, 2048])
+def test_every_prediction_of_the_grid_is_solved_and_normalized(vocab_size):
+    """At the ends and the middle of the rates and safeties that `TiltGrid` holds, and beyond them."""
+    log_probs, grid = hard_and_easy(vocab_size), TiltGrid()
+    log_probs -= np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+    rows, tokens = np.arange(len(log_probs)), np.random.default_rng(3).integers(vocab_size, size=len(log_probs))
+    for rate in (*grid.rates[::12], 2.0, 10.0):
+        for safety in (*grid.safeties[::2], 0.4):
+            tilt = Tilt(rate, safety, 0.0, 1, vocab_size)
+            loss, entropy = tilt_tokens(log_probs, tokens, tilt, 4)
+            cap = entropy[:, None] + 1 / rate
+            mixed = -smoothing.smoothed_nll(-log_probs, safety, vocab_size)
+            log_q = smoothing.lambert_w_of_exp(mixed + cap - math.log(rate)) - cap
+            np.testing.assert_allclose(np.exp(log_q).sum(axis=1), 1, atol=2e-6)
+            np.testing.assert_allclose(loss, -log_q[rows, tokens], atol=1e-5)
+
+
 def test_losses_of_all_tokens_form_a_distribution():
     tilt = Tilt(0.15, 1e-2, 0.0, 1, V)
-    log_probs = torch.from_numpy(predictions(50, 1)).float()
-    losses = [tilt_tokens(log_probs, torch.full((50,), token), tilt)[0] for token in range(V)]
-    np.testing.assert_allclose(torch.stack(losses).neg().exp().sum(0).numpy(), 1, atol=1e-5)
+    log_probs = predictions(50, 1)
+    losses = [tilt_tokens(log_probs, np.full(50, token), tilt).loss for token in range(V)]
+    np.testing.assert_allclose(np.exp(np.negative(losses)).sum(0), 1, atol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [0.06, 0.18, 0.4])
+def test_a_prediction_is_smoothed_alone_as_in_any_company(rate):
+    """Else q would depend on contexts that come later: it would not be predictable."""
+    log_probs, tilt = hard_and_easy(2048), Tilt(rate, 1e-3, 0.0, 1, 2048)
+    tokens = np.arange(len(log_probs))
+    together = np.stack(tilt_tokens(log_probs, tokens, tilt))
+    alone = [tilt_tokens(log_probs[[i]], tokens[[i]], tilt) for i in range(len(log_probs))]
+    np.testing.assert_allclose(np.concatenate(alone, 1), together, rtol=0, atol=1e-6)
+    backwards = np.stack(tilt_tokens(log_probs[::-1].copy(), tokens[::-1].copy(), tilt))
+    np.testing.assert_allclose(backwards[:, ::-1], together, rtol=0, atol=1e-6)
+
+
+def test_a_prediction_that_is_not_solved_in_time_is_taken_for_the_uniform_one():
+    log_probs, tilt = hard_and_easy(V), Tilt(0.4, 1e-3, 0.0, 1, V)
+    enough = np.stack([tilt_tokens(log_probs, np.full(len(log_probs), token), tilt) for token in range(V)])
+    few = np.stack([tilt_tokens(log_probs, np.full(len(log_probs), token), tilt, 2) for token in range(V)])
+    given_up = np.all(np.abs(few - math.log(V)) < 1e-6, axis=(0, 1))  # whatever the token
+    assert 3 < given_up.sum() < len(log_probs) - 3
+    np.testing.assert_array_equal(few[:, :, ~given_up], enough[:, :, ~given_up])
+    assert np.all(np.ptp(enough[:, 0, given_up], axis=0)[:2] > 1)  # no uniform ones, with steps enough
+    assert tilt.summand_range[0] <= tilt.summand(few[:, 0], few[:, 1]).min()
+    assert tilt.summand(few[:, 0], few[:, 1]).max() <= tilt.summand_range[1]
+
+
+def test_a_damaged_model_is_refused_and_not_taken_for_a_uniform_one():
+    model, rows = small_model(), np.random.default_rng(0).integers(V, size=(3, 17))
+    with torch.no_grad():
+        model.lm_head.weight[5] = torch.nan
+    with pytest.raises(UserError, match="damaged or has diverged"):
+        tilted_statistics(model, rows, Tilt(0.2, 1e-2, 0.0, 1, V))
 
 
 @pytest.mark.parametrize("floor", [0.0, 1.0, 2.5, 4.0])
@@ -70,8 +134,7 @@ def test_the_range_holds_for_raised_baselines_and_is_nearly_reached(rate, floor)
         assert f.max() >= high - 2
 
 
-def test_streaming_equals_one_pass_over_the_logits():
-    torch.manual_seed(0)
+def small_model():
     config = GPTNeoXConfig(
         vocab_size=V,
         hidden_size=8,
@@ -80,7 +143,13 @@ def test_streaming_equals_one_pass_over_the_logits():
         intermediate_size=16,
         max_position_embeddings=16,
     )
-    model = GPTNeoXForCausalLM(config).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GPTNeoXForCausalLM(config).eval()
+
+
+def test_streaming_equals_one_pass_over_the_logits():
+    model = small_model()
     rows = np.random.default_rng(0).integers(V, size=(11, 17)).astype(np.uint16)
     tilt = Tilt(0.2, 1e-2, 0.0, 1, V)
     found = tilted_statistics(model, rows, tilt)
@@ -89,8 +158,8 @@ def test_streaming_equals_one_pass_over_the_logits():
         log_probs = model(input_ids=tokens[:, :-1]).logits.double().log_softmax(-1).flatten(0, 1).numpy()
     log_q, entropy = reference(log_probs, tilt)
     loss = -np.take_along_axis(log_q, tokens[:, 1:].flatten()[:, None].numpy(), axis=1)
-    np.testing.assert_allclose(found.loss, loss.reshape(11, 16), atol=1e-4)
-    np.testing.assert_allclose(found.entropy, entropy.reshape(11, 16), atol=1e-4)
+    np.testing.assert_allclose(found.loss, loss.reshape(11, 16), atol=1e-5)
+    np.testing.assert_allclose(found.entropy, entropy.reshape(11, 16), atol=1e-5)
 
 
 def draw(truth, model_tables, n, rng):

@@ -106,6 +106,25 @@ def test_positions_pick_one_token_of_each_row(model, rows):
     np.testing.assert_allclose(picked.entropy[..., 0], whole.entropy[:, np.arange(len(rows)), positions], rtol=1e-5)
 
 
+def test_a_row_is_read_to_about_the_one_position_that_is_wanted(model, monkeypatch):
+    """In full batches, whose rows are of like length; what is found stays with its row."""
+    n_rows, batches = 400, []
+    rows = np.random.default_rng(1).integers(0, SMALL.vocab_size, (n_rows, SMALL.seq_len + 1)).astype(np.uint16)
+    positions = np.random.default_rng(2).permutation(n_rows) % SMALL.seq_len
+    monkeypatch.setattr(forward, "TOKENS_PER_BATCH", 8 * SMALL.seq_len)
+    whole = token_statistics(model, rows, ALPHAS)
+    hook = model.base_model.register_forward_pre_hook(
+        lambda _, __, given: batches.append(given["input_ids"].shape), with_kwargs=True
+    )
+    picked = token_statistics(model, rows, ALPHAS, positions.astype(np.uint8))
+    hook.remove()
+    np.testing.assert_allclose(picked.nll[:, 0], whole.nll[np.arange(n_rows), positions], rtol=1e-5)
+    np.testing.assert_allclose(picked.entropy[..., 0], whole.entropy[:, np.arange(n_rows), positions], rtol=1e-5)
+    assert sum(n for n, _ in batches) == n_rows
+    assert max(n * length for n, length in batches) <= 8 * SMALL.seq_len
+    assert sum(n * length for n, length in batches) < 0.6 * n_rows * SMALL.seq_len
+
+
 def test_loss_that_is_not_finite_is_refused(model, rows):
     with torch.no_grad():
         model.lm_head.weight[5] = torch.nan

@@ -1,9 +1,13 @@
+from .companion import companion_bound as companion_bound
+from .companion import online_bound as online_bound
 from .sampling import draw_pairs as draw_pairs
 from .sampling import draw_windows as draw_windows
 from .sampling import split_failure_prob as split_failure_prob
 from .terms import PAPER_S_GRID_SIZE as PAPER_S_GRID_SIZE
 from .terms import AzumaBound as AzumaBound
 from .terms import CodedModel as CodedModel
+from .terms import CompanionBound as CompanionBound
+from .terms import OnlineBound as OnlineBound
 from .terms import PaperBound as PaperBound
 from .terms import TightBound as TightBound
 from .theorems import azuma_bound as azuma_bound

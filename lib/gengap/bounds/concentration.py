@@ -113,14 +113,16 @@ def _plain(values: Floats) -> float | Floats:
     return values.item() if values.ndim == 0 else values
 
 
-def _check_complexity(value: float) -> float:
+def check_complexity(value: float) -> float:
+    """C as a float; ValueError unless it is positive and finite."""
     if not 0 < value < math.inf:
         raise ValueError(f"complexity must be positive and finite, got {value}")
     return float(value)
 
 
-def _check_s_grid(s_grid: ArrayLike | None) -> Floats:
-    grid = default_s_grid() if s_grid is None else np.unique(real_array(s_grid, "s_grid", np.float64))
+def check_s_grid(s_grid: ArrayLike) -> Floats:
+    """K as an increasing array; ValueError unless it is a non-empty set inside (0, 1), with room for RANGE_SLACK below 1."""
+    grid = np.unique(real_array(s_grid, "s_grid", np.float64))
     if grid.size == 0 or not (grid[0] > 0 and grid[-1] < 1 / (1 + 2 * RANGE_SLACK)):
         raise ValueError("s_grid must be a non-empty set of points inside (0, 1)")
     return grid
@@ -149,7 +151,7 @@ def loss_variation(
     first grid point of non-negative slope, or the one before it, is therefore the minimizer, and bisection finds it in
     about log2|K| + 1 passes over the data.
     """
-    c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
+    c, grid = check_complexity(complexity), check_s_grid(default_s_grid() if s_grid is None else s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
     mean_gap, shape = gaps.mean(axis=-1), gaps.shape[:-1]
     best, best_s = np.full(shape, np.inf), np.full(shape, grid[0])
@@ -196,7 +198,7 @@ def freedman_direct(
     (0, 1/loss_range). It equals mean X + `freedman` at the one point s = lambda loss_range. A rate chosen on the data
     from a finite grid is paid for in C.
     """
-    c, baseline = _check_complexity(complexity), real_array(baseline, "baseline")
+    c, baseline = check_complexity(complexity), real_array(baseline, "baseline")
     gaps = scaled_gaps(observations, baseline, loss_range)
     if not 0 < rate * loss_range < 1 / (1 + 2 * RANGE_SLACK):
         raise ValueError(f"rate = {rate:.9g} must lie in (0, 1/loss_range) = (0, {1 / loss_range:.9g})")
@@ -219,7 +221,7 @@ def running_freedman(
     at any time with probability at most failure_prob/|K| (Ville), so bound t has complexity
     `complexity(t, failure_prob, |K|, code_length_bits)` and nothing is paid for the number of times.
     """
-    grid, gaps = _check_s_grid(s_grid), scaled_gaps(observations, baseline, loss_range)
+    grid, gaps = check_s_grid(s_grid), scaled_gaps(observations, baseline, loss_range)
     budget = complexity(1, failure_prob, grid.size, code_length_bits)  # nats, for the whole sequence
     best = np.full(gaps.shape, np.inf)
     for s in grid:
@@ -237,7 +239,7 @@ def freedman_mixture(
     E[A_k|F_{k-1}] alone and falls with it; the bound is Delta (mean A - m) at the m where the mean reaches e^(nC), found
     by bisection between the union's bound, which it never exceeds, and the best s without any payment.
     """
-    c, grid = _check_complexity(complexity), _check_s_grid(s_grid)
+    c, grid = check_complexity(complexity), check_s_grid(s_grid)
     gaps = scaled_gaps(observations, baseline, loss_range)
     n = gaps.shape[-1]
     logs = np.stack([mean_log(gaps, s)[0] for s in grid], axis=-1)  # (..., |K|)

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gengap.arrays import real_array
-from gengap.bounds.concentration import Deviation, Floats, LossVariation, odds_s_grid, scaled_gaps
+from gengap.bounds.concentration import (
+    Deviation,
+    Floats,
+    LossVariation,
+    check_complexity,
+    check_s_grid,
+    odds_s_grid,
+    scaled_gaps,
+)
 
 _CHUNK = 1 << 15  # values in flight: 256 KiB; the sums' relative error is at most about n_chunks 1e-16
 
@@ -20,9 +28,7 @@ class LossVariationStream:
 
     def __init__(self, loss_range: float, s_grid: ArrayLike | None = None):
         self.loss_range = float(loss_range)
-        self.s_grid: Floats = odds_s_grid() if s_grid is None else real_array(s_grid, "s_grid", np.float64)
-        if self.s_grid.ndim != 1 or not np.all((self.s_grid > 0) & (self.s_grid < 1)):
-            raise ValueError("s_grid must be a list of points inside (0, 1)")
+        self.s_grid: Floats = check_s_grid(odds_s_grid() if s_grid is None else s_grid)
         self.n = 0  # values seen
         self._observations = self._gaps = 0.0
         self._logs = np.zeros(self.s_grid.size)
@@ -45,7 +51,7 @@ class LossVariationStream:
 
     def loss_variation(self, complexity: float) -> LossVariation:
         """Sigma of what was seen, as `concentration.loss_variation` with this grid (least over all its points)."""
-        n, root = self._seen(), math.sqrt(complexity)
+        n, root = self._seen(), math.sqrt(check_complexity(complexity))
         mean_v = (self._gaps / n - self._logs / (n * self.s_grid)) / root
         sigma = self.loss_range * (root * (1 - self.s_grid) / self.s_grid + mean_v)
         best = int(np.argmin(sigma))

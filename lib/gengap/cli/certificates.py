@@ -129,8 +129,10 @@ def headline(record: "BoundRecord") -> str:
     nominal, archive = record.bounds["nominal"], record.bounds["archive"]
     name = quantized_name(record.identity.revision, record.quantization.method, record.quantization.bits)
     mark = f"arithmetic, no certificate ({record.not_certified}): " if record.not_certified else ""
+    longer = "; the file is longer than nominal: only its own length certifies"
+    longer = "" if record.quantization.nominal_is_met else longer
     return (
         f"{record.identity.model_size}/{name}: {mark}loss {record.risks.train.mean:.3f}, "
         f"bound {nominal.paper.value:.3f} (paper), {nominal.tight.value:.3f} (ours), "
-        f"{archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token"
+        f"{archive.tight.value:.3f} (ours, archive), guessing {math.log(record.identity.vocab_size):.3f} nats/token{longer}"
     )

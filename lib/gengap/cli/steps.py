@@ -54,7 +54,7 @@ def quantize(
     seed: int = 0,
     revision: Revision = "",
 ) -> None:
-    """Quantize a checkpoint into an archive.
+    """Quantize a checkpoint into an archive (a long retraining resumes where it was stopped).
 
     The length of that file is what the archive accounting charges for the model.
     """
@@ -72,11 +72,13 @@ def quantize(
     checkpoint = spec.load()
     source = weights_sha256(checkpoint)
     artefacts.require_distinct(spec, source)
-    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed)
+    state = path.with_suffix(".part")
+    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed, state)
     quantized = compressor.quantize(method, bits)
     artefacts.forget_source(path)
     length_bits = archive.write(quantized, spec.config(), path)
     artefacts.keep_source(path, source)
+    state.unlink(missing_ok=True)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 

@@ -8,6 +8,7 @@ this one and a line in `METHODS`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gengap.compression.settings import check_quantization
@@ -32,6 +33,7 @@ class Compressor:
     group_size: int = 128  # weights that share a float16 scale; of the methods with a fixed number of bits
     n_calibration_rows: int = 128  # training windows that GPTQ sees
     seed: int = 0
+    state: Path | None = None  # a file for how far a long retraining has come
 
     def quantize(self, method: str, bits: int) -> "QuantizedModel":
         """The quantized model; `UserError` for what cannot be asked for, before any work."""
@@ -72,11 +74,17 @@ def _entropy(of: Compressor, bits: int) -> "QuantizedModel":
 
 
 def _qat(of: Compressor, bits: int) -> "QuantizedModel":
-    from gengap.compression.retraining import price_per_bit, retrain
+    from gengap.compression import archive
+    from gengap.compression.retraining import COMPANION_RATE, Retraining, price_per_bit, retrain
 
+    n_params = of.architecture.n_params
     n_tokens = len(of.rows) * (of.rows[:1].shape[1] - 1)  # D, if the checkpoint was trained on all rows
-    price = price_per_bit(of.architecture.n_params, n_tokens)
-    return retrain(_entropy(of, bits), of.architecture.config(), of.rows, price, of.seed)
+
+    def excess(quantized: "QuantizedModel") -> float:
+        return archive.prefix_free_bits(len(archive.encode(quantized, of.architecture))) / n_params - bits
+
+    config, price = of.architecture.config(), price_per_bit(n_params, n_tokens, COMPANION_RATE)
+    return retrain(_entropy(of, bits), config, of.rows, price, of.seed, Retraining.of(n_params), excess, of.state)
 
 
 class Method(NamedTuple):
@@ -93,7 +101,7 @@ METHODS: dict[str, Method] = {
     "quip": Method("QuIP", partial(_of_width, "quip")),
     "rtn": Method("round to nearest", partial(_of_width, "rtn"), looks_at_data=False),
     "entropy": Method("entropy-coded steps", _entropy, ("rate_distortion",), to_length=True, survey_bits=(2, 3, 4)),
-    "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(2,)),
+    "qat": Method("retrained", _qat, ("rate_distortion", "retraining"), to_length=True, survey_bits=(3,)),
 }
 
 DEFAULT_METHOD, DEFAULT_BITS = "gptq", 4  # the paper's

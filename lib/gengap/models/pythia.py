@@ -16,6 +16,7 @@ from gengap.models.spec import TOKENS_PER_PARAMETER, ModelSpec
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
+    from gengap.statistics.companion import Companion
     from gengap.tokens.patience import Patience
     from gengap.tokens.pile import PileRows
 
@@ -127,6 +128,24 @@ class PythiaSpec(ModelSpec):
         The standard Pile is read less than once, so that these are other documents (copies inside the Pile aside).
         """
         return open_rows(self, self.n_train_rows, HELDOUT_STEPS * self.batch_rows, patience)
+
+    def companion(self) -> "Companion | None":
+        """The earlier checkpoints in `$GENGAP_PYTHIA` or in the hub's cache, if the untrained one is among them: none is fetched for this."""
+        from gengap.statistics.companion import Companion
+
+        earlier = [spec for spec in map(self.at, self.revisions()) if spec.step < self.step and spec.is_here()]
+        if not earlier or earlier[0].step:
+            return None
+        starts = tuple(spec.n_train_rows for spec in earlier)
+        return Companion("checkpoints", starts, lambda i: earlier[i].load())
+
+    def is_here(self) -> bool:
+        """Whether it can be read without the network."""
+        if base := os.environ.get(FOLDER_VARIABLE):
+            return Path(base, self.model_size, self.revision, "config.json").is_file()
+        from huggingface_hub import try_to_load_from_cache
+
+        return isinstance(try_to_load_from_cache(self.repository, "config.json", revision=self.revision), str)
 
     def memory_bytes(self, dtype: str = "float32") -> int:
         """Of the checkpoint, and of the quantized model as codes (a byte a weight), as float32 matrices and as the model built."""

@@ -40,6 +40,11 @@ class Quantization(Part):
     group_size: int  # weights sharing a scale; 0: one scale per output channel
     code_length_bits: dict[Accounting, Positive]  # L(h) under three accountings
 
+    @property
+    def nominal_is_met(self) -> bool:
+        """Whether the file is no longer than the nominal length: only then are bounds with that length certificates."""
+        return self.code_length_bits["archive"] <= self.code_length_bits["nominal"]
+
 
 class BoundSettings(Part):
     """What was asked for."""

@@ -119,7 +119,7 @@ def beside_tokens(
     result[0] = -log_u.gather(-1, wanted)[:, 0]
     result[1] = -torch.linalg.vecdot(u, log_u)
     q, excess = torch.empty_like(p), torch.empty_like(p)
-    for (alpha, hedged), at in zip(predictors, result[2:].split(3), strict=True):
+    for (alpha, hedged), at in zip(predictors, result[2:].view(len(predictors), 3, len(tokens)), strict=True):
         torch.mul(p, 1 - alpha, out=q)
         q.add_(u, alpha=alpha) if hedged else q.add_(alpha / vocab_size)
         torch.log(q, out=excess)

@@ -6,7 +6,7 @@ blocks of it would need less memory still, but every smoothed entropy needs the 
 hence a second product with the head, which costs more than all that is done with the logits (benchmarks/bench_statistics.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -108,18 +108,19 @@ def reduce_logits(
     """What `reduction` makes of the logits of each predicted token of `rows`, (n_rows, seq_len + 1) integers.
 
     The result is (k, n_rows, seq_len) on the CPU, or (k, n_rows, 1) where `positions` (n_rows,) names the one
-    predicted token of each row that is wanted. `on_rows` hears how many more rows are done. `beside` is a second model of the
-    same vocabulary, whose logits the reduction then gets too.
+    predicted token of each row that is wanted: the model, which is causal, then reads each row to about there only.
+    `on_rows` hears how many more rows are done. `beside` is a second model of the same vocabulary, whose logits the reduction then
+    gets too.
     """
     size = sizes(model, rows.shape[1] - 1)
     readers = [_Reader(m) for m in (model, beside) if m is not None]
-    parts = []
-    for start in range(0, len(rows), size.rows):
-        batch = torch.from_numpy(rows[start : start + size.rows].astype(np.int64)).to(model.device)
+    order, parts = np.arange(len(rows)) if positions is None else np.argsort(positions)[::-1], []
+    for chosen, length in _batches(order, positions, size.rows, rows.shape[1] - 1):
+        batch = torch.from_numpy(rows[chosen, : length + 1].astype(np.int64)).to(model.device)
         hidden = [reader.states(batch[:, :-1]) for reader in readers]  # (batch, seq, hidden) each
         targets = batch[:, 1:].to(hidden[0].device)
         if positions is not None:
-            at = torch.from_numpy(positions[start : start + size.rows].astype(np.int64)).to(targets.device)
+            at = torch.from_numpy(positions[chosen].astype(np.int64)).to(targets.device)
             hidden = [states.take_along_dim(at[:, None, None], 1) for states in hidden]  # (batch, 1, hidden)
             targets = targets.take_along_dim(at[:, None], 1)  # (batch, 1)
         found, done = None, 0
@@ -133,7 +134,18 @@ def reduce_logits(
                 done += len(tokens)
         parts.append(found.view(-1, *targets.shape).cpu())
         on_rows(len(batch))
-    return torch.cat(parts, 1)
+    return torch.cat(parts, 1)[:, np.argsort(order)]
+
+
+def _batches(
+    order: np.ndarray, positions: np.ndarray | None, n_rows: int, seq_len: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """The rows of each batch, taken as `order` says, and how many of their tokens are read: `n_rows` whole rows, or as many tokens."""
+    while len(order):
+        length = seq_len if positions is None else int(positions[order[0]]) + 1  # the greatest position comes first
+        n = n_rows * seq_len // length
+        yield order[:n], length
+        order = order[n:]
 
 
 class _Reader:

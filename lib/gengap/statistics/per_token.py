@@ -1,10 +1,7 @@
 """What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
 
-Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing. For a
-rate lambda and a prediction p, `gengap.bounds.smoothing.maximum_entropy_smoothing` is the distribution q with
-q (1 + lambda (H + log q)) = p; it is log q = w - c with w = W(p e^c/lambda), the one c for which q sums to one, and
-its entropy is H = c - 1/lambda. Here p is the model's prediction with some of the uniform distribution mixed in
-(`Tilt.safety`). Whatever c the iteration stops at, q is normalized exactly, and 1 + lambda (H - X) = lambda w > 0.
+Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing
+(`gengap.statistics.maximum_entropy`).
 """
 
 import math
@@ -17,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gengap.bounds.grids import TOLERANCE, Tilt
+from gengap.bounds.grids import Tilt
+from gengap.bounds.smoothing import lambert_w_of_exp
 from gengap.statistics.evaluation import evaluate
-
-NEWTON_STEPS = 12
+from gengap.statistics.maximum_entropy import solve_tilts
 
 
 @dataclass(frozen=True)
@@ -111,41 +108,10 @@ def tilted_statistics(
 ) -> TiltedStatistics:
     """Evaluate a causal language model on `rows` as `token_statistics` does, smoothed as `tilt` says."""
     facts = {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety}
-    reduce = partial(tilt_tokens, tilt=tilt)
-    return TiltedStatistics(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store))
+    reduce = partial(solve_tilts, tilt=tilt)
+    return tilted(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store), tilt.rate)
 
 
-def tilt_tokens(logits: torch.Tensor, targets: torch.Tensor, tilt: Tilt) -> torch.Tensor:
-    """X and H, (2, n) float64, of logits (n, V) and tokens (n,).
-
-    Newton's method for c from c = H(p) + 1/lambda, which is below the solution; the log-normalizer is convex and
-    falls with c, so every step stays below. Where it is still off by TOLERANCE at the end (not seen), the
-    prediction is replaced by the uniform one, a decision that does not look at the token.
-    """
-    vocab_size = logits.shape[-1]
-    probs = logits.log_softmax(-1).exp().mul_(1 - tilt.safety).add_(tilt.safety / vocab_size)
-    z = probs.log()
-    cap = 1 / tilt.rate - torch.linalg.vecdot(probs, z)[:, None]  # (n, 1) c
-    z.add_(cap - math.log(tilt.rate))  # log of p e^c / lambda
-    w = torch.nn.functional.softplus(z)
-    for _ in range(3):
-        w = _lambert_step(w, z)
-    for _ in range(NEWTON_STEPS):
-        q = (w - cap).exp_()
-        total = q.sum(-1, keepdim=True)
-        slope = q.div_(w + 1).sum(-1, keepdim=True).div_(total)  # -d log(total) / dc
-        excess = total.log()
-        if excess.abs().max() < TOLERANCE / 2:
-            break
-        step = excess / slope
-        cap, z = cap + step, z.add_(step)
-        w = _lambert_step(w.add_(w / (w + 1) * step), z)
-    shift = (cap + excess).double()[:, 0]  # normalizes q
-    loss = shift - w.gather(-1, targets[:, None])[:, 0].double()
-    found = torch.stack([loss, shift - 1 / tilt.rate])
-    return torch.where(excess[:, 0].abs() < TOLERANCE, found, math.log(vocab_size))
-
-
-def _lambert_step(w: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Newton's step for log w + w = z."""
-    return w * (z - w.log()).add_(1).div_(w + 1)
+def tilted(log_prob: np.ndarray, cap: np.ndarray, rate: float) -> TiltedStatistics:
+    """X and H from what `solve_tilts` finds: log q = W(p e^c / lambda) - c, so that 1 + lambda (H - X) = lambda W > 0."""
+    return TiltedStatistics(cap - lambert_w_of_exp(log_prob + cap - math.log(rate)), cap - 1 / rate)

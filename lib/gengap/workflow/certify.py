@@ -8,16 +8,15 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
 from gengap.bounds.sampling import PairSample, WindowSample, draw_pairs, draw_windows, split_failure_prob
-from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound, TightBound
-from gengap.bounds.theorems import azuma_bound, paper_bound, tight_bound
+from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel, PaperBound
+from gengap.bounds.theorems import azuma_bound, paper_bound
 from gengap.compression.archive import Hypothesis
 from gengap.compression.methods import compress
 from gengap.errors import UserError
@@ -29,17 +28,16 @@ from gengap.records.bound import BoundRecord, Bounds, BoundSettings, CompanionFa
 from gengap.statistics.checks import check_model
 from gengap.statistics.companion import Companion, beside_statistics
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
-from gengap.statistics.per_token import TiltedStatistics, TokenStatistics, tilted_statistics, token_statistics
+from gengap.statistics.per_token import TokenStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.tokens.sources import as_rows
 from gengap.workflow.artefacts import archive_of
 from gengap.workflow.companions import bounds_with
 from gengap.workflow.settings import Settings
+from gengap.workflow.tilts import tight_bounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-PILOT_TOKENS = 8192  # of at most 16 pilot windows, on which smoothings are compared
 
 
 class Draw(NamedTuple):
@@ -101,58 +99,6 @@ def paper_mode_bounds(
         name: paper_bound(c, at_pairs.nll[:, 0], entropy[:, 0], train_risk, pairs)
         for (name, c), entropy in zip(coded.items(), at_pairs.entropy, strict=True)
     }
-
-
-class Tightened(NamedTuple):
-    """Our bound of one accounting, and the smoothing that it speaks of."""
-
-    bound: TightBound
-    tilt: Tilt
-    tilted: TiltedStatistics  # on all windows drawn
-
-
-def tight_bounds(
-    evaluate: Callable[..., TiltedStatistics],
-    model,
-    drawn: np.ndarray,
-    nll: np.ndarray,
-    train_risk: float,
-    sample: WindowSample,
-    coded: dict[str, CodedModel],
-) -> dict[str, Tightened]:
-    """Our bound with maximum-entropy smoothing for each accounting: a tilt chosen on a few pilot windows, then evaluated on all."""
-    few = min(16, len(sample.pilot), max(1, PILOT_TOKENS // nll.shape[1]))
-    found = {}
-    for name, (tilt, tilted) in best_tilts(evaluate, model, drawn, few, coded, sample.range_cost).items():
-        bound = tight_bound(coded[name], nll, tilted.entropy, tilt, train_risk, sample, tilted.loss)
-        found[name] = Tightened(bound, tilt, tilted)
-    return found
-
-
-def best_tilts(
-    evaluate: Callable[..., TiltedStatistics],
-    model,
-    windows: np.ndarray,
-    n_pilot: int,
-    coded: dict[str, CodedModel],
-    range_cost: float = 0.0,
-) -> dict[str, tuple[Tilt, TiltedStatistics]]:
-    """For each accounting the tilt that `choose_tilt` finds on the first `n_pilot` windows, and what it makes of all."""
-    grid = TiltGrid()
-
-    @cache  # the search asks for tilts with the first floor of the grid alone
-    def on_pilot(tilt: Tilt) -> TiltedStatistics:
-        return evaluate(model, windows[:n_pilot], tilt, "pilot")
-
-    @cache
-    def on_all(tilt: Tilt) -> TiltedStatistics:
-        return evaluate(model, windows, tilt)
-
-    found = {}
-    for name, c in coded.items():
-        tilt = choose_tilt(on_pilot, grid, c.vocab_size, c.complexity(grid.size), range_cost)
-        found[name] = tilt, on_all(tilt._replace(baseline_floor=0.0))  # the floor changes no loss and no entropy
-    return found
 
 
 def certify(

@@ -163,8 +163,10 @@ def archive_path(model: "PreTrainedModel", rows: TrainingRows, method: str, bits
 def quantized_form(path: Path, model: "PreTrainedModel", rows: TrainingRows, method: str, bits: int) -> Hypothesis:
     """What the archive at `path` decodes to; it is made if it is not there."""
     if not path.exists():
-        compressor = Compressor(model, rows, GROUP_SIZE, N_CALIBRATION_ROWS)
+        state = path.with_suffix(".part")
+        compressor = Compressor(model, rows, GROUP_SIZE, N_CALIBRATION_ROWS, state=state)
         content = archive.encode(compressor.quantize(method, bits), compressor.architecture)
         with atomic_path(path) as part:
             part.write_bytes(content)
+        state.unlink(missing_ok=True)
     return Hypothesis.read(path, method, bits)

@@ -22,8 +22,9 @@ from gengap.records.base import Estimate
 from gengap.records.bound import BoundRecord
 from gengap.statistics.per_token import TiltedStatistics, tilted_statistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
-from gengap.workflow.certify import PILOT_TOKENS, draw, estimate
+from gengap.workflow.certify import draw, estimate
 from gengap.workflow.settings import Settings
+from gengap.workflow.tilts import PILOT_TOKENS
 
 TOLERANCE = 1e-6  # nats, and relative: what another machine's float32 may change in a mean over windows
 CHOICE_TOLERANCE = 1e-5  # nats on the pilot

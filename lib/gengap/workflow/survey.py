@@ -25,7 +25,7 @@ from gengap.records.base import identify, provenance
 from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 from gengap.tokens.rows import sample_rows
-from gengap.workflow.certify import best_tilts
+from gengap.workflow.tilts import best_tilts
 
 PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
 _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])

@@ -1,0 +1,51 @@
+"""Records as lists of gaps: each the bound that its name says, over the training loss, and nothing made up where there is none."""
+
+import json
+
+import pytest
+from commands import run
+
+from gengap import models
+from gengap.records.bound import load_records
+from gengap.records.gaps import gaps, length_of
+
+NAMES = ("paper_nominal_gap", "uniform_gap", "companion_gap", "hedged_gap_5_percent", "hedged_gap", "online_gap")
+
+
+def test_gaps_are_those_of_the_bounds_that_their_names_say():
+    records = load_records()
+    for record, found in zip(records, gaps(records), strict=True):
+        risk = record.risks.train.mean
+        assert found["paper_nominal_gap"] == pytest.approx(record.bounds["nominal"].paper.value - risk)
+        assert found["uniform_gap"] == pytest.approx(record.bounds["archive"].tight.value - risk)
+        assert found["size"] == record.identity.size
+        assert found["n_train_tokens"] == record.identity.n_train_tokens
+        assert all((found[name] is None) == (record.online is None) for name in NAMES[2:])
+        if record.online:
+            archive = record.bounds["archive"]
+            assert found["companion_gap"] == pytest.approx(archive.companion.value - risk)
+            assert found["hedged_gap_5_percent"] == pytest.approx(archive.hedged_little.value - risk)
+            assert found["hedged_gap"] == pytest.approx(archive.hedged.value - risk)
+            assert found["online_gap"] == pytest.approx(record.online.value - risk)
+
+
+def test_the_frontier_has_length_one():
+    for record in load_records("ladder"):
+        assert length_of(record) == 1
+    record = load_records("ladder", "gptq", 4)[0]
+    longer = record.identity.model_copy(update={"n_train_tokens": 4 * record.identity.n_train_tokens})
+    assert length_of(record.model_copy(update={"identity": longer})) == 4
+    own = record.identity.model_copy(update={"family": "own", "n_params": 1000, "n_train_tokens": 5000})
+    assert length_of(record.model_copy(update={"identity": own})) == 0.25  # of 20 tokens a parameter
+
+
+def test_the_command_prints_a_list():
+    done = run("report", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == json.loads(json.dumps(gaps(load_records())))
+    assert {entry["size"] for entry in found} >= {spec.size for spec in models.REGISTRY.values() if spec.trained_here}
+    assert set(NAMES) < set(found[0])
+    refused = run("report", "--json", "--output", "x.html")
+    assert refused.returncode == 1
+    assert "leave --output out" in refused.stderr
