@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | none; its reviewers asked what happens at a fixed number of tokens |
-# | **Reads** | records of the ladder at every length, its trainings and surveys, a table of released models |
+# | **Reads** | records of the ladder at every length, its checkpoints, trainings and surveys; a table of released models |
 # | **Writes** | nothing |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core |
 #
@@ -30,6 +30,7 @@ method: str = "gptq"  # quantizer
 bits: int = 4  # per weight, the paper's setting
 n_replicates: int = 200  # refits behind each interval
 level: float = 0.95  # of the intervals
+n_windows: int = 60  # training windows on which the loss variation is looked at
 sigma: float = 0.5  # loss variation taken for released models, nats
 
 # %%
@@ -41,14 +42,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gengap import published
+from gengap import models, published
 from gengap.book.figures import named_axis, plain, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
-from gengap.bounds import CodedModel, closed_form_gap
+from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
 from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
 from gengap.models.spec import TOKENS_PER_PARAMETER
 from gengap.records import load_records, load_runs, load_surveys
 from gengap.records.gaps import gaps
+from gengap.statistics import token_statistics
+from gengap.tokens import sample_rows
 
 plt.style.use("gengap.book")
 started = time.monotonic()
@@ -107,19 +110,72 @@ shown = shown.astype({"gap, companion": float}).dropna(axis="columns", how="all"
 shown.style.hide(axis="index").format(precision=3, na_rep="–").format("{:.0f}", subset=["r"])
 
 # %% [markdown]
-# ## Along training
+# ## The loss variation is no constant
 #
-# One size, trained ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the median $\Sigma$ of the records and no harm from quantization.
+# On the frontier $\mathcal C$ is one number, so the paper can speak of *the* $\Sigma$ of a model. It is a minimum over $s$ ({doc}`01_freedman`), and with another $\mathcal C$ the minimum lies elsewhere: as $\mathcal C$ falls, $\Sigma$ rises to $\sqrt 2$ times the root mean square of $X_k - Y_k$. Here it is for the rungs' own checkpoints, as if their
+# code were shorter or longer than it is, and for the records off the frontier.
 
-# %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter: a colour a size, the line the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
+# %%
+complexities = np.geomspace(1e-4, 0.6, 10)
+rows = []
+for record in records:
+    spec = models.get(record.identity.model_size)
+    if record.identity.revision != "main" or not spec.find(spec.checkpoint_name):
+        continue
+    alphas = smoothing.optimal_alpha(complexities)
+    statistics = token_statistics(spec.load(), sample_rows(spec.train_rows(), n_windows, seed=0), alphas)
+    for c, alpha, entropy in zip(complexities, statistics.alphas, statistics.entropy, strict=True):
+        x = smoothing.smoothed_nll(statistics.nll, alpha, vocab_size).ravel()
+        loss_range = float(smoothing.loss_range(alpha, vocab_size))
+        found = concentration.loss_variation(x, entropy.ravel(), loss_range, c)
+        rows.append({"size": spec.size, "N": spec.n_params, "C": c, "sigma": float(found.sigma)})
+variation = pd.DataFrame(rows)
+sigma_fit = resample_runs(
+    allocation.fit_variation, variation["C"], variation["N"], variation["sigma"], n_replicates=n_replicates
+)
+sigma_law = sigma_fit.law
+
+# %% mystnb={"figure": {"caption": "Loss variation against the complexity: the rungs' checkpoints at any code length (lines), the law fitted to them for the smallest and the largest (dashed), and the records off the frontier (diamonds). Dotted: 4 bits and 20 tokens a parameter.", "name": "fig-off-frontier-variation"}, "image": {"alt": "Loss variation in nats against complexity on a logarithmic axis: every line falls from two to three nats at small complexity to about half a nat at 0.14, and diamonds lie on the lines."}}
 sizes = list(dict.fromkeys(points["size"]))
 colors = dict(zip(sizes, plt.colormaps["viridis"](np.linspace(0, 0.9, len(sizes))), strict=True))
+fig, ax = plt.subplots()
+for size, mine in variation.groupby("size", sort=False):
+    ax.plot(mine["C"], mine["sigma"], color=colors[size], linewidth=1.2, label=size)
+for n in (variation["N"].min(), variation["N"].max()):
+    ax.plot(complexities, sigma_law(complexities, n), "--", color="0.5", linewidth=1)
+for _, point in off.iterrows():
+    ax.plot(point["measured"].complexity, point["sigma"], "D", color=colors[point["size"]], markersize=5)
+ax.axvline(bits * math.log(2) / TOKENS_PER_PARAMETER, linestyle=":", color="0.5")
+ax.set(xscale="log", xlabel="complexity, nats per token", ylabel="loss variation, nats", ylim=(0, None))
+fig.legend(loc="outside lower center", ncols=4)
+plt.show()
+
+# %%
+frontier_c = bits * math.log(2) / TOKENS_PER_PARAMETER
+for name, ratio in {"here": TOKENS_PER_PARAMETER, "hundred": 100, "thousand": 1000}.items():
+    at_ratio = variation.assign(of=sigma_law(bits * math.log(2) / ratio, variation["N"]))["of"]
+    glue_range(f"sigma_{name}", at_ratio)
+glue_all(thousand_fixed=gap_at(1000, bits, 50304, sigma))
+smallest, largest = float(variation["N"].min()), float(variation["N"].max())
+glue_all(thousand_rising=gap_at(1000, bits, 50304, float(sigma_law(bits * math.log(2) / 1000, largest))))
+
+# %% [markdown]
+# At 4 bits the fitted law has $\Sigma$ from {glue:text}`sigma_here_least:.2f` to {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, {glue:text}`sigma_hundred_least:.2f` to {glue:text}`sigma_hundred_most:.2f` at 100 and {glue:text}`sigma_thousand_least:.2f` to {glue:text}`sigma_thousand_most:.2f` at 1000. Whoever extrapolates the closed form with a constant
+# $\Sigma$ promises too much: with $V$ = 50,304 and 1000 tokens a parameter {glue:text}`thousand_fixed:.2f` nats at $\Sigma$ = 0.5, where the ladder's largest rung here would have {glue:text}`thousand_rising:.2f`.
+#
+# ## Along training
+#
+# One size, trained ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the fitted law of $\Sigma$ and no harm from quantization; the dotted one holds $\Sigma$ at its median on the frontier.
+
+# %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter: a colour a size, the line the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
 lengths = points.groupby("size")["r"].nunique()
 along = [size for size in sizes if lengths[size] > 1]
 ratios = np.geomspace(points["r"].min(), points["r"].max(), 60)
-sigma_here = float(points["sigma"].median())
+sigma_here = float(points.loc[points["revision"] == "main", "sigma"].median())
+middle = sigma_law(bits * math.log(2) / ratios, np.median(points["n_params"]))
 fig, ax = plt.subplots()
-ax.plot(ratios, gap_at(ratios, bits, vocab_size, sigma_here), color="0.5", linewidth=1.2, label="closed form")
+ax.plot(ratios, gap_at(ratios, bits, vocab_size, middle), color="0.5", linewidth=1.2, label="closed form")
+ax.plot(ratios, gap_at(ratios, bits, vocab_size, sigma_here), ":", color="0.5", linewidth=1.2)
 for size in along:
     mine = points[points["size"] == size].sort_values("r")
     ax.plot(mine["r"], mine["paper_nominal_gap"], "o-", color=colors[size], linewidth=1, label=size)
@@ -132,17 +188,20 @@ plt.show()
 
 # %%
 by_form = [found.gap - found.quantization_gap - found.sampling for found in points["measured"]]
-excess = by_form / gap_at(points["r"], bits, vocab_size, sigma_here) - 1
+of_c = sigma_law(bits * math.log(2) / points["r"], points["n_params"])
+excess = by_form / gap_at(points["r"], bits, vocab_size, of_c) - 1
+constant_excess = (by_form / gap_at(points["r"], bits, vocab_size, sigma_here) - 1)[points["r"].idxmax()]
 trained = points[points["size"].isin(along)]
 first, last = trained.loc[trained["r"].idxmin()], trained.loc[trained["r"].idxmax()]
 glue_range("excess", 100 * excess)
+glue_all(constant_excess=100 * constant_excess)
 for place, point in (("first", first), ("last", last)):
     glue_all(**{f"{place}_name": f"{point['size']} at {point['revision']}", f"{place}_r": point["r"]})
     glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
 
 # %% [markdown]
 # From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats. Without quantization and sampling, as the paper evaluates it, it differs from the line by {glue:text}`excess_least:+.1f` to
-# {glue:text}`excess_most:+.1f` %: size as such hardly matters.
+# {glue:text}`excess_most:+.1f` %: size as such hardly matters. With a constant $\Sigma$ it would lie {glue:text}`constant_excess:.0f` % above the line where $r$ is largest.
 #
 # ## Fixed tokens, growing model
 #
@@ -195,13 +254,13 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 #
 # ## The least bound for a given compute
 #
-# Training costs about $F = 6 N D$ operations. {cite:t}`hoffmann2022training` ask which $N$ and $D = F/6N$ make the loss least. Ask the same of the bound, with $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$ for the loss. If $\Sigma$ and the quantization gap are constant, the derivative with respect to $\log N$ vanishes where
+# Training costs about $F = 6 N D$ operations. {cite:t}`hoffmann2022training` ask which $N$ and $D = F/6N$ make the loss least. Ask the same of the bound, with $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$ for the loss. If the quantization gap is constant, the derivative with respect to $\log N$ vanishes where
 #
 # $$
-# \alpha A N^{-\alpha} = \beta B D^{-\beta} + 2\, \mathcal C \log V + (\Sigma + \sqrt 2) \sqrt{\mathcal C} .
+# \alpha A N^{-\alpha} = \beta B D^{-\beta} + 2\, \mathcal C \log V + \bigl((1 + 2 \varepsilon) \Sigma + \sqrt 2\bigr) \sqrt{\mathcal C} , \qquad \varepsilon = \frac{d \log \Sigma}{d \log \mathcal C} > -\frac12 .
 # $$ (eq-allocation-balance)
 #
-# Without the last two terms this is the loss's own condition. Both are positive, and both fall as $r$ grows: at every compute the bound wants *more tokens a parameter* than the loss does. How many more changes with compute. On the loss's frontier $r$ goes as $F^{(\alpha - \beta)/(\alpha + \beta)}$, which is nearly level
+# Without the last two terms this is the loss's own condition. Both are positive and shrink as $r$ grows: at every compute the bound wants *more tokens a parameter* than the loss does. How many more changes with compute. On the loss's frontier $r$ goes as $F^{(\alpha - \beta)/(\alpha + \beta)}$, which is nearly level
 # if the exponents are nearly equal. For the bound a constant $r$ would leave a constant gap, while the loss keeps falling; in the limit $\sqrt{\mathcal C} \sim r^{-1/2}$ has to keep step with $N^{-\alpha} = (F/6r)^{-\alpha/2}$, so
 #
 # $$
@@ -212,7 +271,7 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 #
 # ### On the ladder
 #
-# Three laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`07_scaling_laws`; $\Sigma$, to the records above; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`03_quantization` at all numbers of bits and to the records off the frontier.
+# Two more laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`07_scaling_laws`; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`03_quantization` at all numbers of bits and to the records off the frontier.
 
 # %%
 runs = load_runs(["grid"])
@@ -225,13 +284,6 @@ loss_fit = resample_runs(
     fit_chinchilla,
     *loss_columns,
     refit=partial(fit_chinchilla, start=fit_chinchilla(*loss_columns)),
-    n_replicates=n_replicates,
-)
-sigma_fit = resample_runs(
-    allocation.fit_variation,
-    points["n_params"],
-    points["n_train_tokens"],
-    points["sigma"],
     n_replicates=n_replicates,
 )
 cells = [
@@ -370,31 +422,46 @@ for place, row in (("cheap", split.iloc[0]), ("dear", split.iloc[-1])):
     glue_all(**{f"{place}_flops": f"{row['F']:.0e}", f"{place}_bits": row["b"]})
     glue_interval(f"{place}_loss_r", row["r, loss"], row["r, loss, low"], row["r, loss, high"])
     glue_interval(f"{place}_bound_r", row["r, bound"], row["r, bound, low"], row["r, bound, high"])
+words = {}
 for name, found in optima.items():
-    key = name.replace(", ", "_")
-    glue_range(key, [o.n_tokens / o.n_params for o in found] or [math.nan])
-    glue_all(**{f"{key}_n": len(found)})
-    glue_all(
-        **{
-            f"{key}_from": f"{found[0].flops:.0e}" if found else "nowhere",
-            f"{key}_to": f"{found[-1].flops:.0e}" if found else "nowhere",
-        }
-    )
+    ends = [f"{o.n_tokens / o.n_params:.0f}" for o in sorted(found, key=lambda o: o.n_tokens / o.n_params)]
+    reach = f"{found[0].flops:.0e} to {found[-1].flops:.0e} operations" if found else ""
+    words[name] = f"at {ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
+glue_all(loss_runs=words["loss, runs"], bound_runs=words["bound, runs"])
+glue_all(bound_certified=words["bound, certified"])
+# %% [markdown]
+# By the laws, from {glue:text}`cheap_flops` to {glue:text}`dear_flops` operations, the loss is least at {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f` tokens a parameter and the bound at {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f`, which grow as $F^{k}$ with
+# $k$ = {glue:text}`slope:.2f`; equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit.
+#
+# By parabolas through real runs the loss is least {glue:text}`loss_runs`; the bound, at 4 bits with the fitted gap, {glue:text}`bound_runs`; the certified bound {glue:text}`bound_certified`. The two ways disagree on the loss for the reason that {doc}`07_scaling_laws` gives, a step that the law cannot follow. They agree that the bound wants several
+# times more tokens.
+#
+# ### How many bits
+#
+# The best number of bits in the table goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`: with more tokens a parameter a bit costs less, and rounding does more harm. That is rounding after training. On the frontier the surveys of {doc}`03_quantization` tell what training for few bits does to the paper's gap:
+
+# %%
+by_bits = pd.DataFrame(
+    {"size": survey.identity.size, "code": f"{cell.method} {cell.bits}", "gap": cell.paper_gap}
+    for survey in load_surveys("ladder")
+    for cell in survey.cells
+    if (cell.method, cell.bits) in [*((method, b) for b in (3, 4, 5)), ("entropy", 3), ("qat", 2)]
+)
+by_bits = by_bits.pivot_table(index="code", columns="size", values="gap")
+by_bits = by_bits[[size for size in sizes if size in by_bits]]
+glue_all(best_code=", ".join(dict.fromkeys(by_bits.idxmin())))
+by_bits.style.format("{:.2f}")
 
 # %% [markdown]
-# From {glue:text}`cheap_flops` to {glue:text}`dear_flops` operations the loss is least at {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f` tokens a parameter and the bound at {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f`, which grow as $F^{k}$ with $k$ = {glue:text}`slope:.2f`;
-# equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit. The best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`: with more tokens a parameter a bit is cheaper.
-#
-# Parabolas through certified bounds have a minimum between the sizes at {glue:text}`bound_certified_n:d` budgets, at {glue:text}`bound_certified_least:.0f` to {glue:text}`bound_certified_most:.0f` tokens a parameter; those with the fitted gap at {glue:text}`bound_runs_n:d` budgets from {glue:text}`bound_runs_from` to {glue:text}`bound_runs_to` operations,
-# at {glue:text}`bound_runs_least:.0f` to {glue:text}`bound_runs_most:.0f`.
+# The least gap of every column belongs to: {glue:text}`best_code`. Fewer bits move the bound's frontier towards the loss's, since $\mathcal C$ depends on $b/r$: at half the bits the same $\mathcal C$ needs half the tokens a parameter.
 #
 # (off-frontier-released)=
 # ## Released models
 #
 # Nobody splits compute for a bound, but many train far past the loss's frontier, because a small model is cheap to use {cite}`sardana2024beyond`. Here is what the closed form {eq}`eq-off-frontier-gap` gives for them at {glue:text}`bits:d` bits, and what it would take for the least bound at their compute. The loss laws are published ones, fitted to models of
-# their size; $\Sigma$ is the paper's fit, extrapolated.
+# their size; for $\Sigma$ the paper's fit on the frontier is carried to other $\mathcal C$ by the ladder's law.
 #
-# It is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise, that $\Sigma$ is {glue:text}`sigma_released:.1f` nats, and that {glue:text}`bits:d` bits do little harm, which is the more doubtful the longer a model was trained.
+# It is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise, and that {glue:text}`bits:d` bits do little harm, which is the more doubtful the longer a model was trained.
 
 # %%
 facts = published.facts("chinchilla")
@@ -404,17 +471,27 @@ laws = {
 }
 
 
+def carried_variation(c, n_params):
+    """The paper's fit, made on the frontier, at another complexity; nats."""
+    return published.fitted_loss_variation(n_params) * sigma_law.shape(c) / sigma_law.shape(frontier_c)
+
+
 def bound_law(loss, vocab_size):
-    """The bound with the paper's fit of the loss variation, and quantization that does no harm."""
-    return allocation.BoundLaw(
-        loss, lambda n, d: published.fitted_loss_variation(n), lambda b, n, d: 0.0 * n, vocab_size
-    )
+    """The bound of a released model's kind, with quantization that does no harm."""
+    return allocation.BoundLaw(loss, carried_variation, lambda b, n, d: 0.0 * n, vocab_size)
+
+
+def gap_of(model, n_tokens):
+    """The closed form for a model with that many tokens and the loss variation of their complexity."""
+    coded = CodedModel(bits * model.n_params, n_tokens, model.vocab_size)
+    c = coded.complexity(coded.s_grid_size)
+    return closed_form_gap(coded, sigma), closed_form_gap(coded, carried_variation(c, model.n_params))
 
 
 rows = []
 for model in published.released_models():
-    flops = fits.FLOPS_PER_PARAM_TOKEN * model.n_params * model.n_train_tokens
-    code = partial(CodedModel, bits * model.n_params, vocab_size=model.vocab_size)
+    flops = float(fits.FLOPS_PER_PARAM_TOKEN * model.n_params * model.n_train_tokens)
+    constant, rising = gap_of(model, model.n_train_tokens)
     best = {
         key: allocation.allocate(bound_law(loss, model.vocab_size), flops, [bits])
         for key, loss in laws.items()
@@ -426,10 +503,9 @@ for model in published.released_models():
             "D": model.n_train_tokens,
             "V": model.vocab_size,
             "r": model.n_train_tokens / model.n_params,
-            "gap": closed_form_gap(code(n_train_tokens=model.n_train_tokens), sigma),
-            "gap, first reading": closed_form_gap(code(n_train_tokens=model.n_first_read), sigma)
-            if model.passes
-            else math.nan,
+            f"gap, Σ = {sigma}": constant,
+            "gap": rising,
+            "gap, first reading": gap_of(model, model.n_first_read)[1] if model.passes else math.nan,
             "F": flops,
             **{f"best r, {key}": found.ratio for key, found in best.items()},
             "source": model.source,
@@ -439,7 +515,7 @@ released = pd.DataFrame(rows)
 released.drop(columns="F").style.hide(axis="index").format(
     {
         **dict.fromkeys(("N", "D"), "{:.3g}"),
-        **dict.fromkeys(("gap", "gap, first reading"), "{:.2f}"),
+        **dict.fromkeys((f"gap, Σ = {sigma}", "gap", "gap, first reading"), "{:.3f}"),
         **dict.fromkeys(("r", "best r, hoffmann2022", "best r, besiroglu2024"), "{:,.0f}"),
     },
     na_rep="–",
@@ -454,8 +530,12 @@ for (key, loss), style in zip(laws.items(), ("-", "--"), strict=True):
     best = [allocation.allocate(bound_law(loss, 50304), flops, [bits]).ratio for flops in line]
     ax.plot(line, best, style, color="C1", label=f"least bound, {key[:-4].capitalize()} et al.")
 ax.plot(released["F"], released["r"], "o", color="0.35", markersize=4)
-for _, row in released.iterrows():
-    ax.annotate(row["model"], (row["F"], row["r"]), xytext=(4, 2), textcoords="offset points", fontsize=6)
+named = []  # places of names, in powers of ten: one that would lie on another is left out
+for _, row in released.iloc[::-1].iterrows():
+    x, y = np.log10([row["F"], row["r"]])
+    if all(abs(x - u) > 1.3 or abs(y - v) > 0.12 for u, v in named):
+        named.append((x, y))
+        ax.annotate(row["model"], (row["F"], row["r"]), (4, 2), textcoords="offset points", fontsize=7)
 ax.set(xscale="log", yscale="log", xlabel="operations, 6 N D", ylabel="tokens a parameter")
 plain_axis(ax.yaxis, [1, 10, 20, 100, 1e3, 1e4])
 fig.legend(loc="outside lower center", ncols=2)
@@ -463,18 +543,14 @@ plt.show()
 
 # %%
 nearest = released["best r, besiroglu2024"]
-above_loss = {
-    key: released["F"].map(lambda flops, loss=loss: float(np.divide(*loss.optimum(flops)[::-1])))
-    for key, loss in laws.items()
-}
+n_loss, d_loss = laws["besiroglu2024"].optimum(released["F"])
 distance = {
-    "loss": np.log(released["r"] / above_loss["besiroglu2024"]).abs(),
+    "loss": np.log(released["r"] * n_loss / d_loss).abs(),
     "bound": np.log(released["r"] / nearest).abs(),
 }
 closer = released[distance["bound"] < distance["loss"]]
 glue_all(n_released=len(released), n_closer=len(closer), n_over=int((released["r"] > nearest).sum()))
 glue_range("released_gap", released["gap"])
-glue_all(sigma_released=sigma)
 at = {key: allocation.allocate(bound_law(loss, 50304), 1e24, [bits]) for key, loss in laws.items()}
 glue_range("at_1e24", [found.ratio for found in at.values()])
 glue_all(runtime_minutes=(time.monotonic() - started) / 60)
@@ -487,5 +563,6 @@ glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 #
 # * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, to {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % of the closed form, on and off the frontier.
 # * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
+# * **Corrected**: $\Sigma$ is no constant off the frontier. It rises as $\mathcal C$ falls, and over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
 # * **New**: the bound's frontier lies at more tokens a parameter than the loss's, on the ladder {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f` against {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f`, and the number grows with compute.
 # * **Cannot be told**: what the ladder's law says beyond its range. It has no floor $E$ in sight, branches of one trunk share their past, and the quantization gap off the frontier is known at {glue:text}`bits:d` bits alone.

@@ -67,7 +67,7 @@ def test_optimum_of_one_term_in_closed_form(flops, bits):
 
 
 @pytest.mark.parametrize("flops", [1e15, 1e20, 1e25])
-@pytest.mark.parametrize("variation", [constant(0.5), VariationLaw(3.0, 0.0, 0.02, 0.6)], ids=["constant", "of C"])
+@pytest.mark.parametrize("variation", [constant(0.5), VariationLaw(3.0, 0.0, 0.1, 0.02, 0.9)], ids=["constant", "of C"])
 def test_at_the_optimum_the_terms_balance_as_derived(flops, variation):
     found, law = allocate(bound()._replace(variation=variation), flops), LAW
     n, d, c = found.n_params, found.n_tokens, 4 * math.log(2) / found.ratio
@@ -91,7 +91,7 @@ def test_tokens_a_parameter_grow_with_the_exponent_of_the_docstring(loss):
 
 def test_bits_are_chosen_with_everything_else():
     quantization = QuantizationLaw(30.0, 2 * math.log(2), 0.1, 0.3)
-    law = BoundLaw(LAW, VariationLaw(4.0, 0.02, 0.02, 0.6), quantization, V)
+    law = BoundLaw(LAW, VariationLaw(4.0, 0.02, 0.1, 0.02, 0.9), quantization, V)
     found = allocate(law, 1e20, range(2, 9))
     ratios = np.geomspace(5, 5000, 1500)
     n = np.sqrt(1e20 / 6 / ratios)
@@ -122,13 +122,14 @@ B, N, D = (
 
 
 def test_laws_of_variation_and_quantization_are_found_again():
-    variation, quantization = VariationLaw(3.3, 0.03, 0.02, 0.6), QuantizationLaw(20.0, 1.4, 0.2, 0.6)
+    variation, quantization = VariationLaw(3.3, 0.03, 0.2, 0.02, 0.9), QuantizationLaw(20.0, 1.4, 0.2, 0.6)
     c = B * math.log(2) * N / D
     assert fit_variation(c, N, variation(c, N)) == pytest.approx(variation, rel=1e-5)
     assert fit_quantization(B, N, D, quantization(B, N, D)) == pytest.approx(quantization)
-    assert float(variation(0.02, 1e6)) == pytest.approx(3.3 * 1e6**-0.03 / 2)
-    assert float(variation(1e-9, 1e6)) == pytest.approx(3.3 * 1e6**-0.03, rel=1e-4)
-    assert float(variation.shape(0.02 * 2 ** (1 / 0.6))) == pytest.approx(1 / 3)
+    assert float(variation(0.02, 1e6)) == pytest.approx(3.3 * 1e6**-0.03 * 0.6)  # half-way from 1 to the floor
+    assert float(variation(1e-9, 1e6)) == pytest.approx(3.3 * 1e6**-0.03, rel=1e-5)
+    assert float(variation.shape(1e9)) == pytest.approx(0.2)
+    assert float(variation.shape(0.02 * 2 ** (1 / 0.9))) == pytest.approx(0.2 + 0.8 / 3)
     assert float(quantization(4, 1e6, 1e8)) == pytest.approx(20 * math.exp(-5.6) * 1e6**-0.2 * 100**0.6)
 
 

@@ -34,11 +34,12 @@ RATIOS = (0.1, 1e7)  # tokens a parameter among which the best are sought
 
 
 class VariationLaw(NamedTuple):
-    """Sigma = limit N^-size_exponent / (1 + (C/turn)^steepness), nats."""
+    """Sigma = limit N^-size_exponent [floor + (1 - floor)/(1 + (C/turn)^steepness)], nats."""
 
     limit: float  # where C is small, at N = 1
     size_exponent: float
-    turn: float  # the C at which half of it is left
+    floor: float  # the share of it that is left where C is large
+    turn: float  # the C half-way between
     steepness: float
 
     def __call__(self, complexity: ArrayLike, n_params: ArrayLike) -> Floats:
@@ -47,7 +48,8 @@ class VariationLaw(NamedTuple):
 
     def shape(self, complexity: ArrayLike) -> Floats:
         """The share of its limit that Sigma has at C."""
-        return 1 / (1 + (real_array(complexity, "complexity", float) / self.turn) ** self.steepness)
+        x = (real_array(complexity, "complexity", float) / self.turn) ** self.steepness
+        return self.floor + (1 - self.floor) / (1 + x)
 
 
 class QuantizationLaw(NamedTuple):
@@ -68,21 +70,20 @@ class QuantizationLaw(NamedTuple):
 
 
 def fit_variation(complexities: ArrayLike, n_params: ArrayLike, sigmas: ArrayLike) -> VariationLaw:
-    """Least squares in log Sigma, (n,) each; for each turn and steepness the rest is a straight line. ValueError unless C and N vary."""
+    """Least squares in log Sigma, (n,) each; for each shape the rest is a straight line. ValueError unless C and N vary."""
     c, n = real_array(complexities, "complexities", float), real_array(n_params, "n_params", float)
     values = real_array(sigmas, "sigmas", float)
     _plane(values, np.log(c), np.log(n))  # whether they vary
 
-    def line(shape: Floats) -> tuple[list[float], Floats]:
-        """The best limit and exponent, and what is left over."""
-        log_shape = -np.log1p((c / math.exp(shape[0])) ** shape[1])
-        constant, size = _plane(values / np.exp(log_shape), -np.log(n))
-        return [constant, size], constant - size * np.log(n) + log_shape - np.log(values)
+    def law(shape: Floats) -> VariationLaw:
+        """The best one of this floor, logarithm of the turn, and steepness."""
+        plain = VariationLaw(1.0, 0.0, float(shape[0]), math.exp(shape[1]), float(shape[2]))
+        constant, size = _plane(values / plain.shape(c), -np.log(n))
+        return plain._replace(limit=math.exp(constant), size_exponent=size)
 
-    start, box = (math.log(np.median(c)), 0.7), ((-30.0, 0.05), (5.0, 5.0))
-    found = least_squares(lambda shape: line(shape)[1], start, bounds=box, xtol=1e-12, ftol=1e-12)
-    constant, size = line(found.x)[0]
-    return VariationLaw(math.exp(constant), size, math.exp(found.x[0]), float(found.x[1]))
+    start, box = (0.1, math.log(np.median(c)), 1.0), ((0.0, -20.0, 0.1), (0.9, 5.0, 5.0))
+    found = least_squares(lambda shape: np.log(law(shape)(c, n) / values), start, bounds=box, xtol=1e-12, ftol=1e-12)
+    return law(found.x)
 
 
 def fit_quantization(bits: ArrayLike, n_params: ArrayLike, n_tokens: ArrayLike, gaps: ArrayLike) -> QuantizationLaw:
