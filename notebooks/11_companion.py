@@ -62,6 +62,7 @@ from gengap.bounds.companion_grids import (
     COMPANION_PART,
     COMPANION_SHARES,
     LITTLE,
+    N_PREDICTORS,
     CodedCompanion,
     CompanionChoice,
     Predictor,
@@ -94,21 +95,23 @@ spec = models.get(model_size)
 companion, checkpoint, rows = spec.companion(), spec.load(), spec.train_rows()
 if companion is None:
     raise UserError(
-        f"this page needs the snapshots of {model_size}'s training, which are not published: delete {spec.results_dir()} and run "
-        f"`gengap train {model_size} --snapshots`, about a minute, or `make book`"
+        f"this page needs snapshots of the training of {model_size}, which are not published: run `gengap train {model_size} "
+        f"--snapshots`, about a minute (first delete {spec.results_dir() / 'loss_log.csv'} if it is there)"
     )
 hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
 model = hypothesis.build(checkpoint)
 records = load_records(spec.family, method, bits)
 record = next((r for r in records if r.identity.model_size == model_size and r.online), None)
 if record is None:
-    raise UserError(f"there is no record of {model_size} with a companion: run `gengap run {model_size}`")
+    raise UserError(
+        f"there is no record of {model_size} with a companion: run `gengap run {model_size} --method {method} --bits {bits}`"
+    )
 
 # %% [markdown]
 # ## Hard tokens are hard for everyone
 #
 # Take the model of this page, {glue:text}`model_size`, in the form that the paper bounds: quantized to {glue:text}`bits:d` bits and mixed with a little of the uniform distribution. Beside it stands its **companion** $u$: for each training row the
-# model *as it was before that row was read*, an average of the weights over the last 10 % of the steps up to there, kept as a snapshot. {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. Nothing in $u$ has seen the row.
+# model *as it was before that row was read*, an average of the weights over the last 10 % of the steps up to there, kept as a snapshot. {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. Nothing in $u$ has seen the row. (That rule was preferred to others after a look at this text, so ten bits are paid for it, enough for a thousand rules.)
 #
 # We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows and look at three numbers for each token: $X^q$, what the final model loses; $X^u$, what its companion loses; and the difference $Z = X^q - X^u$.
 
@@ -131,9 +134,9 @@ def beside_of(h, u, predictors):
 
 paper_predictor = Predictor(paper_alpha)
 hedges = [
-    Predictor(alpha, hedged=True)
-    for alpha in (0.003, 0.01, 0.02, LITTLE, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.97)
+    Predictor(alpha, hedged=True) for alpha in (0.003, 0.01, LITTLE, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.97)
 ]
+assert 1 + len(hedges) <= N_PREDICTORS  # so many are paid for
 statistics = beside_of(model, companion, [paper_predictor, *hedges])
 of_paper = statistics.of[paper_predictor]
 loss_q, loss_u, z = (
@@ -418,12 +421,14 @@ glue_all(
     companion_archive_ratio=archive.companion.gap / nominal.paper.gap,
 )
 glue_all(tight_ratio=nominal.tight.gap / nominal.paper.gap, raised=100 * raised)
-glue_all(rate=rate, fixed_rate=1 / math.log(vocab_size / paper_alpha), estimate=of_context.gap)
-glue_all(certificate_tokens=archive.companion.n_tokens_evaluated)
+glue_all(rate=rate, fixed_rate=1 / math.log(vocab_size / paper_alpha))
+assert nominal.companion.gap < 0.56 * nominal.paper.gap  # about half
 
 # %% [markdown]
-# At 4 bits a parameter the paper's gap of {glue:text}`paper_gap:.2f` nats becomes {glue:text}`companion_gap:.2f`, {glue:text}`companion_ratio:.2f` of it; with the length of the file {glue:text}`companion_archive_gap:.2f`. The predictor is a function of the context alone and never sees the companion: who uses
-# it needs no snapshot. The companion lives in the proof.
+# At 4 bits a parameter the paper's gap of {glue:text}`paper_gap:.2f` nats becomes {glue:text}`companion_gap:.2f`, {glue:text}`companion_ratio:.2f` of it; with the length of the file {glue:text}`companion_archive_gap:.2f`, {glue:text}`companion_archive_ratio:.2f`. The predictor is a function of the context alone and never sees the companion: who uses
+# it needs no snapshot. The companion lives in the proof. (The best bound without one has {glue:text}`tight_ratio:.2f` of the paper's gap.)
+#
+# Two things make the number. The range: a fixed one would allow $\lambda < {}$ {glue:text}`fixed_rate:.2f`, the predictable one lets us take {glue:text}`rate:.2f` and asks {glue:text}`raised:.0f` % of the tokens to pay for it. And the spread of $Z$, which makes the larger $\lambda$ worth its price.
 #
 # ## One curve, from compression to prediction
 #
@@ -519,7 +524,9 @@ table.loc["companion alone"] = [
     alone - (statistics.loss.mean() - train_risk),
     math.nan,
 ]
-glue_all(alone=alone, little=curve[LITTLE].gap, best_hedge=curve[best_alpha].gap, best_alpha=100 * best_alpha)
+assert curve[0.003].gap > of_context.gap
+assert archive.hedged_little.gap > record.online.gap > archive.hedged.gap
+glue_all(alone=alone)
 glue_all(
     little_ratio=archive.hedged_little.gap / nominal.paper.gap,
     hedged_ratio=archive.hedged.gap / nominal.paper.gap,
@@ -535,6 +542,8 @@ table.style.format("{:.3f}", na_rep="none")
 # %% [markdown]
 # The paper has two halves. The first bounds the final model by its *compression*; the second measures how much training taught it, by *prequential coding*, and asks what a code that short would give. They are the two ends of this curve. At the left $q$ is a function of the context, coded in the file; at the right it is the sequence of online models, with no code. The least
 # bound lies between: certified, {glue:text}`hedged_gap:.2f` nats at {glue:text}`hedged_alpha:.0f` % of the companion, {glue:text}`hedged_ratio:.2f` of the paper's nominal gap, and {glue:text}`hedged_little_gap:.2f` ({glue:text}`little_ratio:.2f`) at {glue:text}`little_alpha:.0f` %.
+#
+# A small weight does not lead smoothly to the final model: hedged with 0.3 % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone; here, with 5 %, it is not (for other sizes see the end of this page).
 #
 # These are not gaps of the final model. A hedged predictor needs the snapshot of the moment, in every context; its bound says how well *that pair* predicts. Only the left end speaks of the model that is kept when training is over.
 #
@@ -581,8 +590,6 @@ glue_all(
 glue_all(smoothing_paper=archive.paper.smoothing, smoothing_companion=archive.companion.smoothing)
 glue_all(
     eps=record.online.companion,
-    information=record.online.information,
-    sampling_error=archive.companion.sampling,
 )
 twin.style.format("{:.3f}")
 
@@ -644,13 +651,14 @@ certificates = pd.DataFrame(
 ).T
 certificates["certified gap"] = certificates.sum(axis=1)
 glue_all(log_gap=certificates["certified gap"].iloc[0], online_gap=record.online.gap)
-glue_all(bits_per_parameter=bits_from_nats(record.online.information * n_train_tokens) / spec.n_params)
+information_bits = bits_from_nats(record.online.information * n_train_tokens)
+glue_all(bits_per_parameter=information_bits / spec.n_params, files=information_bits / coded.code_length_bits)
 assert (certificates["certified gap"] + record.risks.train.mean < math.log(vocab_size)).all()  # not vacuous
 certificates.style.format("{:.3f}")
 
 # %% [markdown]
-# So the quantity that chapter {doc}`04_prequential` could only *read as if* someone found a code of that length is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. It is about the predictors that were
-# there along the way. (The log's certificate takes the exact weights of the moment, and the mean over windows of the final model's loss for $\hat R_h$.)
+# So the quantity that chapter {doc}`04_prequential` could only *read as if* someone found a code of that length is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. That is {glue:text}`bits_per_parameter:.1f` bits a parameter: as a code for the final model it would be
+# {glue:text}`files:.1f` times the file. But nobody has to send it. What it certifies is about the predictors that were there along the way, and not about the final model.
 #
 # ## Is this progressive validation in disguise?
 #
@@ -709,16 +717,14 @@ sides.style.format("{:.4f}", subset=numbers)
 
 # %%
 hedged_name, final_name = list(named)[-1], next(iter(named))
-glue_all(saved=1000 * lengths[hedged_name], saved_bits=bits_from_nats(lengths[hedged_name] * n_train_tokens))
-glue_all(
-    longer=-1000 * lengths[final_name], hedged_verdict="shorter" if lengths[hedged_name] > 0 else "longer"
-)
+assert lengths[hedged_name] > 0
+glue_all(saved_bits=bits_from_nats(lengths[hedged_name] * n_train_tokens))
 glue_all(final_verdict="shorter" if lengths[final_name] > 0 else "longer")
 glue_all(h_bits=coded.code_length_bits)
 
 # %% [markdown]
-# Hedged with its best weight, the model *and* its code of {glue:text}`h_bits:,.0f` bits describe the text in fewer nats than the companion alone; the file pays for itself. For the paper's predictor the two together are {glue:text}`final_verdict`: its bound lies above that of $u$, and so it must. It buys something else, a statement about a model that
-# needs no companion. For a hypothesis to be carried by its companion without a merit of its own is not possible in either case: the theorem is an equivalence, and the controls below are its test.
+# Hedged with its best weight, the model *and* its code of {glue:text}`h_bits:,.0f` bits describe the text in {glue:text}`saved_bits:,.0f` bits fewer than the companion alone; the file pays for itself. For the paper's predictor the two together are {glue:text}`final_verdict` than the companion's code: its bound lies above that of $u$, and so it must. It buys something else, a statement about a model that
+# needs no companion. No hypothesis can be carried below its companion without a merit of its own: the theorem is an equivalence, and the controls below put it to the test.
 #
 # ## Controls
 #
@@ -941,7 +947,7 @@ glue_all(
 verdicts.style.format("{:.3f}").format("{:.1f}", subset=["violations, %"])
 
 # %% [markdown]
-# With the counts of before no text violates its certificate more often than allowed. With a leak at least {glue:text}`violations_least:.0f` % of the texts do.
+# With the counts from before, violations are no more frequent than allowed. With a leak at least {glue:text}`violations_least:.0f` % of the texts violate. {doc}`08_beyond` shows the same for a transformer whose companion had read the text before.
 #
 # ## Which companion?
 #
@@ -980,15 +986,14 @@ for ax, column in zip(axes, ("loss of u", "Z strays"), strict=True):
         ax.plot(
             compared.loc[name, column], compared.loc[name, "smoothed"], "oC2" if name in networks else "sC1"
         )
-    for name in ("uniform", "pairs, counted", "one fixed checkpoint", "average, 10 %"):
-        ax.annotate(
-            name,
-            compared.loc[name, [column, "smoothed"]],
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize="x-small",
-        )
+    for name, place in {
+        "uniform": (0, 7),
+        "pairs, counted": (0, -14),
+        "one fixed checkpoint": (0, 7),
+        "average, 10 %": (0, -14),
+    }.items():
+        at = compared.loc[name, [column, "smoothed"]]
+        ax.annotate(name, at, place, textcoords="offset points", ha="center", fontsize="x-small")
     ax.margins(x=0.25, y=0.12)
 axes[0].set(xlabel="loss of u, nats above the final model's", ylabel="gap of the smoothed model")
 axes[1].set(xlabel="how far Z strays, nats")
@@ -1013,7 +1018,6 @@ glue_all(
     online_alone=compared.loc["online weights", "u alone"],
 )
 glue_range("networks", network_gaps)
-glue_range("alone_networks", compared.loc[networks, "u alone"])
 thinned = {}
 for n in (5, 10, 20, 40):
     thinned[f"{n} snapshots"] = outcome(
@@ -1056,6 +1060,7 @@ test_set = (
     - record.risks.train.mean
 )
 assert test_set["mean"] < test_set["betting"] < test_set["Hoeffding"]
+assert test_set["betting"] < min(record.online.gap, archive.hedged.gap)
 glue_all(
     test_mean=test_set["mean"],
     test_betting=test_set["betting"],
@@ -1065,7 +1070,7 @@ glue_all(
 test_set.rename("above the training loss, nats").to_frame().style.format("{:.3f}")
 
 # %% [markdown]
-# {glue:text}`test_betting:.2f` nats by betting, far below every number of this page. (It speaks of another risk, that on the held-out rows, all {glue:text}`n_heldout:,` of them.) Why bother with anything else? Because it would be the same number for a model that was found by magic. It holds whatever the training was, however many parameters the model has and however few tokens it
+# {glue:text}`test_mean:.2f` nats is what it loses there above the training loss; {glue:text}`test_betting:.2f` is certified by betting ({glue:text}`test_hoeffding:.2f` by Hoeffding), below every certificate of this page. (It speaks of another risk: the mean over the {glue:text}`n_heldout:,` held-out rows, from which the windows were drawn.) Why bother with anything else? Because it would be the same number for a model that was found by magic. It holds whatever the training was, however many parameters the model has and however few tokens it
 # saw; so it cannot say what any of these have to do with it. It is a measurement of *that* a model generalizes. The bounds of this book are made of the code length, the number of tokens and the variation of the losses, and what moves them is an explanation, as far as they are small: {glue:text}`test_betting:.2f` against {glue:text}`companion_gap:.2f` is
 # how far they are from being a complete one. And they use the training text alone, none is set aside.
 #
@@ -1104,7 +1109,7 @@ def seen_trend(gaps_by_size):
     """Exponent of the gap in N with its 95 % interval, and what it says."""
     there = gaps_by_size.dropna()
     if len(there) < 4:
-        return {"rungs": len(there), "gap ~ N^k": "", "95 %": "", "verdict": "too few rungs"}
+        return {"rungs": len(there), "gap ~ N^k": "", "95 %": "", "verdict": "has too few rungs to tell"}
     seen = trend(np.array([sizes[size] for size in there.index], float), there.to_numpy())
     k = seen.towards_larger
     where = f"bent; at {there.index[-1]} " if seen.bent else ""
@@ -1119,7 +1124,9 @@ def seen_trend(gaps_by_size):
 trends = pd.DataFrame({kind: seen_trend(by_kind[kind]) for kind in KINDS}).T
 with_companion = by_kind.dropna()
 assert (with_companion["with a companion"] < with_companion["no companion"]).all()
-assert (with_companion["hedged, best"] <= with_companion["hedged, at most 5 %"]).all()
+assert (
+    with_companion["hedged, best"] < with_companion["hedged, at most 5 %"] + 0.01
+).all()  # but for the pilot's choice
 missing = [size for size in by_kind.index if size not in with_companion.index]
 glue_all(missing=", ".join(missing) or "none", n_with_companion=len(with_companion))
 for kind, name in {
@@ -1130,7 +1137,10 @@ for kind, name in {
     glue_all(**{f"{name}_trend": trends.loc[kind, "verdict"]})
 glue_range("ratio", with_companion["with a companion"] / with_companion["paper"])
 n_below = int((with_companion["hedged, best"] < with_companion["companion alone"]).sum())
-glue_all(n_below=n_below, n_heldout=len(heldout))
+little_below = [
+    size for size, gap in with_companion.iterrows() if gap["hedged, at most 5 %"] < gap["companion alone"]
+]
+glue_all(n_below=n_below, little_below=", ".join(little_below) or "none", n_heldout=len(heldout))
 trends
 
 # %%
@@ -1147,7 +1157,7 @@ columns = [
 listed[columns].set_index("size").style.format("{:.3f}", na_rep="no record yet")
 
 # %% [markdown]
-# Records without a companion so far: {glue:text}`missing`. The last table has the length of the file in all columns but the first.
+# Records without a companion so far: {glue:text}`missing`. Rungs on which 5 % of hedging is already better than the companion alone: {glue:text}`little_below`. The last table has the length of the file in all columns but the first.
 #
 # At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung, so a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. What the exponents say: the paper's gap {glue:text}`paper_trend`, with a companion it {glue:text}`companion_trend`, hedged a little it {glue:text}`little_trend`. The bound falls with scale on this ladder because the
 # loss does ({doc}`06_scale`).
@@ -1189,6 +1199,6 @@ glue_all(runtime_seconds=time.process_time() - started)
 #
 # * **Agreed**: the paper's argument, with one more predictable thing in it. For the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model and {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` on the {glue:text}`n_with_companion:d` rungs that have a record with a companion.
 # * **Agreed, and more than was claimed**: the prequential number of section 5 needs no assumption; it is a certificate, for the online predictors. Compression and prediction are the ends of one curve, and its least point lies between them: below the companion alone on {glue:text}`n_below:d` of {glue:text}`n_with_companion:d` rungs.
-# * **Did not agree**: that the gap falls with scale at a fixed number of bits. It is the loss that falls.
+# * **To be told apart**: bound and gap. At a fixed number of bits the paper's gap {glue:text}`paper_trend` with size, with a companion it {glue:text}`companion_trend`; what makes the bounds fall is the loss.
 # * **Answered**: the companion does not do the work alone. Untrained, shuffled and overfitted models stay above it, a memorizer is charged more than it gains, and a leak shows up as a violation where the truth is known.
 # * **Not shown**: anything about fresh documents, or about a model trained for several epochs: a second pass has no predictable snapshots.
