@@ -7,6 +7,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from matplotlib import rc_context
 
 from gengap.book import notebooks
 from gengap.book import parameters as params
@@ -15,6 +16,7 @@ from gengap.errors import UserError
 from gengap.paths import project_root
 from gengap.workflow.settings import Settings
 
+SOURCES = notebooks.notebook_sources()
 SOURCE = """# ---
 # jupyter:
 #   jupytext:
@@ -53,7 +55,7 @@ def pair(tmp_path, empty_project):
     return source
 
 
-@pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_committed_pairs_are_in_step_and_without_outputs(source):
     assert notebooks.pair_difference(source) == ""
 
@@ -64,7 +66,7 @@ def test_overrides_exist_with_their_types():
         params.check_parameters(project_root() / "notebooks" / f"{name}.ipynb", parameters)
 
 
-@pytest.mark.parametrize("source", notebooks.notebook_sources(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_the_first_code_cell_holds_typed_parameters_with_comments(source):
     first = next(cell for cell in jupytext.read(source).cells if cell.cell_type == "code")
     assert first.metadata.get("tags") == ["parameters"]
@@ -76,6 +78,15 @@ def test_the_chapter_of_one_model_has_the_settings_of_a_certificate():
     declared = {p.name: p.default for p in params.parameters(notebooks.chapter_path())}
     assert asdict(Settings()).items() <= declared.items()
     assert (declared["method"], declared["bits"]) == (DEFAULT_METHOD, DEFAULT_BITS)
+
+
+def test_the_chapter_on_companions_asks_for_snapshots_in_a_sentence(empty_project):
+    source = next(path for path in SOURCES if path.stem == "11_companion")
+    parameters, setup = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"][:2]
+    page = {}
+    exec(parameters, page)
+    with pytest.raises(UserError, match=r"run `gengap train ladder-50k --snapshots`"), rc_context():
+        exec(setup, page)
 
 
 def test_edits_are_seen_and_mended_keeping_cell_ids(pair):
