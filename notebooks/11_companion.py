@@ -229,7 +229,10 @@ glue_all(loss_u=loss_u.mean() - train_risk)
 # for *every* token $v$. For every element of $G_u$ let $0 < \lambda_u < 1/x^u_{\max}$. Put
 #
 # $$
-# \mathcal C = \frac{(L(h) + L(u)) \log 2 + \log(|G|/\delta_1)}{D}, \qquad \mathcal C_u = \frac{L(u) \log 2 + \log(|G_u|/\delta_2)}{D}.
+# \begin{aligned}
+# \mathcal C &= \frac1D \Bigl( (L(h) + L(u)) \log 2 + \log\frac{|G|}{\delta_1} \Bigr), \\
+# \mathcal C_u &= \frac1D \Bigl( L(u) \log 2 + \log\frac{|G_u|}{\delta_2} \Bigr) .
+# \end{aligned}
 # $$ (eq-companion-complexity)
 #
 # With probability at least $1 - \delta_1 - \delta_2$, for all $h$, all of $G$ and all of $G_u$ at once,
@@ -239,7 +242,10 @@ glue_all(loss_u=loss_u.mean() - train_risk)
 # $$ (eq-companion)
 #
 # $$
-# f^u_k = H_k - \frac{1}{\lambda_u} \log\bigl(1 + \lambda_u (H_k - X^u_k)\bigr), \qquad f^Z_k = Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - Z_k)\bigr).
+# \begin{aligned}
+# f^u_k &= H_k - \frac{1}{\lambda_u} \log\bigl(1 + \lambda_u (H_k - X^u_k)\bigr), \\
+# f^Z_k &= Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - Z_k)\bigr) .
+# \end{aligned}
 # $$ (eq-companion-summands)
 # :::
 #
@@ -594,7 +600,7 @@ glue_all(smoothing_paper=archive.paper.smoothing, smoothing_companion=archive.co
 glue_all(
     eps=record.online.companion,
 )
-twin.style.format("{:.3f}")
+twin.T.style.format("{:.3f}")
 
 # %% [markdown]
 # * The **code** costs {glue:text}`price_without:.2f` nats without a companion, {glue:text}`price_with:.2f` with it, {glue:text}`price_hedged:.2f` when hedged: the same file, the same number of bits. What changes is the price of a bit.
@@ -705,7 +711,7 @@ def two_codes(found, beside):
         "shorter?": "yes"
         if known.with_model(of_h) + code_of_text.mean() < beside.loss.mean(dtype=float)
         else "no",
-        "gap below that of u alone": alone - found.gap,
+        "below u alone": alone - found.gap,
     }
 
 
@@ -730,9 +736,7 @@ for found in named.values():
 sides = pd.DataFrame({name: two_codes(f, statistics.of[f.choice.predictor]) for name, f in named.items()}).T
 lengths = (sides["text by u"] - sides["h and text"]).astype(float)
 rates = [f.choice.rate for f in named.values()]
-np.testing.assert_allclose(
-    lengths / rates, sides["gap below that of u alone"].astype(float), atol=1e-4
-)  # the theorem
+np.testing.assert_allclose(lengths / rates, sides["below u alone"].astype(float), atol=1e-4)  # the theorem
 numbers = [name for name in sides if name != "shorter?"]
 sides.style.format("{:.4f}", subset=numbers)
 
@@ -991,9 +995,8 @@ by_loss = compared["loss of u"].corr(compared["smoothed"], method="spearman")
 network_gaps = compared.loc[networks, "smoothed"]
 assert compared["smoothed"].idxmin() in networks
 assert (
-    compared.loc["uniform", "smoothed"] == compared["smoothed"].max()
-    or abs(compared.loc["uniform", "smoothed"] - compared["smoothed"].max()) < 0.02
-)
+    compared.loc["uniform", "smoothed"] > compared["smoothed"].max() - 0.02
+)  # no worse one, but for an untrained network
 glue_all(by_stray=by_stray, by_loss=by_loss, pairs_loss=compared.loc["pairs, counted", "loss of u"])
 glue_all(
     pairs_alone=compared.loc["pairs, counted", "u alone"],
@@ -1126,17 +1129,16 @@ glue_all(n_below=n_below, little_below=", ".join(little_below) or "none", n_held
 trends
 
 # %%
-listed = pd.DataFrame(gaps(records))
-columns = [
-    "size",
-    "paper_nominal_gap",
-    "uniform_gap",
-    "companion_gap",
-    "hedged_gap_5_percent",
-    "hedged_gap",
-    "online_gap",
-]
-listed[columns].set_index("size").style.format("{:.3f}", na_rep="no record yet")
+KEYS = {
+    "paper, nominal": "paper_nominal_gap",
+    "no companion": "uniform_gap",
+    "with a companion": "companion_gap",
+    "hedged, 5 %": "hedged_gap_5_percent",
+    "hedged, best": "hedged_gap",
+    "alone": "online_gap",
+}
+listed = pd.DataFrame(gaps(records)).set_index("size")
+pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:.3f}", na_rep="none yet")
 
 # %% [markdown]
 # Records without a companion so far: {glue:text}`missing`. Rungs on which 5 % of hedging is already better than the companion alone: {glue:text}`little_below`. The last table has the length of the file in all columns but the first.
@@ -1156,7 +1158,10 @@ listed[columns].set_index("size").style.format("{:.3f}", na_rep="no record yet")
 # {eq}`eq-companion-baseline` with {eq}`eq-companion-base`, and $Y_{\max} = \max(m_{\max}/2,\, m_{\max} - s/\lambda)$. Then
 #
 # $$
-# 0 \;\le\; X^q_k \;\le\; F_k \;\le\; \max_{x,\, y,\, a} \Bigl\{ a - \frac{\log(1 + \lambda_u (a - x))}{\lambda_u} + y - \frac{\log(1 + \lambda (y - z_x))}{\lambda} \Bigr\}, \qquad z_x = \min(m_{\max},\, x^q_{\max} - x),
+# \begin{aligned}
+# 0 \;\le\; X^q_k \;\le\; F_k &\;\le\; \max_{x,\, y,\, a} \Bigl\{ a - \frac{\log(1 + \lambda_u (a - x))}{\lambda_u} + y - \frac{\log(1 + \lambda (y - z_x))}{\lambda} \Bigr\}, \\
+# z_x &= \min(m_{\max},\, x^q_{\max} - x),
+# \end{aligned}
 # $$ (eq-companion-range)
 #
 # over $x \in \{\min(\max(0,\, x^q_{\max} - m_{\max}),\, x^u_{\max}),\; x^u_{\max}\}$, $y \in \{z_x - s/\lambda,\, Y_{\max}\}$ and $a \in \{0, \log V\}$: eight numbers.
