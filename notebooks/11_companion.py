@@ -560,14 +560,14 @@ table.style.format("{:.3f}", na_rep="none")
 #
 # Certified bounds from the record, with the length of the file; what they add to the training loss, term by term.
 
-# %% mystnb={"figure": {"caption": "What each certified bound adds to the training loss of the final model, taken apart. The loss variation of the last four is that of the companion's own risk. Parameters and variation together: the price of the code, after all constants have been chosen.", "name": "fig-companion-terms"}, "image": {"alt": "Six stacked bars: the paper's bound, the tallest, is made of parameters, loss variation, smoothing, quantization and sampling; the bound without a companion and the one with it are made mostly of parameters and variation, ever shorter; the hedged ones shorter still; that of the companion alone is nearly all information content."}}
+# %% mystnb={"figure": {"caption": "What each certified bound adds to the training loss of the final model, taken apart: the paper's, ours without and with a companion in the proof, the model hedged by its companion with two weights, the companion alone. The loss variation of the last four is that of the companion's own risk. Parameters and variation together: the price of the code, after all constants have been chosen.", "name": "fig-companion-terms"}, "image": {"alt": "Six stacked bars: the paper's bound, the tallest, is made of parameters, loss variation, smoothing, quantization and sampling; the bound without a companion and the one with it are made mostly of parameters and variation, ever shorter; the hedged ones shorter still; that of the companion alone is nearly all information content."}}
 bars = {
     "paper": archive.paper,
-    "no\ncompanion": archive.tight,
-    "with\ncompanion": archive.companion,
+    "without": archive.tight,
+    "with": archive.companion,
     f"hedged\n{archive.hedged_little.alpha:.0%}": archive.hedged_little,
     f"hedged\n{archive.hedged.alpha:.0%}": archive.hedged,
-    "companion\nalone": record.online,
+    "alone": record.online,
 }
 styles = {name: style for name, style in TERMS.items() if name != "train_risk"} | {
     "information": ("information content", "0.55")
@@ -1094,7 +1094,7 @@ def seen_trend(gaps_by_size):
     """Exponent of the gap in N with its 95 % interval, and what it says."""
     there = gaps_by_size.dropna()
     if len(there) < 4:
-        return {"rungs": len(there), "gap ~ N^k": "", "95 %": "", "verdict": "has too few rungs to tell"}
+        return {"rungs": len(there), "gap ~ N^k": "", "95 %": "", "verdict": "has too few rungs"}
     seen = trend(np.array([sizes[size] for size in there.index], float), there.to_numpy())
     k = seen.towards_larger
     where = f"bent; at {there.index[-1]} " if seen.bent else ""
@@ -1159,7 +1159,8 @@ pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:
 #
 # $$
 # \begin{aligned}
-# 0 \;\le\; X^q_k \;\le\; F_k &\;\le\; \max_{x,\, y,\, a} \Bigl\{ a - \frac{\log(1 + \lambda_u (a - x))}{\lambda_u} + y - \frac{\log(1 + \lambda (y - z_x))}{\lambda} \Bigr\}, \\
+# 0 \;\le\; X^q_k \;\le\; F_k &\;\le\; \max_{x,\, y,\, a} \Bigl\{ a - \frac{\log(1 + \lambda_u (a - x))}{\lambda_u} \\
+# &\qquad\qquad\quad + y - \frac{\log(1 + \lambda (y - z_x))}{\lambda} \Bigr\}, \\
 # z_x &= \min(m_{\max},\, x^q_{\max} - x),
 # \end{aligned}
 # $$ (eq-companion-range)
