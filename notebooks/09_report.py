@@ -73,7 +73,7 @@ def with_companion(record, kind):
 # %% [markdown]
 # ## Losses and bounds
 #
-# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. *With a companion* is the bound of {doc}`11_companion` on the paper's predictor and *hedged* that on the model with at most 5 % of its companion, both with that length, where snapshots of the training were at hand. A bound above the loss of *guessing* says nothing. Each bound by itself holds with probability 99 %; that all of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
+# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. *With a companion* is the bound of the chapter *What do you pay for?* on the paper's predictor and *hedged* that on the model with at most 5 % of its companion, both with that length, where snapshots of the training were at hand. A bound above the loss of *guessing* says nothing. Each bound by itself holds with probability 99 %; that all of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
 
 # %%
 for record in records:
