@@ -19,7 +19,8 @@ def length_of(record: BoundRecord) -> float:
 def gaps(records: Iterable[BoundRecord]) -> list[dict[str, Any]]:
     """A dictionary for each record: what was bounded, and the certified bounds less the training loss of the checkpoint, nats/token.
 
-    All gaps but `paper_nominal_gap` pay for the length of the archive; those that need a companion are None where there was none.
+    All gaps but `paper_nominal_gap` pay for the length of the archive; that one is None where the archive is longer than nominal, so
+    that it is no certificate, and those that need a companion are None where there was none.
     """
     return [_gaps(record) for record in records]
 
@@ -27,7 +28,9 @@ def gaps(records: Iterable[BoundRecord]) -> list[dict[str, Any]]:
 def _gaps(record: BoundRecord) -> dict[str, Any]:
     model, quantized, paid = record.identity, record.quantization, record.bounds["archive"]
     found = {
-        "paper_nominal_gap": record.bounds["nominal"].paper,  # Thm 3.4 with b N bits
+        "paper_nominal_gap": record.bounds["nominal"].paper
+        if quantized.nominal_is_met
+        else None,  # Thm 3.4 with b N bits
         "uniform_gap": paid.tight,  # smoothing towards the uniform distribution, no companion
         "companion_gap": paid.companion,  # the same predictor with a companion in the proof
         "hedged_gap_5_percent": paid.hedged_little,  # at most 5 % of the companion in the predictor
