@@ -99,7 +99,7 @@ columns = {
     for record in records
 }
 table = pd.DataFrame(columns).T
-table.style.format("{:.3f}", na_rep="none").format("{:,.0f}", subset=["parameters"]).format(
+table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["parameters"]).format(
     "{:.1f}", subset=["tokens per parameter"]
 )
 

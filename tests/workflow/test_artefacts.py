@@ -99,9 +99,9 @@ def test_what_is_asked_is_compared_with_what_is_there(record, asked, said):
 
 def test_a_survey_with_other_settings_is_made_again(published_rung):
     path = published_rung / "main-quantization.json"
-    assert not artefacts.is_other_survey(path)
     assert not artefacts.is_other_survey(path.with_name("no.json"))
     survey = QuantizationSurvey.read(path)
+    assert not artefacts.is_other_survey(survey.model_copy(update={"settings": SurveySettings()}).write())
     other = survey.model_copy(update={"settings": SurveySettings(n_seeds=1)}).write()
     assert artefacts.is_other_survey(other)
     other.write_text("{}")

@@ -447,7 +447,6 @@ def test_a_model_of_ones_own_is_verified_from_its_folder_and_its_rows(empty_proj
     made = {finding.name for finding in findings if finding.fine}
     assert made >= {
         "companion",
-        "companion weights",
         "archive",
         "quantized weights",
         "windows",

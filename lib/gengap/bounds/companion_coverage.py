@@ -97,8 +97,8 @@ class Deviations(NamedTuple):
 def violations(deviations: Deviations, failure_prob: float) -> dict[str, int]:
     """On how many paths each statement fails, at the end or ever ("running").
 
-    "companion": R(u) <= mean X^u + eps (T13). "excess": the mean of E[Z | F], of the worst hypothesis. "risk": R(q) of the worst
-    hypothesis (T12), each half at failure_prob / 2.
+    "companion": R(u) <= mean X^u + eps (statement T13). "excess": the mean of E[Z | F], of the worst hypothesis. "risk": R(q) of the worst
+    hypothesis (statement T12), each half at failure_prob / 2.
     """
     companion, excess = deviations.beyond(failure_prob)
     risk = np.add(*deviations.beyond(failure_prob / 2))

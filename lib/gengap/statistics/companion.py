@@ -25,7 +25,17 @@ FLOOR = 0.01  # eta: weight of the uniform distribution in a companion
 
 @dataclass(frozen=True, eq=False)
 class Companion:
-    """A predictable sequence of models: that of a training row is the last one which was known before the row."""
+    """A predictable sequence of models: that of a training row is the last one which was known before the row.
+
+    Nothing of a row, or of later ones, may have had a part in it: no weights after the row's own step, no second pass over the text, no
+    average with later weights. Raises `UserError` unless `starts` ascend from 0. Assumed by statement T12.
+
+    >>> import gengap
+    >>> rungs = ["ladder-50k", "ladder-100k", "ladder-200k"]  # three models, known before rows 0, 100 and 400
+    >>> companion = gengap.Companion("example", (0, 100, 400), lambda i: gengap.get(rungs[i]).load())
+    >>> {i: places.tolist() for i, places in companion.groups([5, 99, 100, 700])}  # which reads which of these rows
+    {0: [0, 1], 1: [2], 2: [3]}
+    """
 
     name: str  # "average-10": of the rule that made it
     starts: tuple[

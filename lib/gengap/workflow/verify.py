@@ -177,7 +177,11 @@ def _companion(record: BoundRecord, rows: "Rows | None", companion: "Companion |
     if companion is None or rows is None:
         yield Finding("companion weights", None, "there are no snapshots of the training at hand")
         return
-    numbers = draw(len(rows), record.identity.seq_len, Settings.of(record))[0].windows
+    try:
+        numbers = draw(len(rows), record.identity.seq_len, Settings.of(record))[0].windows
+    except UserError as error:
+        yield Finding("companion weights", False, str(error))
+        return
     hashed = record.evidence.companion_sha256 or ""
     yield same("companion weights", "evidence.companion_sha256", companion.sha256(numbers), hashed)
 
