@@ -439,7 +439,7 @@ fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included. The file is the retrained one of three bits, which the book makes for every rung, and where it is not there yet, the one that the surveys above prefer. Their windows were drawn independently of the certificates', so each row makes *one*
+# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included. The file is the one with the book's best code ({glue:text}`best_code`) where there is a record of it, and elsewhere the one that the surveys above prefer. Their windows were drawn independently of the certificates', so each row makes *one*
 # statement about a sample. The lower of two certificates on the same windows would have had to pay for two ({prf:ref}`thm-betting`).
 
 # %%
@@ -473,6 +473,7 @@ for size, coded_records in by_code.items():
             "ratio of gaps": certified_gap(record) / plain.bounds["nominal"].paper.gap,
         }
 certified = pd.DataFrame(certified).T
+glue_all(best_code=f"{METHODS[BEST_CODE[0]].label}, {BEST_CODE[1]} bits")
 assert certified["ratio of gaps"].max() <= 0.70
 certified.style.format("{:.3f}", subset=[name for name in certified if name != "best file"])
 

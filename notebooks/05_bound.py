@@ -406,7 +406,7 @@ pd.DataFrame(
 # ## With a companion
 #
 # The baseline must be known before the token, and so is much more than an entropy: what the model itself was before it had read this row. {doc}`11_companion` proves what that gives. Where the snapshots of the training are at hand, the
-# record holds three bounds more for each accounting, and one on the snapshots themselves:
+# record holds three more bounds for each accounting, and one on the snapshots themselves:
 
 # %%
 companion = spec.companion()

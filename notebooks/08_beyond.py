@@ -450,7 +450,7 @@ assert leaked < leaked_truth  # no certificate: its companion knew the tokens
 glue_all(leaked=leaked, leaked_truth=leaked_truth)
 
 # %% [markdown]
-# {glue:text}`leaked:.3f` nats, where the risk is {glue:text}`leaked_truth:.3f`. By how much the certificates lie above it, for the models that read the language-like text once:
+# {glue:text}`leaked:.3f` nats, where the truth is {glue:text}`leaked_truth:.3f`. How far the real certificates lie above the truth, for the models that read the language-like text once:
 
 # %% mystnb={"figure": {"caption": "What is true and what is certified, for models trained for one epoch on the language-like source. Each bound (archive code length) concerns its own smoothed version of the quantized model; two true risks are shown: of the trained model itself, hardly above its training loss, and of its maximum-entropy version, which our bound with that name is about. Dashed: the entropy of the source, and the loss of guessing.", "name": "fig-source-truth"}, "image": {"alt": "Nats per token against parameters for three models. Training loss and true risk of the trained model coincide and fall towards the dashed entropy of the source. Above them, all falling: the true risk of the maximum-entropy predictor, our two bounds, which nearly coincide, the paper's bound and the Azuma bound."}}
 sizes = [runs[name].spec.n_params for name in by_size]

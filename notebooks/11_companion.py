@@ -113,7 +113,7 @@ if record is None:
 # ## Hard tokens are hard for everyone
 #
 # Take the model of this page, {glue:text}`model_size`, in the form that the paper bounds: quantized to {glue:text}`bits:d` bits and mixed with a little of the uniform distribution. Beside it stands its **companion** $u$: for each training row the
-# model *as it was before that row was read*, an average of the weights over the last 10 % of the steps up to there, kept as a snapshot. {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. Nothing in $u$ has seen the row. (That rule was preferred to others after a look at this text, so ten bits are paid for it, enough for a thousand rules.)
+# model *as it was before that row was read*, an average of the weights over the last 10 % of the steps up to there, kept as a snapshot. {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. Nothing in $u$ has seen the row. (That rule was preferred to others after a look at this text, so {glue:text}`rule_bits:.0f` bits are paid for it, enough for {glue:text}`n_rules:,.0f` rules.)
 #
 # We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows and look at three numbers for each token: $X^q$, what the final model loses; $X^u$, what its companion loses; and the difference $Z = X^q - X^u$.
 
@@ -188,7 +188,8 @@ glue_all(
     variance_share=100
     * (spread["Z, from what is expected of it"] / spread["X, from the model's entropy"]) ** 2
 )
-glue_all(loss_u=loss_u.mean() - train_risk)
+glue_all(loss_u=loss_u.mean() - train_risk, least_alpha=100 * hedges[0].alpha)
+glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_bits)
 
 # %% [markdown]
 # The loss strays by {glue:text}`stray_x:.2f` nats from what the model expects (root mean square), the difference by {glue:text}`stray_z:.2f`: its variance is {glue:text}`variance_share:.0f` % of the other. The companion is the worse model, by {glue:text}`loss_u:.2f` nats on average, but it stumbles over the same tokens.
@@ -552,7 +553,7 @@ table.style.format("{:.3f}", na_rep="none")
 # The paper has two halves. The first bounds the final model by its *compression*; the second measures how much training taught it, by *prequential coding*, and asks what a code that short would give. They are the two ends of this curve. At the left $q$ is a function of the context, coded in the file; at the right it is the sequence of online models, with no code. The least
 # bound lies between: certified, {glue:text}`hedged_gap:.2f` nats at {glue:text}`hedged_alpha:.0f` % of the companion, {glue:text}`hedged_ratio:.2f` of the paper's nominal gap, and {glue:text}`hedged_little_gap:.2f` ({glue:text}`little_ratio:.2f`) at {glue:text}`little_alpha:.0f` %.
 #
-# A small weight does not lead smoothly to the final model: hedged with 0.3 % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone; here, with 5 %, it is not (for other sizes see the end of this page).
+# A small weight does not lead smoothly to the final model: hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone; here, with {glue:text}`little_alpha:.0f` %, it is not (for other sizes see the end of this page).
 #
 # These are not gaps of the final model. A hedged predictor needs the snapshot of the moment, in every context; its bound says how well *that pair* predicts. Only the left end speaks of the model that is kept when training is over.
 #
@@ -1019,8 +1020,8 @@ thinned.drop(columns="Z strays").style.format("{:.3f}")
 
 # %% [markdown]
 # * For the **paper's predictor** a companion is the better the closer its losses follow the model's: over these companions the rank correlation of the gap with how far $Z$ strays is {glue:text}`by_stray:.2f`, with the companion's own loss {glue:text}`by_loss:.2f`. Online weights and all averages give nearly the same, {glue:text}`networks_least:.2f` to {glue:text}`networks_most:.2f`.
-# * The counted **pairs** make the point. On this small rung they predict the next token, online, as well as the trained model does at the end: their loss is {glue:text}`pairs_loss:+.3f` nats from its training loss, and alone they are certified at a gap of {glue:text}`pairs_alone:.2f`. As a companion of the model they are worth little, {glue:text}`pairs_smoothed:.2f` nats, because they stumble over other tokens. A good companion is no good
-#   *predictor*, it is a good *double*. (That a table of pairs does so well says how little a network of this size can hold. Nothing about the final model follows from it.)
+# * The counted **pairs** make the point. On this small rung they predict the next token, online, as well as the trained model does at the end: their loss is {glue:text}`pairs_loss:+.3f` nats from its training loss, and alone they are certified at a gap of {glue:text}`pairs_alone:.2f`. As a companion of the model they are worth little, {glue:text}`pairs_smoothed:.2f` nats, because they stumble over other tokens. A good companion need not be a good
+#   *predictor*; it has to be a good *double*. (That a table of pairs does so well says how little a network of this size can hold. Nothing about the final model follows from it.)
 # * Snapshots need not be many: {glue:text}`few_gap:.2f` nats with 5 of them, {glue:text}`twenty_gap:.2f` with 20, {glue:text}`all_gap:.2f` with all. Released checkpoints will do, if the text was read once and its order is known.
 #
 # ## What a test set gives, and why it explains nothing

@@ -110,7 +110,7 @@ shown = shown.astype({"gap, companion": float}).dropna(axis="columns", how="all"
 shown.style.hide(axis="index").format(precision=3, na_rep="–").format("{:.0f}", subset=["r"])
 
 # %% [markdown]
-# ## The loss variation is no constant
+# ## The loss variation is not constant
 #
 # On the frontier $\mathcal C$ is one number, so the paper can speak of *the* $\Sigma$ of a model. It is a minimum over $s$ ({doc}`01_freedman`), and with another $\mathcal C$ the minimum lies elsewhere: as $\mathcal C$ falls, $\Sigma$ rises to $\sqrt 2$ times the root mean square of $X_k - Y_k$. Here it is for the rungs' own checkpoints, as if their
 # code were shorter or longer than it is, and for the records off the frontier.
@@ -167,7 +167,7 @@ glue_all(thousand_rising=gap_at(1000, bits, 50304, float(sigma_law(bits * math.l
 #
 # One size, trained ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the fitted law of $\Sigma$ and no harm from quantization; the dotted one holds $\Sigma$ at its median on the frontier.
 
-# %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter: a colour a size, the line the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
+# %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter, one colour for each size; the line is the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
 lengths = points.groupby("size")["r"].nunique()
 along = [size for size in sizes if lengths[size] > 1]
 ratios = np.geomspace(points["r"].min(), points["r"].max(), 60)
@@ -207,7 +207,7 @@ for place, point in (("first", first), ("last", last)):
 #
 # The other direction is the reviewers' question. At a fixed $D$ a larger model has a smaller loss and a longer code.
 
-# %% mystnb={"figure": {"caption": "At a fixed number of training tokens: the paper's bound (circles) and the training loss (squares) against size, a colour a number of tokens.", "name": "fig-off-frontier-fixed"}, "image": {"alt": "Training loss and bound in nats per token against parameters, a pair of lines for each number of tokens: the losses fall with size, the bounds rise with it."}}
+# %% mystnb={"figure": {"caption": "At a fixed number of training tokens: the paper's bound (circles) and the training loss (squares) against size, one colour for each number of tokens.", "name": "fig-off-frontier-fixed"}, "image": {"alt": "Training loss and bound in nats per token against parameters, a pair of lines for each number of tokens: the losses fall with size, the bounds rise with it."}}
 powers = np.round(
     np.log2(points["n_train_tokens"] / points.loc[points["r"].sub(20).abs().idxmin(), "n_train_tokens"])
 )
@@ -563,6 +563,6 @@ glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 #
 # * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, to {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % of the closed form, on and off the frontier.
 # * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
-# * **Corrected**: $\Sigma$ is no constant off the frontier. It rises as $\mathcal C$ falls, and over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
+# * **Corrected**: $\Sigma$ is not constant off the frontier. It rises as $\mathcal C$ falls, and over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
 # * **New**: the bound's frontier lies at more tokens a parameter than the loss's, on the ladder {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f` against {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f`, and the number grows with compute.
 # * **Cannot be told**: what the ladder's law says beyond its range. It has no floor $E$ in sight, branches of one trunk share their past, and the quantization gap off the frontier is known at {glue:text}`bits:d` bits alone.

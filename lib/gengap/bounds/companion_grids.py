@@ -53,10 +53,6 @@ class Beside(NamedTuple):
     expected: NDArray  # E[Z] if the token came from (q + u)/2
     most: NDArray  # max_v log u(v)/q(v)
 
-    def pilot(self, n: int) -> "Beside":
-        """That of the first `n` windows."""
-        return Beside(*(values[:n] for values in self))
-
 
 @dataclass(frozen=True)
 class CodedCompanion:
@@ -88,9 +84,8 @@ class CodedCompanion:
 
     def summand(self, loss: NDArray, entropy: NDArray, share: float) -> Floats:
         """H - log(1 + lambda' (H - X^u)) / lambda', nats: X^u and a second-order charge, whose mean bounds R(u)."""
-        return shifted_log(
-            loss, np.minimum(real_array(entropy, "entropy", np.float64), math.log(self.vocab_size)), self.rate(share)
-        )
+        entropy = np.minimum(real_array(entropy, "entropy", np.float64), math.log(self.vocab_size))
+        return shifted_log(loss, entropy, self.rate(share))
 
     def charge_limit(self, share: float) -> float:
         """The greatest summand - X^u, nats: convex in H - X^u, which lies in [-log(V/eta), log V]."""

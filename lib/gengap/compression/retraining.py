@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
-COMPANION_RATE = 0.7  # of the bound with a predictable companion: a bit is cheaper there
+COMPANION_RATE = (
+    0.7  # a middle one of the bounds with a companion, hedged ones included: a bit is cheaper there (chapter 11)
+)
 SAVE_EVERY_S = 60.0
 _LARGE = 250_000  # parameters
 _LEAST_MAGNITUDE = 2.0**-6  # of codes, that an archive tells apart: the price of a first nonzero one is finite

@@ -185,9 +185,7 @@ class Trend:
     overall: Exponent  # of the straight line through all of it; where it is bent, of neither end
     first: Exponent  # of the parabola at the least x
     last: Exponent  # of the parabola at the greatest x
-    bend_p_value: (
-        float  # of one two-sided test that the parabola's curvature is zero; 1 if three values leave no error to see
-    )
+    bend_p_value: float  # of one two-sided test that the curvature is zero; 1 if three values leave no error to see
     bent: bool  # that test rejects at 1 - level: for one straight line in twenty at 95 %
 
     @property

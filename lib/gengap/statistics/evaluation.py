@@ -6,7 +6,6 @@ chunk is one file that holds its own hash and the run's: a truncated or altered 
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +62,9 @@ def evaluate(
                 bar.update((part.stop - part.start) * seq_len)
                 continue
             at = None if positions is None else positions[part]
-            heard = partial(_update, bar, seq_len)
-            found = forward.reduce_logits(model, rows[part], reduction, at, heard, beside).numpy()
+            found = forward.reduce_logits(
+                model, rows[part], reduction, at, lambda n: bar.update(n * seq_len), beside
+            ).numpy()
             if not np.isfinite(found).all():
                 raise UserError(
                     "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
@@ -73,10 +73,6 @@ def evaluate(
             if kept:
                 kept.save(index, values[:, part])
     return hardware.merge(values)
-
-
-def _update(bar: tqdm, seq_len: int, n_rows: int) -> None:
-    bar.update(n_rows * seq_len)
 
 
 def _run(

@@ -121,7 +121,7 @@ def certify(
     counted once, in an order that nobody chose after looking; `heldout` rows that it was not trained on, if there are any.
     `hypothesis` is its quantized form with the code that is paid for, or what makes it once the model has been looked at
     (default: GPTQ at 4 bits); `identity` names the model (default: an own one); `companion` is what the model was before each row,
-    for the bounds that use one (none without: then `rows` are in the order of training); `store` is a folder for what is evaluated, `started` the
+    for the bounds that use one: `rows` are then in the order of training; `store` is a folder for what is evaluated, `started` the
     `time.monotonic()` from which the record counts its seconds (default: now). With probability at least
     1 - `settings.failure_prob` over the text and the draw of windows each bound of the record holds; unless `not_certified`
     says why not: then the record is arithmetic and marked so. Raises `UserError` for too few rows, for a model that cannot
