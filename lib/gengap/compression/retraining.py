@@ -65,7 +65,7 @@ class Retraining:
     @classmethod
     def of(cls, n_params: int) -> "Retraining":
         """Of a model with so many parameters: a minute or two for those that the book trains anew each time, longer for others."""
-        return cls() if n_params < _LARGE else cls(n_steps=12_000, passes=2.0)
+        return cls() if n_params < _LARGE else cls(n_steps=6_000, passes=2.0)
 
     def steps_on(self, n_rows: int) -> int:
         """For a model with `n_rows` training windows."""
