@@ -13,7 +13,7 @@ from gengap.training.run import Run
 from gengap.workflow import campaign
 from gengap.workflow.plan import plan
 
-GRID = {(f"ladder-{p.size}", p.run.length): p for p in plan() if p.group == "grid"}
+GRID = {(p.model_size, p.run.length): p for p in plan() if p.group == "grid" and p.run.spec.family == "ladder"}
 
 
 def test_every_run_of_the_grid_is_a_revision_of_its_rung_and_no_other():

@@ -80,6 +80,11 @@ class LadderSpec(ModelSpec):
         return self.batch_rows * self.n_steps
 
     @property
+    def n_embedding(self) -> int:
+        """Parameters of the embedding and of the output head."""
+        return 2 * self.vocab_size * self.hidden_size
+
+    @property
     def revision(self) -> str:
         return _revision(self.length)
 

@@ -41,6 +41,10 @@ class LlamaSpec(LadderSpec):
         per_layer = attention + 3 * width * self.inner_size + 2 * width  # two norms
         return self.vocab_size * width + self.n_layers * per_layer + width
 
+    @property
+    def n_embedding(self) -> int:
+        return self.vocab_size * self.hidden_size
+
     def config(self) -> "LlamaConfig":
         from transformers import LlamaConfig
 

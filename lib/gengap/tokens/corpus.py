@@ -88,9 +88,7 @@ def in_order(documents: Iterable[Document]) -> list[Document]:
 CODE = Text("corpus", "corpus.lock", lambda: load_documents(fetch_wheels()))
 
 
-def split_heldout(
-    documents: list[Document], share: float = HELDOUT_SHARE
-) -> tuple[list[Document], list[Document]]:
+def split_heldout(documents: list[Document], share: float = HELDOUT_SHARE) -> tuple[list[Document], list[Document]]:
     """(training, held-out) documents; the held-out ones have the smallest hashes."""
     limit = int(share * 2**32)
     n_heldout = sum(int.from_bytes(document.digest[:4]) < limit for document in documents)

@@ -80,7 +80,8 @@ def pages(text: str) -> Iterator[Document]:
         if size >= PAGE_CHARACTERS:
             yield Document("gcide", "prose", "\n\n".join(held))
             held, size = [], 0
-    yield Document("gcide", "prose", "\n\n".join(held))
+    if held:
+        yield Document("gcide", "prose", "\n\n".join(held))
 
 
 DICTIONARY = Text(

@@ -2,7 +2,7 @@
 
 `make ladder` works through the plan, cheapest run first. A group is a question:
 
-* grid: L(N, D), each rung at several multiples of its compute-optimal tokens, always new text;
+* grid: L(N, D), each rung at several multiples of its compute-optimal tokens, always new text; of the other families the frontier alone;
 * seed: how much of a loss is chance;
 * rate: is the learning rate of the registry the best one;
 * shape: width against depth at a fixed number of parameters (Kaplan et al. 2020, section 3.1);
@@ -13,7 +13,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gengap.models import ladder
+from gengap.models import dictionary, ladder, llama
 from gengap.models.ladder import LENGTHS, grid_run
 from gengap.training.run import Run
 
@@ -28,6 +28,15 @@ _SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
 _UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
 _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
+# The families beside the ladder: learning rates that their two smallest rungs were tried with, and one rung from other seeds.
+_BESIDE = (*llama.MODELS, *dictionary.MODELS)
+_TRIED = {
+    "llama-50k": (0.005, 0.0071, 0.01, 0.0141, 0.02, 0.0283),
+    "llama-100k": (0.005, 0.0071, 0.01, 0.0141, 0.02),
+    "dictionary-50k": (0.01, 0.0141, 0.02, 0.0283, 0.04, 0.0566),
+    "dictionary-100k": (0.0071, 0.01, 0.0141, 0.02, 0.0283),
+}
+_SEEDED = "100k"
 _ROUNDED = ("ladder-100k", "ladder-400k")  # trained in bfloat16 too
 
 
@@ -38,8 +47,8 @@ class PlannedRun:
     run: Run
 
     @property
-    def size(self) -> str:
-        return self.run.spec.size
+    def model_size(self) -> str:
+        return self.run.spec.model_size
 
     @property
     def flops(self) -> float:
@@ -64,6 +73,12 @@ def _declared() -> Iterator[PlannedRun]:
     for size in _REPEATED:
         for share in _UNIQUE:
             yield PlannedRun("repeat", f"unique-{share:g}x", Run(_RUNGS[size], unique_share=share))
+    for spec in _BESIDE:
+        yield PlannedRun("grid", grid_run(1), Run(spec))
+        for rate in _TRIED.get(spec.model_size, ()):
+            yield PlannedRun("rate", f"rate-{rate:g}", Run(replace(spec, peak_lr=rate)))
+        for seed in _SEEDS if spec.size == _SEEDED else ():
+            yield PlannedRun("seed", f"seed-{seed}", Run(spec, seed=seed))
     for size in _ROUNDED:
         yield PlannedRun("precision", "bfloat16", Run(_RUNGS[size], precision="bfloat16"))
 
