@@ -3,11 +3,11 @@
 Two more families are trained in the same way: `gengap.models.llama` is another architecture, `gengap.models.dictionary` reads
 another text. GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
 D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022): its revision "main". At other lengths of the same training
-it has other revisions, "4x" on four times as many tokens.
+it has other revisions, "4x" on four times as many tokens; from other initial weights "seed1" and "seed2".
 """
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,6 +37,8 @@ LENGTHS: dict[str, tuple[float, ...]] = {
     "ladder-4.5m": (0.25, 0.5, 1.0),
 }
 
+SEEDS: dict[str, tuple[int, ...]] = {"llama-100k": (1, 2), "dictionary-100k": (1, 2)}  # beside 0
+
 
 def grid_run(length: float) -> str:
     """The name of a rung's training of this length among its runs (`gengap.workflow.plan`)."""
@@ -53,7 +55,8 @@ def run_place(name: str) -> Path:
 
 def checkpoint_name(revision: str) -> str:
     """Where the checkpoint of a revision lies in the folder of its rung."""
-    return str(run_place(FRONTIER if revision == "main" else f"grid-{revision}") / "checkpoint")
+    branch = revision.replace("seed", "seed-") if revision.startswith("seed") else f"grid-{revision}"
+    return str(run_place(FRONTIER if revision == "main" else branch) / "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class LadderSpec(ModelSpec):
 
     trained_here = True
     length: ClassVar[float] = 1.0  # D over the compute-optimal tokens
+    seed: ClassVar[int] = 0  # of the initial weights
 
     @cached_property
     def n_steps(self) -> int:
@@ -86,21 +90,30 @@ class LadderSpec(ModelSpec):
 
     @property
     def revision(self) -> str:
-        return _revision(self.length)
+        return f"seed{self.seed}" if self.seed else _revision(self.length)
 
     def revisions(self) -> list[str]:
-        return [_revision(length) for length in LENGTHS.get(self.model_size, (1.0,))]
+        seeds = SEEDS.get(self.model_size, ())
+        return [*map(_revision, LENGTHS.get(self.model_size, (1.0,))), *(f"seed{seed}" for seed in seeds)]
 
     def at(self, revision: str) -> "LadderSpec":
         if revision == self.revision:
             return self
-        shape = {field.name: getattr(self, field.name) for field in fields(LadderSpec)}
-        for length in LENGTHS.get(self.model_size, ()):
+        kind, shape = self._frontier, {field.name: getattr(self, field.name) for field in fields(self._frontier)}
+        for length in LENGTHS.get(self.model_size, (1.0,)):
             if revision == _revision(length):
-                return LadderSpec(**shape) if length == 1 else RungOfLength(**shape, length=length)
+                return kind(**shape) if length == 1 else _of_length(kind)(**shape, length=length)
+        for seed in SEEDS.get(self.model_size, ()):
+            if revision == f"seed{seed}":
+                return _of_seed(kind)(**shape, seed=seed)
         raise UserError(
             f"{self.model_size} has no training of length {revision!r}: choose one of {', '.join(self.revisions())}"
         )
+
+    @property
+    def _frontier(self) -> "type[LadderSpec]":
+        """The class of the rung itself."""
+        return type(self)
 
     @property
     def checkpoint_name(self) -> str:
@@ -170,11 +183,28 @@ class LadderSpec(ModelSpec):
         return 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows
 
 
-@dataclass(frozen=True)
-class RungOfLength(LadderSpec):
-    """A rung off the frontier: the same training, longer or shorter, on the first rows of the corpus."""
+@cache
+def _of_length(kind: type[LadderSpec]) -> type[LadderSpec]:
+    @dataclass(frozen=True)
+    class RungOfLength(kind):
+        """A rung off the frontier: the same training, longer or shorter, on the first rows of the text."""
 
-    length: float = 1.0
+        length: float = 1.0
+        _frontier = kind
+
+    return RungOfLength
+
+
+@cache
+def _of_seed(kind: type[LadderSpec]) -> type[LadderSpec]:
+    @dataclass(frozen=True)
+    class RungOfSeed(kind):
+        """A rung from other initial weights, on the same rows in the same order."""
+
+        seed: int = 0
+        _frontier = kind
+
+    return RungOfSeed
 
 
 def _revision(length: float) -> str:

@@ -62,7 +62,7 @@ def train(
 
     With `snapshots`, weights along the way and their averages are kept in `out_dir/snapshots`, about 1.3 kB a parameter.
     """
-    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, seed)
+    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, spec.seed or seed)
     return train_run(run, rows, out_dir, trunks, save_every_s=save_every_s, snapshots=folder)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gengap.models import dictionary, ladder, llama
-from gengap.models.ladder import LENGTHS, grid_run
+from gengap.models.ladder import LENGTHS, SEEDS, grid_run
 from gengap.training.run import Run
 
 GROUPS = ("grid", "seed", "rate", "shape", "repeat", "precision")
@@ -28,7 +28,7 @@ _SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
 _UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
 _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
-# The families beside the ladder: learning rates that their two smallest rungs were tried with, and one rung from other seeds.
+# The families beside the ladder: learning rates that their two smallest rungs were tried with.
 _BESIDE = (*llama.MODELS, *dictionary.MODELS)
 _TRIED = {
     "llama-50k": (0.005, 0.0071, 0.01, 0.0141, 0.02, 0.0283),
@@ -36,7 +36,6 @@ _TRIED = {
     "dictionary-50k": (0.01, 0.0141, 0.02, 0.0283, 0.04, 0.0566),
     "dictionary-100k": (0.0071, 0.01, 0.0141, 0.02, 0.0283),
 }
-_SEEDED = "100k"
 _ROUNDED = ("ladder-100k", "ladder-400k")  # trained in bfloat16 too
 
 
@@ -77,7 +76,7 @@ def _declared() -> Iterator[PlannedRun]:
         yield PlannedRun("grid", grid_run(1), Run(spec))
         for rate in _TRIED.get(spec.model_size, ()):
             yield PlannedRun("rate", f"rate-{rate:g}", Run(replace(spec, peak_lr=rate)))
-        for seed in _SEEDS if spec.size == _SEEDED else ():
+        for seed in SEEDS.get(spec.model_size, ()):
             yield PlannedRun("seed", f"seed-{seed}", Run(spec, seed=seed))
     for size in _ROUNDED:
         yield PlannedRun("precision", "bfloat16", Run(_RUNGS[size], precision="bfloat16"))
