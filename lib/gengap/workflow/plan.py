@@ -31,8 +31,8 @@ _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
 # The families beside the ladder: learning rates that their two smallest rungs were tried with.
 _BESIDE = (*llama.MODELS, *dictionary.MODELS)
 _TRIED = {
-    "llama-50k": (0.0025, 0.0035, 0.005, 0.0071, 0.01, 0.0141),
-    "llama-100k": (0.0025, 0.0035, 0.005, 0.0071, 0.01, 0.0141),
+    "llama-50k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
+    "llama-100k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
     "dictionary-50k": (0.01, 0.0141, 0.02, 0.0283, 0.04, 0.0566),
     "dictionary-100k": (0.0071, 0.01, 0.0141, 0.02, 0.0283, 0.04),
 }
