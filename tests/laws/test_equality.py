@@ -1,4 +1,4 @@
-"""The test of equal exponents: against statsmodels' textbook form by plain least squares, and its level and power by simulation."""
+"""The test of equal exponents: against two nested regressions, and its level and power by simulation."""
 
 import numpy as np
 import pytest

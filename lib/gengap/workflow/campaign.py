@@ -102,7 +102,7 @@ def carry_out(planned: PlannedRun) -> TrainingRun:
         noise=_noise(run, rows, trunks) if trunks else None,
         run_key=log.run_key,
         data_sha256=rows.sha256,
-        provenance=provenance("cpu", log.seconds),
+        provenance=provenance(run.device, log.seconds),
     )
     write_run(record, log)
     return record
