@@ -104,7 +104,7 @@ for family, mine in records.items():
 # %% [markdown]
 # {glue:text}`n_new:d` certificates are new. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`.
 
-# %% mystnb={"figure": {"caption": "Training loss (below) and the certified bounds of the three ladders: the paper's (above) and ours, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Grey: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Two panels against parameters on a logarithmic axis: on the left training losses of three ladders and the loss of guessing, on the right the paper's bound and ours for each of the three; all fall with size and lie close together."}}
+# %% mystnb={"figure": {"caption": "Training loss of the three ladders, and what is certified of them: our bound and the paper's, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Line across: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Three panels against parameters on a logarithmic axis: training loss, our bound and the paper's bound of three ladders, below the line of guessing; all fall with size."}}
 fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharey=True)
 panels = {
     "training loss": lambda r: r.risks.train.mean,
@@ -249,15 +249,22 @@ exponents = pd.DataFrame(
 ).T
 exponents.style.set_properties(**{"text-align": "left"})
 
-# %% mystnb={"figure": {"caption": "What goes with size, on the three ladders. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary.", "name": "fig-elsewhere-quantities"}, "image": {"alt": "Six panels of held-out loss, loss variation, quantization gap, information content, the paper's gap and ours against parameters, all axes logarithmic, with three lines each."}}
+# %% mystnb={"figure": {"caption": "What goes with size, on the three ladders. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary.", "name": "fig-elsewhere-quantities"}, "image": {"alt": "Six panels of held-out loss, loss variation, quantization gap, information content, the paper's gap and ours against parameters on logarithmic axes, with three lines each."}}
 fig, axes = plt.subplots(2, 3, figsize=(6.4, 4.6), sharex=True)
 for ax, (name, mine) in zip(axes.flat, values.items(), strict=True):
     for family, (_, _, style, color) in LADDERS.items():
         ax.plot(sizes[family], mine[family], style, color=color, markersize=4, linewidth=1, label=family)
-    ax.set(xscale="log", yscale="log", title=name)
-    ax.minorticks_off()
+    top = 1.1 * max(map(max, mine.values()))
+    ax.set(
+        xscale="log",
+        title=name,
+        **({"yscale": "log"} if name == "information content" else {"ylim": (0, top)}),
+    )
     named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
-fig.supxlabel("parameters", fontsize="medium")
+axes[0, 0].set_ylabel("nats per token")
+axes[1, 0].set_ylabel("bits")
+for ax in axes[1]:
+    ax.set_xlabel("parameters")
 fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
