@@ -106,7 +106,7 @@ def beside_statistics(
             beside = companion.load(i)
             digest.update(_description(companion.starts[i], beside))
             values[:, places] = evaluate(
-                model, rows[places], reduce, n_values, np.float32, facts, None, "", store, beside
+                model, rows[places], lambda _: (reduce, np.asarray), [(facts, n_values)], None, "", store, beside
             )
             bar.update(len(places) * seq_len)
     parts = values[2:].reshape(len(predictors), 3, len(rows), seq_len)
