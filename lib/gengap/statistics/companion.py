@@ -103,7 +103,7 @@ def beside_statistics(
     values, digest = np.empty((n_values, len(rows), seq_len), np.float32), hashlib.sha256()
     with tqdm(total=rows[:, 1:].size, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
         for i, places in companion.groups(numbers):
-            beside = companion.load(i)
+            beside = companion.load(i).to(model.device)
             digest.update(_description(companion.starts[i], beside))
             values[:, places] = evaluate(
                 model, rows[places], lambda _: (reduce, np.asarray), [(facts, n_values)], None, "", store, beside

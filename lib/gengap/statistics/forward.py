@@ -52,7 +52,7 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
     share = SHARE_OF_MEMORY * available_bytes
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
-    per_logit = 4 * 4  # bytes: logits, probabilities, work space
+    per_logit = 4 * 8  # bytes: logits, probabilities, work space
     fitting_rows = int(share / (per_token * seq_len))
     product = min(GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size))
     if fitting_rows < 1 or product < 1:
