@@ -22,6 +22,7 @@ from gengap.statistics.inputs import check_rows, evaluation_mode
 
 _DIGEST = 32  # bytes of a SHA-256
 TOKENS_PER_CHUNK = 2**14  # what a kill loses at most, beside what other processes have under way
+ROWS_AT_POSITIONS = 4  # times as many rows in a chunk where one position of each is wanted: some are short, some equal
 ARITHMETIC = 3  # part of a stored run's name: raise it when the numbers change
 
 
@@ -57,7 +58,8 @@ def evaluate(
     if store is not None:
         run = _run(model, rows, positions, beside)
         kept = [ChunkStore(store, run | {"settings": facts}) for facts, _ in parts]
-    starts = range(0, n_rows, max(1, TOKENS_PER_CHUNK // seq_len))
+    n_tokens = TOKENS_PER_CHUNK * (1 if positions is None else ROWS_AT_POSITIONS)
+    starts = range(0, n_rows, max(1, n_tokens // seq_len))
     mine = {i: slice(starts[i], min(starts[i] + starts.step, n_rows)) for i in hardware.share(len(starts))}
     total = sum(part.stop - part.start for part in mine.values()) * seq_len
     with (

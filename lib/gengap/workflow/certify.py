@@ -95,18 +95,19 @@ def paper_mode_bounds(
     """Thm 3.4 as the paper evaluates it: on pairs, one token of each window, for each accounting.
 
     A token's loss does not depend on why its window was drawn: of pairs in windows that are known already (`known`: the checkpoint's
-    statistics on `drawn.windows`, and the model's) it is looked up, and the windows of the others are read as far as to the token.
+    statistics on `drawn.windows`, and the model's) it is looked up, and the windows of the others are read once, as far as to the last token that is wanted.
     """
     pairs, alphas = drawn.pairs, smoothing_weights(coded)
     place = {window: i for i, window in enumerate(drawn.windows.windows)}
     known_at = np.array([place.get(window, -1) for window in pairs.windows])
-    new, at = known_at < 0, (np.maximum(known_at, 0), pairs.positions)
+    new, at = np.flatnonzero(known_at < 0), (np.maximum(known_at, 0), pairs.positions)
+    new = new[np.argsort(pairs.windows[new], kind="stable")]  # those of one window are read together
     others = rows[pairs.windows[new]], pairs.positions[new]
 
     def at_pairs(which, statistics: TokenStatistics, weights: Sequence[float], desc: str) -> tuple[np.ndarray, dict]:
         nll = statistics.nll[at]
         entropies = {alpha: statistics.entropy[statistics.alphas.index(alpha)][at] for alpha in weights}
-        if new.any():
+        if len(new):
             found = evaluate(which, others[0], weights, others[1], desc)
             nll[new] = found.nll[:, 0]
             for alpha, entropy in zip(weights, found.entropy, strict=True):
