@@ -215,6 +215,13 @@ def test_repeated_text_is_learned_by_heart_and_seen_on_the_way(small_rows, tmp_p
     assert heldout[-1] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_a_training_on_one_is_refused_before_any_work(small_rows, tmp_path):
+    with pytest.raises(UserError, match="torch finds no GPU here: train on the device cpu"):
+        train_run(Run(SHORT, device="cuda"), small_rows, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_run_needs_enough_rows(small_rows, tmp_path):
     with pytest.raises(UserError, match="take a shorter run"):
         train_run(Run(SHORT, 10.0), small_rows, tmp_path)
@@ -227,9 +234,10 @@ def test_what_changes_the_digits_changes_the_key_and_nothing_else_does():
         Run(SHORT, seed=1),
         Run(SHORT, unique_share=0.5),
         Run(SHORT, precision="bfloat16"),
+        Run(SHORT, device="cuda"),
         Run(replace(SHORT, peak_lr=1e-3)),
     ]
-    assert len({other.key("data") for other in (run, *others)}) == 6
+    assert len({other.key("data") for other in (run, *others)}) == 7
     assert run.key("data") != run.key("other data")
     assert Run(SHORT, precision="float32").key("data") == run.key("data")
     assert Run(SHORT, 0.5).trunk_key("data") == run.trunk_key("data")
@@ -276,9 +284,12 @@ RUNGS = [spec for spec in models.REGISTRY.values() if isinstance(spec, LadderSpe
 @pytest.mark.parametrize("spec", RUNGS, ids=lambda spec: spec.model_size)
 def test_parameter_count_of_every_rung_is_that_of_its_model(spec):
     with torch.device("meta"):
-        from transformers import GPTNeoXForCausalLM
+        from transformers import AutoModelForCausalLM
 
-        assert sum(p.numel() for p in GPTNeoXForCausalLM(spec.config()).parameters()) == spec.n_params
+        model = AutoModelForCausalLM.from_config(spec.config())
+    assert sum(p.numel() for p in model.parameters()) == spec.n_params
+    ends = {id(end.weight): end.weight.numel() for end in (model.get_input_embeddings(), model.get_output_embeddings())}
+    assert sum(ends.values()) == spec.n_embedding
     assert spec.n_train_tokens == pytest.approx(20 * spec.n_params, rel=0.01)
 
 

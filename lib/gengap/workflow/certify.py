@@ -52,6 +52,7 @@ def draw(n_rows: int, seq_len: int, settings: Settings, n_train_tokens: int | No
 
     `n_train_tokens` is given where the rows at hand are not the training rows: in the arithmetic they then stand for so many tokens.
     """
+    settings = settings.on(n_rows)
     settings.check_rows(n_rows)
     rng = np.random.default_rng([settings.seed, 5])  # its own stream: no model has been fitted to this draw
     failure_prob = split_failure_prob(settings.failure_prob).sampling
@@ -159,10 +160,10 @@ def certify(
     (800, ['nominal', 'honest', 'archive'])
     """
     started = time.monotonic() if started is None else started
-    settings = settings or Settings()
     if isinstance(model, str | Path):
         model = load_checkpoint(model)
     rows, heldout = _rows_of(model, rows, heldout)
+    settings = (settings or Settings()).on(len(rows))
     identity = identity or own_identity(model, rows)
     standing_for = identity.n_train_tokens if not_certified else None
     at_random = draw(len(rows), identity.seq_len, settings, standing_for)
