@@ -86,3 +86,11 @@ def test_files_that_may_not_be_read_are_no_limit(host, tmp_path):
 
 def test_the_real_machine_has_memory():
     assert 10**8 < hardware.memory_bytes() <= hardware.psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("free", "needed", "device"), [([], 1, "cpu"), ([10, 30], 10, "cuda:0"), ([10, 30], 11, "cpu")]
+)
+def test_a_gpu_is_taken_if_it_can_hold_what_is_needed(monkeypatch, free, needed, device):
+    monkeypatch.setattr(hardware, "gpu_free_bytes", lambda: free)
+    assert hardware.device_for(needed) == device

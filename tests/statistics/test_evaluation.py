@@ -21,6 +21,7 @@ from gengap.statistics.evaluation import ChunkStore, rows_sha256, weights_sha256
 from gengap.statistics.per_token import tilted_statistics, token_statistics
 
 ALPHAS = (0.05, 0.2)
+N_PARTS = 1 + len(ALPHAS)  # the losses and the entropies, each kept by itself
 N_ROWS, CHUNK_ROWS = 60, 2
 WORKER = """
 import sys
@@ -87,9 +88,27 @@ def test_stored_run_is_read_and_not_repeated(store, monkeypatch):
     expected = token_statistics(model, rows, ALPHAS)
     computed = count_reductions(monkeypatch)
     assert_equal(token_statistics(model, rows, ALPHAS, store=store), expected)
-    assert len(computed) == len(chunks(store)) == N_ROWS // CHUNK_ROWS
+    assert len(computed) == len(chunks(store)) // N_PARTS == N_ROWS // CHUNK_ROWS
     assert_equal(token_statistics(model, rows, ALPHAS, store=store), expected)
     assert len(computed) == N_ROWS // CHUNK_ROWS
+
+
+def test_what_is_known_of_a_wider_run_serves_a_narrower_one_and_the_other_way_round(store, monkeypatch):
+    """To the same bits as computed alone."""
+    model, rows = example()
+    tilt = Tilt(0.2, 1e-2, 0.0, 1, model.config.vocab_size)
+    token_statistics(model, rows, ALPHAS, store=store)
+    computed = count_reductions(monkeypatch)
+    narrow = token_statistics(model, rows, ALPHAS[1:], store=store)
+    assert not computed
+    wide = token_statistics(model, rows, (0.0, *ALPHAS), store=store, tilts=[tilt])
+    assert len(computed) == N_ROWS // CHUNK_ROWS
+    assert len(list(store.iterdir())) == N_PARTS + 2
+    monkeypatch.undo()
+    assert_equal(narrow, token_statistics(model, rows, ALPHAS[1:]))
+    alone = token_statistics(model, rows, (0.0, *ALPHAS), tilts=[tilt])
+    assert_equal(wide, alone)
+    np.testing.assert_array_equal(wide.tilted(tilt), alone.tilted(tilt))
 
 
 def test_everything_that_decides_the_numbers_names_another_run(store):
@@ -104,7 +123,6 @@ def test_everything_that_decides_the_numbers_names_another_run(store):
     other_shape.config.layer_norm_eps = 1e-6
     token_statistics(model, rows, ALPHAS, store=store)
     for arguments in (
-        (model, rows, ALPHAS[:1]),
         (model, other_rows, ALPHAS),
         (model, rows, ALPHAS, positions),
         (model, rows, ALPHAS, positions + 1),
@@ -113,7 +131,7 @@ def test_everything_that_decides_the_numbers_names_another_run(store):
     ):
         before = len(list(store.iterdir()))
         assert_equal(token_statistics(*arguments, store=store), token_statistics(*arguments))
-        assert len(list(store.iterdir())) == before + 1
+        assert len(list(store.iterdir())) == before + N_PARTS
     tilt = Tilt(0.2, 1e-2, 0.0, 1, model.config.vocab_size)
     for _ in range(2):
         np.testing.assert_array_equal(
@@ -136,12 +154,10 @@ def test_damaged_chunks_are_computed_again(store, damage, monkeypatch):
 
 def test_chunks_of_another_run_are_refused(store):
     model, rows = example()
-    token_statistics(model, rows, ALPHAS, store=store)
-    token_statistics(model, rows[::-1], ALPHAS, store=store)
+    token_statistics(model, rows, store=store)
+    token_statistics(model, rows[::-1], store=store)
     one, other = sorted(store.iterdir())
-    evaluate_all = [
-        lambda order=order: token_statistics(model, order, ALPHAS, store=store) for order in (rows, rows[::-1])
-    ]
+    evaluate_all = [lambda order=order: token_statistics(model, order, store=store) for order in (rows, rows[::-1])]
     own = (one / "000003.chunk").read_bytes()
     (one / "000003.chunk").write_bytes((other / "000003.chunk").read_bytes())
     refusals = [str(error) for error in map(refusal, evaluate_all) if error]
@@ -173,10 +189,10 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(store):
     processes = multiprocessing.get_context("forkserver")  # imports torch once, for all that will be killed
     processes.set_forkserver_preload(["gengap.statistics.per_token", "transformers.models.gpt_neox.modeling_gpt_neox"])
     rng, kept, n_kills = np.random.default_rng(0), {}, 0
-    while len(kept) < N_ROWS // CHUNK_ROWS - 4:
+    while len(kept) < N_PARTS * (N_ROWS // CHUNK_ROWS - 4):
         process = processes.Process(target=evaluate_into, args=(store,))
         process.start()
-        goal = len(kept) + int(rng.integers(1, 4))
+        goal = len(kept) + N_PARTS * int(rng.integers(1, 4))
         while len(chunks(store)) < goal and process.is_alive():
             time.sleep(0.0002)
         time.sleep(rng.uniform(0, 0.005))
@@ -209,7 +225,7 @@ def test_two_processes_share_the_rows_and_both_know_everything(store, tmp_path):
             found = np.load(tmp_path / f"out-{name}-{rank}.npz")
             np.testing.assert_array_equal(found["nll"], expected.nll)
             np.testing.assert_array_equal(found["entropy"], expected.entropy)
-    assert len(chunks(store)) == N_ROWS // CHUNK_ROWS
+    assert len(chunks(store)) == N_PARTS * N_ROWS // CHUNK_ROWS
 
 
 def test_a_chunk_that_cannot_be_is_not_kept(store):
