@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gengap import files
 from gengap.errors import UserError
 from gengap.models.spec import ModelSpec
 from gengap.paths import atomic_path, project_root, published_results_dir, run_results_dir
@@ -47,23 +48,18 @@ def kind_of(content: bytes) -> str:
     """The field of `KINDS` by which a file's content is known; empty for anything else."""
     try:
         fields = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return next((field for field in KINDS if isinstance(fields, dict) and field in fields), "")
 
 
 def content_of(path: Path) -> bytes:
-    """What a file holds; `UserError` if it is not there, a folder, a pattern that matches nothing, or not to be read."""
-    try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json") from error
-    except FileNotFoundError as error:
-        if any(letter in str(path) for letter in "*?["):
-            raise UserError(f"no file matches {path}: look at the folder's name") from error
-        raise UserError(f"there is no file {path}: look at its name") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    """What a file of records holds; `UserError` as `gengap.files.read`, and for a pattern that matches nothing."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json")
+    if any(letter in str(path) for letter in "*?[") and not path.exists():
+        raise UserError(f"no file matches {path}: look at the folder's name")
+    return files.read(path, files.MOST_RECORD)
 
 
 class Part(BaseModel):
@@ -112,20 +108,21 @@ class Stored(Part):
         return list({path.relative_to(base): cls.read(path) for base, path in paths}.values())
 
     @classmethod
-    def publish(cls, records: Iterable[Path], files: Iterable[Path]) -> list[Path]:
-        """Copy `files` from this machine's results to `results/`, to be committed; those that changed.
+    def publish(cls, records: Iterable[Path], sources: Iterable[Path]) -> list[Path]:
+        """Copy `sources` from this machine's results to `results/`, to be committed; those that changed.
 
         Every record is read, and so validated, before anything is copied.
         """
         for path in records:
             cls.read(path)
         written = []
-        for source in files:
+        for source in sources:
             target = published_results_dir() / source.relative_to(run_results_dir())
             if not target.exists() or target.read_bytes() != source.read_bytes():
                 with atomic_path(target) as part:
                     shutil.copyfile(source, part)
                 written.append(target)
+        files.list_published(written)
         return written
 
 

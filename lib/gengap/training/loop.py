@@ -4,6 +4,7 @@ The run can be killed at any moment: its whole state is written atomically every
 bit-identical to an undisturbed one.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
 
 from gengap.errors import UserError
+from gengap.files import Damaged
 from gengap.models.ladder import LadderSpec
 from gengap.models.snapshots import snapshot_path
 from gengap.paths import atomic_path, published_results_dir
@@ -85,7 +87,7 @@ def train_run(
     """
     key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():
-        log = TrainingLog.read(out_dir / "loss_log.csv")
+        log = TrainingLog.read(out_dir / "loss_log.csv", run.n_steps)
         refuse_other_run(log.run_key, key, out_dir)
         return log
     if len(rows) < run.n_rows:
@@ -100,12 +102,12 @@ def train_run(
     snapshot_at = set(snapshot_steps(run.n_steps)) if snapshots else ()
     path = out_dir / "training_state.safetensors"
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
-    if path.exists():
-        state.load(path, key)
-    elif trunk and not averages:  # which reach back to the beginning
+    if (
+        not (path.exists() and _goes_on(state, path, key)) and trunk and not averages
+    ):  # which reach back to the beginning
         unpack_into(trunk, published_trunks(run.spec) / trunk.name)
-        if start := last_start(trunk, schedule.fork_step):
-            state.load(start, trunk.name)
+        while (start := last_start(trunk, schedule.fork_step)) and not _goes_on(state, start, trunk.name):
+            continue
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
     with tqdm(
         total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step, unit_scale=True, disable=None
@@ -134,6 +136,17 @@ def train_run(
     log.write(out_dir / "loss_log.csv")
     path.unlink(missing_ok=True)
     return log
+
+
+def _goes_on(state: TrainingState, path: Path, key: str) -> bool:
+    """Whether the run can go on from this file; one that is damaged is removed, since a run comes to the same without it."""
+    try:
+        state.load(path, key)
+    except Damaged as error:
+        tqdm.write(f"note: {error}", sys.stderr)
+        path.unlink()
+        return False
+    return True
 
 
 def published_trunks(spec: LadderSpec) -> Path:

@@ -184,7 +184,7 @@ def _training(path: Path, run: TrainingRun) -> Iterator[Finding]:
         yield Finding("loss log", None, "there is no log beside it")
         return
     try:
-        read = TrainingLog.read(log)
+        read = TrainingLog.read(log, run.schedule.n_steps)
     except UserError as error:
         yield Finding("loss log", False, str(error))
         return
