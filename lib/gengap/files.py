@@ -168,7 +168,7 @@ def _listing(path: Path, _changed: int) -> dict[str, str]:
 
 
 def list_published(changed: Iterable[Path]) -> None:
-    """Bring the list up to date with published files that were written or removed."""
+    """Bring the list up to date with published files that were written or removed; hold its lock (`gengap.locks`)."""
     path, listed = published_results_dir() / LISTING, dict(published())
     for file in changed:
         listed.pop(place := file.relative_to(path.parent).as_posix(), None)

@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from filelock import lock_descriptor
 
 from gengap.errors import UserError
 from gengap.paths import build_dir, project_root
 
+PATIENCE_S = 3.0
 OF_A_GRAPH = "GENGAP_OF_A_GRAPH"  # set in the environment of the jobs of a graph
 _held: dict[Path, int] = {}  # locks of this process: their open files
 
@@ -30,7 +32,8 @@ _held: dict[Path, int] = {}  # locks of this process: their open files
 def writing(target: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of what is written to `target` for one block; once more in the same process is the same lock.
 
-    If another process holds it, raises `UserError` that says who; or waits, for what is done in seconds and of use to both.
+    If another process holds it and goes on holding it, raises `UserError` that says who; or waits (`wait`), for what is done in seconds
+    and of use to both.
     """
     path = lock_path(target)
     if path in _held:
@@ -39,7 +42,7 @@ def writing(target: Path, wait: bool = False) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not lock_descriptor(file, blocking=wait):
+        if not _taken(file, wait):
             raise UserError(f"{target} is being written by {_who(path)}: wait until it ends, or stop it")
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(_ourselves(target)).encode(), 0)
@@ -48,6 +51,14 @@ def writing(target: Path, wait: bool = False) -> Iterator[None]:
     finally:
         _held.pop(path, None)
         os.close(file)
+
+
+def _taken(file: int, wait: bool) -> bool:
+    """Take the lock, trying for `PATIENCE_S`: what works for a process that was killed ends a moment after it."""
+    end = time.monotonic() + PATIENCE_S
+    while not (taken := lock_descriptor(file, blocking=wait)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return taken
 
 
 def lock_path(target: Path) -> Path:
@@ -106,4 +117,7 @@ def _who(path: Path) -> str:
     facts = _facts(path)
     if not facts:
         return "another process"
-    return f"process {facts.get('pid')} on {facts.get('host')} since {facts.get('since')} ({facts.get('command')})"
+    process = f"process {facts.get('pid')} on {facts.get('host')} since {facts.get('since')} ({facts.get('command')})"
+    if facts.get("host") == platform.node() and not psutil.pid_exists(int(facts.get("pid") or 0)):
+        return f"what is left of {process}, which has ended"
+    return process

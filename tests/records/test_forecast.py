@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from made_up import made_up_record
 
 from gengap import models, paths
 from gengap.errors import UserError
@@ -11,20 +12,17 @@ from gengap.records.forecast import QUANTITIES, Forecast, load_forecasts, predic
 KNOWN = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
 
 
-def write_rung(record, model_size, heldout):
-    """The record as that of another rung, with another held-out loss."""
+def write_rung(model_size, heldout):
+    """The record of a rung with this held-out loss."""
     spec = models.get(model_size)
-    identity = record.identity.model_copy(update={"family": spec.family, "size": spec.size, "n_params": spec.n_params})
-    estimate = record.risks.heldout.model_copy(update={"mean": heldout})
-    risks = record.risks.model_copy(update={"heldout": estimate})
-    record.model_copy(update={"identity": identity, "risks": risks}).write()
+    made_up_record(heldout=heldout, family=spec.family, size=spec.size, n_params=spec.n_params).write()
 
 
 @pytest.fixture
 def ladder(record):
     """Four rungs whose held-out loss is 100 N^-0.3, off by 1 % in turns; their bounds are all the same."""
     for i, size in enumerate(KNOWN):
-        write_rung(record, size, 100 * models.get(size).n_params ** -0.3 * (1 + 0.01 * (-1) ** i))
+        write_rung(size, 100 * models.get(size).n_params ** -0.3 * (1 + 0.01 * (-1) ** i))
     return record
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gengap import locks
 from gengap.cli.app import (
     Bits,
     ExactBelow,
@@ -18,7 +19,7 @@ from gengap.cli.app import (
     complete_revision,
     complete_size,
 )
-from gengap.cli.certificates import headline, prepared
+from gengap.cli.certificates import asked_job, headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 from gengap.errors import UserError
@@ -45,10 +46,12 @@ def run(
     asked = Settings(**settings)
     if exact_below_tokens is not None:
         settings["exact_below_tokens"] = exact_below_tokens
-    job = prepared(model_size, revision, method, bits, asked)
+    job = asked_job(model_size, revision, method, bits, asked)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
-    notebooks.execute(notebooks.chapter_path(), page, settings)
+    with locks.writing(job.record):
+        prepared(job)
+        notebooks.execute(notebooks.chapter_path(), page, settings)
     print(headline(BoundRecord.read(job.record)))
     print(f"record: {job.record}\npage:   {page}")
 

@@ -7,16 +7,17 @@ another machine dropped into `results/`.
 
 import importlib.metadata
 import json
+import pkgutil
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gengap import files
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.models.spec import ModelSpec
 from gengap.paths import atomic_path, project_root, published_results_dir, run_results_dir
@@ -74,6 +75,9 @@ class Stored(Part):
     KIND: ClassVar[str]  # what a person calls it
     REMEDY: ClassVar[str]  # what to do about a file that is none
     PATTERN: ClassVar[str]  # of its place below a results folder
+    CHECKED_BY: ClassVar[
+        tuple[str, ...]
+    ] = ()  # functions, as "module:name", that say what follows from other numbers of it
 
     @property
     def place(self) -> Path:
@@ -81,17 +85,29 @@ class Stored(Part):
         raise NotImplementedError
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead."""
+    def read(cls, path: Path, recompute: bool = True) -> Self:
+        """The record in a file, every number that follows from others compared with them (unless `recompute` is off).
+
+        Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead.
+        """
         content = content_of(path)
         try:
-            return cls.model_validate_json(content)
+            record = cls.model_validate_json(content)
         except ValidationError as error:
             if (kind := kind_of(content)) and kind not in cls.model_fields:
                 raise UserError(f"{path} is {KINDS[kind]} and no {cls.KIND}: leave it out") from error
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "file"
             raise UserError(f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}") from error
+        for check in record.checks() if recompute else ():
+            if not check.holds:
+                raise UserError(f"{path} contradicts itself: {check.place}: {check.said}; {cls.REMEDY}")
+        return record
+
+    def checks(self) -> Iterator[Any]:
+        """What its numbers have to be if they are taken together (`gengap.records.arithmetic.Check`)."""
+        for name in self.CHECKED_BY:
+            yield from pkgutil.resolve_name(name)(self)
 
     def write(self, base: Path | None = None) -> Path:
         """Write it below `base` (default: this machine's results); atomic."""
@@ -122,7 +138,8 @@ class Stored(Part):
                 with atomic_path(target) as part:
                     shutil.copyfile(source, part)
                 written.append(target)
-        files.list_published(written)
+        with locks.writing(published_results_dir() / files.LISTING, wait=True):
+            files.list_published(written)
         return written
 
 

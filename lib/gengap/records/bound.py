@@ -100,6 +100,7 @@ class BoundRecord(Stored):
     KIND = "record of a bound"
     REMEDY = "run its size again"
     PATTERN = "*/*/*bit.json"
+    CHECKED_BY = ("gengap.records.arithmetic:checks", "gengap.records.companion_arithmetic:checks")
 
     schema_version: Literal[2] = 2
     not_certified: Annotated[str, Field(min_length=1)] | None = optional()  # why this is arithmetic and no certificate

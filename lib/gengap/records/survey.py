@@ -85,6 +85,7 @@ class QuantizationSurvey(Stored):
     KIND = "survey"
     REMEDY = "delete it and run `gengap survey` again"
     PATTERN = "*/*/*-quantization.json"
+    CHECKED_BY = ("gengap.records.others:of_survey",)
 
     identity: Identity
     settings: SurveySettings

@@ -49,6 +49,7 @@ class TrainingRun(Stored):
     KIND = "run record"
     REMEDY = "delete it and run `make ladder`"
     PATTERN = "ladder/*/runs/*.json"
+    CHECKED_BY = ("gengap.records.others:of_training",)
 
     schema_version: Literal[1] = 1
     group: str  # "grid", "seed", "rate", "shape", "repeat", "precision"

@@ -37,19 +37,19 @@ class TrainingLog:
 
     @classmethod
     def read(cls, path: Path, n_steps: int | None = None) -> "TrainingLog":
-        """Raises `UserError` if the file is not a whole loss log, or not of `n_steps` steps.
+        """Raises `UserError` if the file is not a whole loss log.
 
-        One that states no length and digest of its own has to be listed among the published ones, or of `n_steps` steps.
+        One that states no length and digest of its own has to be listed among the published ones, or to have `n_steps` steps.
         """
         body, stated = _body(path, "loss log", "delete its folder and train the rung again")
         with files.one_sentence(f"{path} is no loss log", "delete its folder and train the rung again"):
             head, _, *lines = body.splitlines()
             facts = dict(fact.split("=") for fact in head.lstrip("# ").split())
             nll = _losses(lines).astype(np.float32)
-            if n_steps not in (None, len(nll)):
-                raise ValueError(f"it has {len(nll)} steps of {n_steps}")
             if not stated and n_steps is None:
                 raise ValueError("it states no length and no digest, and is not listed among the published ones")
+            if not stated and n_steps != len(nll):
+                raise ValueError(f"it has {len(nll)} steps of {n_steps}")
             tokens_per_step, seconds = int(facts["tokens_per_step"]), float(facts["seconds"])
             if not (tokens_per_step > 0 and 0 <= seconds < np.inf):
                 raise ValueError(f"tokens_per_step={tokens_per_step} seconds={seconds}")

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
 
+from gengap import locks
 from gengap.errors import UserError
 from gengap.files import Damaged
 from gengap.models.ladder import LadderSpec
@@ -82,9 +83,22 @@ def train_run(
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
     `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; a fork in `trunks` when the rate begins
     to fall; and snapshots of the weights into the folder `snapshots`, for which it begins at the beginning. Raises `UserError` if
-    there are too few rows, if a loss is not finite, and if `out_dir` holds another run (other size, length, data, seed or
-    settings).
+    there are too few rows, if a loss is not finite, if `out_dir` holds another run (other size, length, data, seed or
+    settings), and while another process trains there.
     """
+    with locks.writing(out_dir):
+        return _train_run(run, rows, out_dir, trunks, checks, save_every_s, snapshots)
+
+
+def _train_run(
+    run: Run,
+    rows: TokenRows,
+    out_dir: Path,
+    trunks: Path | None,
+    checks: Checks | None,
+    save_every_s: float,
+    snapshots: Path | None,
+) -> TrainingLog:
     key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():
         log = TrainingLog.read(out_dir / "loss_log.csv", run.n_steps)

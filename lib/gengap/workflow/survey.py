@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from gengap import files
+from gengap import files, locks
 from gengap.bounds import smoothing
 from gengap.bounds.concentration import default_s_grid, loss_variation
 from gengap.bounds.terms import CodedModel
@@ -35,9 +35,13 @@ _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
 def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> QuantizationSurvey:
     """Measure every cell and the spectrum, write the survey, return it; resumes where it was stopped.
 
-    Raises `UserError` without a checkpoint or its training rows.
+    Raises `UserError` without a checkpoint or its training rows, and while another process makes it.
     """
-    settings = settings or SurveySettings()
+    with locks.writing(run_results_dir() / place_of(spec)):
+        return _survey(spec, settings or SurveySettings())
+
+
+def _survey(spec: ModelSpec, settings: SurveySettings) -> QuantizationSurvey:
     started = time.monotonic()
     model, rows = spec.load(), spec.train_rows()
     windows = sample_rows(rows, settings.n_windows, settings.seed)
