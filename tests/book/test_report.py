@@ -2,6 +2,7 @@
 
 import pytest
 from bs4 import BeautifulSoup
+from made_up import made_up_record
 
 from gengap.book import report
 from gengap.errors import UserError
@@ -29,14 +30,12 @@ def test_arithmetic_missing_losses_and_equal_weights_are_told(tmp_path):
     source = BoundRecord.read(RUNG / "main-gptq-4bit.json")
     risks = source.risks.model_copy(update={"heldout": None, "heldout_quantized": None})
     evidence = source.evidence.model_copy(update={"heldout_sha256": None, "checkpoint_sha256": "a" * 64})
-    same = source.evidence.model_copy(update={"checkpoint_sha256": "b" * 64})
     identity = source.identity.model_copy(update={"family": "own", "size": "gpt2"})
     changes = {"risks": risks, "evidence": evidence, "identity": identity}
     records = [source, source.model_copy(update=changes | {"not_certified": "these <b>are</b> not its training rows"})]
     for step in (1000, 2000):
-        facts = {"family": "pythia", "size": "14m", "revision": f"step{step}"}
-        identity = source.identity.model_copy(update=facts)
-        records.append(source.model_copy(update={"identity": identity, "evidence": same}))
+        tokens = step * 2_097_152
+        records.append(made_up_record(family="pythia", size="14m", revision=f"step{step}", n_train_tokens=tokens))
     paths = [record.write(tmp_path / str(number)) for number, record in enumerate(records)]
     assert paths[1].name == "main-gptq-4bit-arithmetic.json"
     page = report.write(paths, tmp_path / "r.html")
