@@ -42,6 +42,10 @@ def test_the_frontier_has_length_one():
     assert length_of(record.model_copy(update={"identity": longer})) == 4
     own = record.identity.model_copy(update={"family": "own", "n_params": 1000, "n_train_tokens": 5000})
     assert length_of(record.model_copy(update={"identity": own})) == 0.25  # of 20 tokens a parameter
+    begun = record.identity.model_copy(update={"n_train_tokens": round(record.identity.n_train_tokens / 30_000)})
+    assert length_of(record.model_copy(update={"identity": begun})) == pytest.approx(
+        3.3e-5
+    )  # not 0: it has a logarithm
 
 
 def test_the_command_prints_a_list():

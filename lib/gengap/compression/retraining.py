@@ -42,7 +42,7 @@ COMPANION_RATE = (
     0.7  # a middle one of the bounds with a companion, hedged ones included: a bit is cheaper there (chapter 11)
 )
 SAVE_EVERY_S = 60.0
-_LARGE = 250_000  # parameters
+_LARGE = 150_000  # parameters
 _LEAST_MAGNITUDE = 2.0**-6  # of codes, that an archive tells apart: the price of a first nonzero one is finite
 _LOOKS = 30  # at the length of the file along the way, or more
 _MARGIN = 0.01  # bits a parameter by which a file may be shorter than allowed before the price falls again

@@ -17,7 +17,7 @@ _STATED = "sha256"
 
 def save(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
     """Write named tensors with `facts` about them, atomically."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
         save_file(tensors, part, metadata={**facts, _STATED: _digest(tensors, facts)})
 
@@ -42,5 +42,5 @@ def _digest(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> st
     digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -13,7 +13,8 @@ def length_of(record: BoundRecord) -> float:
     model = record.identity
     spec = models.REGISTRY.get(model.model_size)
     on_frontier = spec.n_train_tokens if spec else TOKENS_PER_PARAMETER * model.n_params
-    return round(model.n_train_tokens / on_frontier, 2)  # steps are whole: 0.499 is half a training
+    length = model.n_train_tokens / on_frontier
+    return round(length, 2) if length > 1 else float(f"{length:.2g}")  # steps are whole: 0.499 is half a training
 
 
 def gaps(records: Iterable[BoundRecord]) -> list[dict[str, Any]]:

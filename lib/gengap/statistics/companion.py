@@ -104,6 +104,8 @@ def beside_statistics(
     with tqdm(total=rows[:, 1:].size, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
         for i, places in companion.groups(numbers):
             beside = companion.load(i)
+            if beside.device != model.device:
+                beside = beside.to(model.device)
             digest.update(_description(companion.starts[i], beside))
             values[:, places] = evaluate(
                 model, rows[places], reduce, n_values, np.float32, facts, None, "", store, beside

@@ -25,7 +25,7 @@ from gengap.statistics.per_token import token_statistics
 from gengap.tokens.rows import TokenRows
 from gengap.training import precision
 from gengap.training.log import TrainingLog, write_heldout_log
-from gengap.training.run import BETAS, GRADIENT_CLIP, WEIGHT_DECAY, Checks, Run
+from gengap.training.run import BETAS, GRADIENT_CLIP, WEIGHT_DECAY, Checks, Device, Run
 from gengap.training.snapshots import MovingAverages, snapshot_steps
 from gengap.training.state import TrainingState, fork_path, last_start, refuse_other_run, unpack_into
 
@@ -60,12 +60,13 @@ def train(
     save_every_s: float = SAVE_EVERY_S,
     snapshots: bool = False,
     trunks: Path | None = None,
+    device: Device = "cpu",
 ) -> TrainingLog:
     """Train `spec` on its rows in order, once: a rung's run of its length. See `train_run`.
 
     With `snapshots`, weights along the way and their averages are kept in `out_dir/snapshots`, about 1.3 kB a parameter.
     """
-    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, seed)
+    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, seed, device=device)
     return train_run(run, rows, out_dir, trunks, save_every_s=save_every_s, snapshots=folder)
 
 
@@ -83,8 +84,8 @@ def train_run(
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
     `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; a fork in `trunks` when the rate begins
     to fall; and snapshots of the weights into the folder `snapshots`, for which it begins at the beginning. Raises `UserError` if
-    there are too few rows, if a loss is not finite, if `out_dir` holds another run (other size, length, data, seed or
-    settings), and while another process trains there.
+    there are too few rows or no such device, if a loss is not finite, if `out_dir` holds another run (other size, length,
+    data, seed or settings), and while another process trains there.
     """
     with locks.writing(out_dir):
         return _train_run(run, rows, out_dir, trunks, checks, save_every_s, snapshots)
@@ -107,18 +108,19 @@ def _train_run(
     if len(rows) < run.n_rows:
         name = run.spec.model_size
         raise UserError(f"{name}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run")
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch finds no GPU here: train on the device cpu, or run `gengap doctor`")
     precision.keep_freed_memory()
     torch.set_num_threads(precision.N_THREADS)
     schedule, checks = run.schedule, checks or Checks(rows[:0], ())
-    model = prepared_model(run)
+    model = prepared_model(run).to(run.device)
     averages = MovingAverages(model) if snapshots else None
     state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps), averages)
     snapshot_at = set(snapshot_steps(run.n_steps)) if snapshots else ()
     path = out_dir / "training_state.safetensors"
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
-    if (
-        not (path.exists() and _goes_on(state, path, key)) and trunk and not averages
-    ):  # which reach back to the beginning
+    resumed = path.exists() and _goes_on(state, path, key)
+    if trunk and not resumed and not averages:  # which reach back to the beginning
         unpack_into(trunk, published_trunks(run.spec) / trunk.name)
         while (start := last_start(trunk, schedule.fork_step)) and not _goes_on(state, start, trunk.name):
             continue
@@ -171,7 +173,7 @@ def published_trunks(spec: LadderSpec) -> Path:
 def prepared_model(run: Run) -> GPTNeoXForCausalLM:
     """The fresh model of a run, with the attention that suits its precision."""
     model = new_model(run.spec, run.seed).train()
-    if run.computed_in == "bfloat16":
+    if run.computed_in == "bfloat16" and run.device == "cpu":
         model.set_attn_implementation(precision.CAUSAL_ATTENTION)
     return model
 
@@ -183,8 +185,8 @@ def take_step(model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.nd
     """
     for group in optimizer.param_groups:
         group["lr"] = run.schedule.rate(step)
-    with precision.autocast(run.computed_in):
-        loss = next_token_nll(model, torch.from_numpy(batch.astype(np.int64)))
+    with precision.autocast(run.computed_in, run.device):
+        loss = next_token_nll(model, torch.from_numpy(batch.astype(np.int64)).to(run.device))
     if not torch.isfinite(loss):
         raise UserError(
             f"{run.spec.model_size}: the loss of step {step} is {loss.item()}: lower its learning rate in gengap.models"
@@ -199,7 +201,7 @@ def take_step(model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.nd
 def save_checkpoint(model: GPTNeoXForCausalLM, folder: Path) -> None:
     """Weights in float16 and the configuration, in the layout of the hub."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().to(torch.float16).contiguous() for name, p in model.named_parameters()}
+    tensors = {name: p.detach().to(torch.float16).contiguous().cpu() for name, p in model.named_parameters()}
     with atomic_path(folder / "config.json") as part:
         model.config.to_json_file(part)
     with atomic_path(folder / "model.safetensors") as part:

@@ -10,7 +10,7 @@ import ctypes
 import torch
 from transformers import AttentionInterface
 
-from gengap.training.run import Precision
+from gengap.training.run import Device, Precision
 
 # Of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one.
 N_THREADS = 1
@@ -31,9 +31,9 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def autocast(kind: Precision) -> contextlib.AbstractContextManager:
+def autocast(kind: Precision, device: Device = "cpu") -> contextlib.AbstractContextManager:
     """The context in which a loss is computed (its gradients follow)."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16")
+    return torch.autocast(device, torch.bfloat16, enabled=kind == "bfloat16")
 
 
 class CausalAttention(torch.autograd.Function):

@@ -16,6 +16,7 @@ import numpy as np
 from gengap.models.ladder import LadderSpec
 
 Precision = Literal["float32", "bfloat16"]
+Device = Literal["cpu", "cuda"]
 BFLOAT16_FROM = 500_000  # parameters: below, conversions cost more than the faster products save
 WARMUP_SHARE = 0.02  # of the steps: linear warmup
 DECAY_SHARE = 0.2  # of the steps: linear decay to zero at the end (warmup-stable-decay)
@@ -56,7 +57,8 @@ class Run:
     length: float = 1.0  # D over the compute-optimal 20 N
     seed: int = 0  # of the initial weights
     unique_share: float = 1.0  # of the D tokens; below 1 the same batches come again in the same order
-    precision: Precision | None = None  # None: by size
+    precision: Precision | None = None  # None: by size, on a GPU float32
+    device: Device = "cpu"
 
     @property
     def schedule(self) -> Schedule:
@@ -90,8 +92,9 @@ class Run:
 
     @cached_property
     def computed_in(self) -> Precision:
-        """By size, never by machine, so that sums are taken in the same order everywhere."""
-        return self.precision or ("float32" if self.spec.n_params < BFLOAT16_FROM else "bfloat16")
+        """By size and device, never by machine, so that sums are taken in the same order everywhere."""
+        small = self.spec.n_params < BFLOAT16_FROM or self.device != "cpu"
+        return self.precision or ("float32" if small else "bfloat16")
 
     def key(self, data_sha256: str) -> str:
         """Hash of everything that the digits of the run depend on."""
@@ -108,6 +111,8 @@ class Run:
             more = more | {"unique_share": self.unique_share}
         if self.computed_in != "float32":
             more = more | {"precision": self.computed_in}
+        if self.device != "cpu":
+            more = more | {"device": self.device}
         if self.spec.n_params >= WAYPOINTS_FROM:
             more = more | {"waypoints": WAYPOINTS}
         return hashlib.sha256(json.dumps([*facts, more] if more else facts).encode()).hexdigest()

@@ -114,7 +114,7 @@ class TrainingState:
             for name, p in self.model.named_parameters():
                 p.copy_(weights[name])
                 prefix = f"optimizer.{name}."
-                moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                moments = {k.removeprefix(prefix): v.to(p.device) for k, v in tensors.items() if k.startswith(prefix)}
                 if "row_sums" in moments:
                     self._factors[name] = moments.pop("row_sums"), moments.pop("column_sums")
                     moments["exp_avg_sq"] = rank_one(*self._factors[name])
