@@ -25,6 +25,7 @@ MOST = 2**26  # bytes of a file that is read whole
 MOST_RECORD = 2**24  # bytes of a record
 XZ_MEMORY = 2**27  # bytes that the header of an .xz may ask for
 LISTING = "SHA256SUMS"
+DEPTH = 6  # folders from a published file up to the list: ladder/50k/runs/grid-2x/checkpoint
 RESTORE = "restore the committed file"
 _SEAL = re.compile(rb"# (\d{1,12}) bytes, sha256 ([0-9a-f]{64})\n")
 _LISTED = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -151,15 +152,46 @@ def _voucher(path: Path) -> Path:
 def published() -> dict[str, str]:
     """{place below results/: SHA-256} of every file that `results/SHA256SUMS` lists; nothing if there is no such list."""
     try:
-        path = published_results_dir() / LISTING
-        changed = path.stat().st_mtime_ns
-    except (UserError, OSError):  # outside a copy of the project
+        folder = published_results_dir()
+    except UserError:  # outside a copy of the project
         return {}
-    return _listing(path, changed)
+    return _listing(folder)
+
+
+def is_published(path: Path, sha256: str) -> bool:
+    """Whether a file of this digest is listed, by the project or above the place of `path`."""
+    return any(sha256 in listing.values() for _, listing in _listings_above(path)) or sha256 in published().values()
+
+
+def check_published(path: Path) -> None:
+    """Raise `UserError` if a file is listed above its place and is not what was published."""
+    _compare(path, lambda: file_sha256(path))
+
+
+def _compare(path: Path, digest: Callable[[], str]) -> None:
+    for folder, listing in _listings_above(path):
+        place = Path(os.path.abspath(path)).relative_to(folder).as_posix()
+        if place in listing and listing[place] != digest():
+            raise UserError(f"{path} is not the file that {LISTING} lists, but altered or cut: {RESTORE}")
+
+
+def _listings_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The lists in the folders above a file, as far up as published files lie below one."""
+    for folder in Path(os.path.abspath(path)).parents[:DEPTH]:
+        if listing := _listing(folder):
+            yield folder, listing
+
+
+def _listing(folder: Path) -> dict[str, str]:
+    try:
+        changed = (folder / LISTING).stat().st_mtime_ns
+    except OSError:
+        return {}
+    return _parsed(folder / LISTING, changed)
 
 
 @lru_cache(maxsize=4)
-def _listing(path: Path, _changed: int) -> dict[str, str]:
+def _parsed(path: Path, _changed: int) -> dict[str, str]:
     with one_sentence(f"{path} cannot be read", RESTORE):
         found = [_LISTED.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines()]
     if not all(found):
@@ -177,15 +209,3 @@ def list_published(changed: Iterable[Path]) -> None:
     if listed != published():
         with atomic_path(path) as part:
             part.write_text("".join(f"{listed[place]}  {place}\n" for place in sorted(listed)), encoding="utf-8")
-
-
-def check_published(path: Path) -> None:
-    """Raise `UserError` if a file is listed and is not what was published."""
-    _compare(path, lambda: file_sha256(path))
-
-
-def _compare(path: Path, digest: Callable[[], str]) -> None:
-    if listed := published():
-        place = os.path.relpath(path, published_results_dir())
-        if place in listed and listed[place] != digest():
-            raise UserError(f"{path} is not the file that {LISTING} lists, but altered or cut: {RESTORE}")

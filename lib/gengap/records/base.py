@@ -28,7 +28,8 @@ Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # part of a file's name, and shown on pages
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+Words = Annotated[str, Field(pattern=r"^[^<>&\"'`\x00-\x1f\x7f]*$", max_length=200)]  # shown on pages: nothing that could be markup
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
 
 
@@ -153,7 +154,7 @@ class Identity(Part):
     n_train_tokens: Count  # D
     vocab_size: Annotated[int, Field(gt=1)]  # V
     seq_len: Count  # predicted tokens per row
-    data_sha256: str  # of the training tokens
+    data_sha256: Sha256  # of the training tokens
 
     @property
     def model_size(self) -> str:
@@ -169,11 +170,11 @@ class Estimate(Part):
 
 
 class Provenance(Part):
-    packages: dict[str, str]
-    python: str
-    machine: str
-    device: str
-    commit: str
+    packages: dict[Name, Words]
+    python: Words
+    machine: Words
+    device: Words
+    commit: Words
     seconds: Positive  # wall clock of the run that wrote the record
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import published_results_dir, run_results_dir
-from gengap.records.base import Count, Estimate, Part, Positive, Provenance, Stored
+from gengap.records.base import Count, Estimate, Name, Part, Positive, Provenance, Sha256, Stored
 from gengap.training.log import TrainingLog
 
 
@@ -52,9 +52,9 @@ class TrainingRun(Stored):
     CHECKED_BY = ("gengap.records.others:of_training",)
 
     schema_version: Literal[1] = 1
-    group: str  # "grid", "seed", "rate", "shape", "repeat", "precision"
-    name: str  # "grid-0.5x"
-    size: str  # "100k"
+    group: Name  # "grid", "seed", "rate", "shape", "repeat", "precision"
+    name: Name  # "grid-0.5x"
+    size: Name  # "100k"
     shape: Shape
     schedule: Schedule
     seed: int
@@ -67,8 +67,8 @@ class TrainingRun(Stored):
     heldout_steps: tuple[int, ...] = ()  # steps after which a small held-out sample was evaluated
     heldout_curve: tuple[float, ...] = ()  # its losses, nats/token
     noise: Noise | None = None  # where a grid run left its trunk
-    run_key: str  # hash of size, data, seed and settings, as in its loss log
-    data_sha256: str  # of the training tokens
+    run_key: Sha256  # hash of size, data, seed and settings, as in its loss log
+    data_sha256: Sha256  # of the training tokens
     provenance: Provenance  # its seconds are those of the training, trunk included
 
     @property

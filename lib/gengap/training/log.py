@@ -84,7 +84,7 @@ def _body(path: Path, kind: str, remedy: str) -> tuple[str, bool]:
         body, sealed = files.unseal(unpacked)
         if not body.endswith(b"\n"):
             raise ValueError("its last line is cut")
-        return body.decode("ascii"), sealed or hashlib.sha256(content).hexdigest() in files.published().values()
+        return body.decode("ascii"), sealed or files.is_published(path, hashlib.sha256(content).hexdigest())
 
 
 def _losses(lines: list[str]) -> np.ndarray:
