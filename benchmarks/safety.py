@@ -201,11 +201,19 @@ def kills(number: int, rng: random.Random) -> dict:
                 if ended_by_kill(process):
                     n_killed += 1
             began = time.monotonic()
-            assert ended(started(lambda step=step, out=out: step(out))) == 0, (name, [p.read_text() for p in root.glob("failed-*")])
+            assert ended(started(lambda step=step, out=out: step(out))) == 0, (
+                name,
+                [p.read_text() for p in root.glob("failed-*")],
+            )
             after.append(time.monotonic() - began)
             assert digests(out) == expected, (name, {k for k, v in digests(out).items() if expected.get(k) != v})
             shutil.rmtree(out)
-        found[name] = {"kills": n_killed, "runs": n_rounds, "undisturbed_s": seconds, "longest_after_kills_s": max(after)}
+        found[name] = {
+            "kills": n_killed,
+            "runs": n_rounds,
+            "undisturbed_s": seconds,
+            "longest_after_kills_s": max(after),
+        }
         print(name, found[name], flush=True)
     return found
 
@@ -307,7 +315,7 @@ def kinds(root: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     shutil.copytree(HERE.parent / "results" / "ladder" / "50k", published)
     own = made_up_record().write()
     listed = [path for path in published.rglob("*") if path.is_file()]
-    files.list_published(listed)
+    files.list_files(root / "results", listed)
     state, model = out / "state.safetensors", loop.new_model(SMALL, 0)
     whole = TrainingState(model, loop.new_optimizer(model, SMALL), 4, 0)
     loop.take_step(model, whole.optimizer, rows[:8], 0, Run(SMALL))
@@ -376,7 +384,7 @@ def kinds(root: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         "training elsewhere": (elsewhere / "runs" / "grid-1x.json", TrainingRun.read),
         "weights elsewhere": (elsewhere / "checkpoint" / "model.safetensors", checkpoint_of),
         "configuration elsewhere": (elsewhere / "checkpoint" / "config.json", checkpoint_of),
-        "list of published files": (root / "results" / files.LISTING, lambda path: [files.published(), [files.check_published(p) for p in listed]][1]),
+        "list of published files": (root / "results" / files.LISTING, lambda path: [files.published(), [files.check_listed(p) for p in listed]][1]),
         "own record": (own, BoundRecord.read),
         "own log": (out / "run" / "loss_log.csv", log_of),
         "own packed log": (out / "packed.csv.gz", log_of),
@@ -427,12 +435,18 @@ def mutations(number: int, rng: random.Random) -> dict:
                 counts["refused"] += 1
             except Exception as error:
                 counts["traceback"] += 1
-                examples.append(f"{type(error).__name__}: {error} at {traceback.extract_tb(error.__traceback__)[-1][:3]}")
+                examples.append(
+                    f"{type(error).__name__}: {error} at {traceback.extract_tb(error.__traceback__)[-1][:3]}"
+                )
             else:
-                outcome = "computed again" if again is None else "same meaning" if same(again, expected) else "other meaning"
+                outcome = (
+                    "computed again" if again is None else "same meaning" if same(again, expected) else "other meaning"
+                )
                 counts[outcome] += 1
                 if outcome == "other meaning":
-                    examples.append(next((i for i, (a, b) in enumerate(zip(honest, content, strict=False)) if a != b), -1))
+                    examples.append(
+                        next((i for i, (a, b) in enumerate(zip(honest, content, strict=False)) if a != b), -1)
+                    )
             slowest = max(slowest, time.monotonic() - began)
             if not path.exists() or path.read_bytes() != honest:
                 path.parent.mkdir(parents=True, exist_ok=True)

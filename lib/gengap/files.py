@@ -1,7 +1,7 @@
 """One way to read what the project wrote: bounded, checked against what is stated of it, and one sentence for whatever is wrong.
 
 A file states its own length and digest (`seal`), or it is listed: `results/SHA256SUMS`, which `sha256sum -c` reads too, names the
-digest of every published file. Both are compared at every read. Compressed content is unpacked up to a length and no further.
+digest of every published file, `build/results/SHA256SUMS` those of this machine's records. Both are compared at every read. Compressed content is unpacked up to a length and no further.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import lzma
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,10 @@ def one_sentence(what: str, remedy: str) -> Iterator[None]:
         raise Damaged(f"{what} ({reason[:200] or type(error).__name__}): {remedy}") from error
 
 
-def read(path: Path, most: int = MOST, remedy: str = RESTORE) -> bytes:
-    """The content of a file of at most `most` bytes; if it is listed, as it was published.
+def read(path: Path, most: int = MOST, remedy: str = RESTORE, compare: bool = True) -> bytes:
+    """The content of a file of at most `most` bytes; if it is listed, as it was listed (`compare`).
 
-    Raises `UserError` if it is not there, cannot be read, is too long, or is not what was published.
+    Raises `UserError` if it is not there, cannot be read, is too long, or is not what was listed.
     """
     try:
         with path.open("rb") as file:
@@ -63,7 +63,8 @@ def read(path: Path, most: int = MOST, remedy: str = RESTORE) -> bytes:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most:
         raise UserError(f"{path} has more than {most:,} bytes, which no file of its kind has: {remedy}")
-    _compare(path, lambda: hashlib.sha256(content).hexdigest())
+    if compare:
+        check_listed(path, content)
     return content
 
 
@@ -89,7 +90,10 @@ def unpack(path: Path, content: bytes, most: int, remedy: str = RESTORE) -> byte
             whole = decompressor.eof and not decompressor.unused_data
         elif path.suffix == ".gz":
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-                found, whole = stream.read(most + 1), True  # an end that is missing is an error of its own
+                found, whole = (
+                    stream.read(most + 1),
+                    bool(content),
+                )  # another end that is missing is an error of its own
         else:
             return content
         if len(found) > most:
@@ -133,6 +137,11 @@ def vouch(path: Path) -> None:
         part.write_bytes(seal(f"{path.stat().st_size} {file_sha256(path)}\n".encode()))
 
 
+def forget(path: Path) -> None:
+    """Before a file that is vouched for is written again."""
+    _voucher(path).unlink(missing_ok=True)
+
+
 def is_vouched(path: Path) -> bool:
     """Whether the file is there and what the one beside it states."""
     with contextlib.suppress(OSError, ValueError):
@@ -163,16 +172,17 @@ def is_published(path: Path, sha256: str) -> bool:
     return any(sha256 in listing.values() for _, listing in _listings_above(path)) or sha256 in published().values()
 
 
-def check_published(path: Path) -> None:
-    """Raise `UserError` if a file is listed above its place and is not what was published."""
-    _compare(path, lambda: file_sha256(path))
-
-
-def _compare(path: Path, digest: Callable[[], str]) -> None:
+def check_listed(path: Path, content: bytes | None = None) -> None:
+    """Raise `UserError` if a file is listed above its place, or vouched for, and is not what was written; `content` is what it holds."""
+    if _voucher(path).exists() and not is_vouched(path):
+        raise Damaged(f"{path} is not what {_voucher(path).name} beside it states, but altered or cut: make it again")
     for folder, listing in _listings_above(path):
         place = Path(os.path.abspath(path)).relative_to(folder).as_posix()
-        if place in listing and listing[place] != digest():
-            raise UserError(f"{path} is not the file that {LISTING} lists, but altered or cut: {RESTORE}")
+        digest = file_sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+        if listing.get(place, digest) != digest:
+            raise Damaged(
+                f"{path} is not the file that {LISTING} lists, but altered or cut: {RESTORE}, make it again, or take its line out of {folder / LISTING}"
+            )
 
 
 def _listings_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -199,13 +209,16 @@ def _parsed(path: Path, _changed: int) -> dict[str, str]:
     return {match[2]: match[1] for match in found}
 
 
-def list_published(changed: Iterable[Path]) -> None:
-    """Bring the list up to date with published files that were written or removed; hold its lock (`gengap.locks`)."""
-    path, listed = published_results_dir() / LISTING, dict(published())
+def list_files(folder: Path, changed: Iterable[Path], out: bool = False) -> None:
+    """Bring the list of a results folder up to date with files that were written or removed; hold its lock (`gengap.locks`).
+
+    `out`: take them out of the list, before they are written, so that a kill in between leaves no file that its line speaks against.
+    """
+    path, listed = folder / LISTING, dict(before := _listing(folder))
     for file in changed:
-        listed.pop(place := file.relative_to(path.parent).as_posix(), None)
-        if file.exists():
+        listed.pop(place := file.relative_to(folder).as_posix(), None)
+        if file.exists() and not out:
             listed[place] = file_sha256(file)
-    if listed != published():
+    if listed != before:
         with atomic_path(path) as part:
             part.write_text("".join(f"{listed[place]}  {place}\n" for place in sorted(listed)), encoding="utf-8")

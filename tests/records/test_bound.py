@@ -157,14 +157,14 @@ def test_a_record_that_contradicts_itself_is_refused_with_the_place(record, plac
 def test_a_published_record_is_the_one_that_is_listed(record, empty_project):
     published = record.write(empty_project / "results")
     assert load_records() == [record]  # another machine's, put there
-    files.list_published([published])
+    files.list_files(empty_project / "results", [published])
     assert load_records() == [record]
     other = record.model_copy(update={"provenance": record.provenance.model_copy(update={"device": "gpu"})})
     published.write_text(other.model_dump_json(indent=1) + "\n")
     with pytest.raises(UserError, match="is not the file that SHA256SUMS lists"):
         load_records()
     published.unlink()
-    files.list_published([published])
+    files.list_files(empty_project / "results", [published])
     assert files.published() == {}
 
 

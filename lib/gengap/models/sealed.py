@@ -27,7 +27,7 @@ def load(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, st
 
     Files that were written before they stated a digest are read as they are.
     """
-    files.check_published(path)
+    files.check_listed(path)
     with files.one_sentence(f"{path} is missing or damaged", remedy):
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}

@@ -5,6 +5,7 @@ A record is one JSON file, validated when written and when read. Published ones 
 another machine dropped into `results/`.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import pkgutil
@@ -29,7 +30,9 @@ Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # part of a file's name, and shown on pages
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
-Words = Annotated[str, Field(pattern=r"^[^<>&\"'`\x00-\x1f\x7f]*$", max_length=200)]  # shown on pages: nothing that could be markup
+Words = Annotated[
+    str, Field(pattern=r"^[^<>&\"'`\x00-\x1f\x7f]*$", max_length=200)
+]  # shown on pages: nothing that could be markup
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
 
 
@@ -61,7 +64,7 @@ def content_of(path: Path) -> bytes:
         raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json")
     if any(letter in str(path) for letter in "*?[") and not path.exists():
         raise UserError(f"no file matches {path}: look at the folder's name")
-    return files.read(path, files.MOST_RECORD)
+    return files.read(path, files.MOST_RECORD, compare=False)
 
 
 class Part(BaseModel):
@@ -87,7 +90,7 @@ class Stored(Part):
 
     @classmethod
     def read(cls, path: Path, recompute: bool = True) -> Self:
-        """The record in a file, every number that follows from others compared with them (unless `recompute` is off).
+        """The record in a file, which is as it was listed, and every number that follows from others as it follows (`recompute`).
 
         Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead.
         """
@@ -103,6 +106,8 @@ class Stored(Part):
         for check in record.checks() if recompute else ():
             if not check.holds:
                 raise UserError(f"{path} contradicts itself: {check.place}: {check.said}; {cls.REMEDY}")
+        if recompute:
+            files.check_listed(path, content)
         return record
 
     def checks(self) -> Iterator[Any]:
@@ -111,9 +116,9 @@ class Stored(Part):
             yield from pkgutil.resolve_name(name)(self)
 
     def write(self, base: Path | None = None) -> Path:
-        """Write it below `base` (default: this machine's results); atomic."""
-        path = (base or run_results_dir()) / self.place
-        with atomic_path(path) as part:
+        """Write it below `base` (default: this machine's results), and list it there; atomic."""
+        path = (base := base or run_results_dir()) / self.place
+        with listing(base, [path]), atomic_path(path) as part:
             part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path
 
@@ -132,16 +137,22 @@ class Stored(Part):
         """
         for path in records:
             cls.read(path)
-        written = []
-        for source in sources:
-            target = published_results_dir() / source.relative_to(run_results_dir())
-            if not target.exists() or target.read_bytes() != source.read_bytes():
+        there = {published_results_dir() / source.relative_to(run_results_dir()): source for source in sources}
+        changed = [t for t, source in there.items() if not t.exists() or t.read_bytes() != source.read_bytes()]
+        with listing(published_results_dir(), changed):
+            for target in changed:
                 with atomic_path(target) as part:
-                    shutil.copyfile(source, part)
-                written.append(target)
-        with locks.writing(published_results_dir() / files.LISTING, wait=True):
-            files.list_published(written)
-        return written
+                    shutil.copyfile(there[target], part)
+        return changed
+
+
+@contextlib.contextmanager
+def listing(folder: Path, changed: Iterable[Path]) -> Iterator[None]:
+    """Write or remove files of a results folder inside, and its list says what they are afterwards."""
+    with locks.writing(folder / files.LISTING, wait=True):
+        files.list_files(folder, changed, out=True)
+        yield
+        files.list_files(folder, changed)
 
 
 class Identity(Part):
@@ -187,7 +198,7 @@ def provenance(device: str, seconds: float) -> Provenance:
     """Of this machine and this environment; the commit is "unknown" outside a copy of the project."""
     try:
         git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip()
     except UserError:
         commit = ""
     return Provenance(

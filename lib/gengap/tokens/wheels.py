@@ -85,8 +85,10 @@ def _download(pins: dict[str, str], folder: Path) -> None:
     lock.write_text("".join(f"{pin} --hash=sha256:{sha256}\n" for pin, sha256 in pins.items()), encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--require-hashes", "--dest", str(folder), "-r", str(lock)]
-    words = {"capture_output": True, "text": True, "encoding": "utf-8", "errors": "replace"}
-    done = subprocess.run(command, **words, pass_fds=locks.held_files(), check=False)  # the lock is pip's too, if we are killed
+    words = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run(
+        command, **words, pass_fds=locks.held_files(), check=False
+    )  # the lock is pip's too, if we are killed
     if done.returncode:
         why = "\n".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))
         raise UserError(

@@ -15,9 +15,8 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
 
-from gengap import locks
+from gengap import files, locks
 from gengap.errors import UserError
-from gengap.files import Damaged
 from gengap.models.ladder import LadderSpec
 from gengap.models.snapshots import snapshot_path
 from gengap.paths import atomic_path, published_results_dir
@@ -158,7 +157,7 @@ def _goes_on(state: TrainingState, path: Path, key: str) -> bool:
     """Whether the run can go on from this file; one that is damaged is removed, since a run comes to the same without it."""
     try:
         state.load(path, key)
-    except Damaged as error:
+    except files.Damaged as error:
         tqdm.write(f"note: {error}", sys.stderr)
         path.unlink()
         return False
@@ -204,5 +203,7 @@ def save_checkpoint(model: GPTNeoXForCausalLM, folder: Path) -> None:
     tensors = {name: p.detach().to(torch.float16).contiguous().cpu() for name, p in model.named_parameters()}
     with atomic_path(folder / "config.json") as part:
         model.config.to_json_file(part)
+    files.forget(folder / "model.safetensors")
     with atomic_path(folder / "model.safetensors") as part:
         save_file(tensors, part, metadata={"format": "pt"})
+    files.vouch(folder / "model.safetensors")

@@ -153,7 +153,7 @@ def publish_waypoints() -> list[Path]:
             old.unlink()
             changed.append(old)
     with locks.writing(published_results_dir() / files.LISTING, wait=True):
-        files.list_published(changed)
+        files.list_files(published_results_dir(), changed)
     return changed
 
 
