@@ -32,6 +32,7 @@ sweep: $(ENV)  ## records and pages for MODELS="pythia-70m ladder-300k" [REVISIO
 
 ladder: $(ENV)  ## every training of the plan, cheapest first, each with its record (days; resumable; ARGS="--group grid --max-flops 1e12")
 	$(GENGAP) corpus
+	$(GENGAP) corpus dictionary
 	$(GENGAP) ladder $(ARGS)
 
 report: $(ENV)  ## build/report.html: every record side by side, or RECORDS="build/results/pythia/70m/*.json"

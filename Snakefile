@@ -94,6 +94,7 @@ wildcard_constraints:
     revision=r"[a-z]+\d*|[0-9.]+x",
     method=r"[a-z]+",
     bits=r"\d",
+    text="corpus|dictionary",
 
 
 localrules: book, sweep, code, stage,
@@ -108,15 +109,15 @@ rule sweep:
 
 
 rule corpus:
-    input: "corpus.lock",
-    output: "build/corpus/manifest.json",
+    input: "{text}.lock",
+    output: "build/{text}/manifest.json",
     threads: 2
     resources: mem_mb=MEMORY_MB, runtime=60,
-    shell: "{PYTHON:q} -m gengap.cli corpus"
+    shell: "{PYTHON:q} -m gengap.cli corpus {wildcards.text}"
 
 
 rule train:
-    input: "build/corpus/manifest.json",
+    input: lambda w: f"build/{models.get(f'{w.family}-{w.size}').text.name}/manifest.json",
     params: spec=lambda w: asdict(models.get(f"{w.family}-{w.size}")),
     output:
         "build/results/{family}/{size}/loss_log.csv",
@@ -201,7 +202,7 @@ rule page:
 
 
 rule lone_page:  # needs nothing that is made here but the text: for cores that would wait
-    input: "build/code/{page}.py", lambda w: behind(w.page), rules.corpus.output,
+    input: "build/code/{page}.py", lambda w: behind(w.page), "build/corpus/manifest.json",
     output: "build/notebooks/{page}.ipynb",
     priority: -1
     wildcard_constraints: page="|".join(page for page in PAGES if page not in OF_RESULTS) or "none",

@@ -276,9 +276,7 @@ tuned = {}
 for size, mine in tried.groupby("size", sort=False):
     if len(mine) >= 5:
         nats = seed_error * mine["loss"].min()
-        near = mine[mine["loss"] < mine["loss"].min() * 1.02]  # where a parabola is a fair description
-        near = near if len(near) >= 4 else mine.nsmallest(4, "loss")
-        tuned[size] = curves.best_rate(near["rate"], near["loss"], nats)
+        tuned[size] = curves.tuned(mine["rate"], mine["loss"], nats)
 assert len(tuned) >= 2, "`make ladder` tries other learning rates on the smallest rungs"
 rungs = {size: models.get(f"ladder-{size}") for size in sizes}
 rule = curves.transfer_rule([rungs[size].hidden_size for size in tuned], list(tuned.values()))
@@ -600,21 +598,12 @@ glue_all(transfer_r=line.rvalue)
 #
 # *Kaplan et al.: larger models reach the same loss with fewer steps and fewer data.* From the online losses: the tokens after which each size first reaches a given loss.
 
-
 # %%
-def tokens_to_reach(curve, loss):
-    """Tokens after which the curve first falls to `loss`, between bins on a line in logarithms; NaN if it never does."""
-    best = np.minimum.accumulate(curve.losses)  # falls, so that it can be inverted
-    if best[-1] > loss:
-        return math.nan
-    return float(np.exp(np.interp(-loss, -best, np.log(curve.n_tokens))))
-
-
 reached = sorted(curve.losses.min() for curve in online.values())
 lowest = reached[max(2, len(reached) - 2)] + 0.05  # all sizes but one get there, three at least
 levels = np.linspace(6.0, lowest, 5)  # nats
 needed = pd.DataFrame(
-    {size: [tokens_to_reach(curve, loss) for loss in levels] for size, curve in online.items()},
+    {size: [curve.tokens_to_reach(loss) for loss in levels] for size, curve in online.items()},
     index=levels,
 )
 rows = {}

@@ -49,3 +49,28 @@ def test_rule_over_widths_recovers_its_exponent():
     assert curves.transfer_rule(widths, worse).exponent_error == pytest.approx(2 * rule.exponent_error)
     with pytest.raises(UserError, match="second rung"):
         curves.transfer_rule([12], optima[:1])
+
+
+def test_rule_of_a_known_exponent_takes_its_coefficient_from_the_widths_tuned():
+    optima = [curves.BestRate(0.1 * 12**-0.7, 0.1, 4.0, 0.1), curves.BestRate(0.2 * 20**-0.7, 0.1, 4.0, 0.1)]
+    rule = curves.transfer_rule([12, 20], optima, 0.7)
+    np.testing.assert_allclose([rule.coefficient, rule.exponent], [0.1 * 2**0.5, 0.7])
+    surer = [optima[0]._replace(relative_error=1e-6), optima[1]]
+    assert curves.transfer_rule([12, 20], surer, 0.7)(12) == pytest.approx(optima[0].rate)
+
+
+def test_rates_far_from_the_best_have_no_part_in_the_parabola():
+    rates = np.append(RATES, [1.0, 2.0])
+    far = np.append(losses(RATES), [9.0, 9.0])
+    np.testing.assert_allclose(
+        curves.tuned(rates, far, SEED_ERROR), curves.best_rate(RATES, losses(RATES), SEED_ERROR), rtol=1e-9
+    )
+    few = curves.tuned(rates[[0, 2, 4, 5, 6]], far[[0, 2, 4, 5, 6]], SEED_ERROR)  # four at least
+    np.testing.assert_allclose(few, curves.best_rate(rates[[0, 2, 4, 5]], far[[0, 2, 4, 5]], SEED_ERROR), rtol=1e-9)
+
+
+def test_tokens_to_a_loss_lie_between_the_bins():
+    curve = curves.BinnedCurve(np.array([10.0, 100.0, 1000.0]), np.array([4.0, 3.0, 3.5]), np.zeros(3))
+    assert curve.tokens_to_reach(3.5) == pytest.approx(10**1.5)
+    assert curve.tokens_to_reach(3.2) == pytest.approx(10**1.8)  # a later rise does not undo it
+    assert np.isnan(curve.tokens_to_reach(2.9))

@@ -13,7 +13,7 @@ from gengap.training.run import Run
 from gengap.workflow import campaign
 from gengap.workflow.plan import plan
 
-GRID = {(f"ladder-{p.size}", p.run.length): p for p in plan() if p.group == "grid"}
+GRID = {(p.model_size, p.run.length): p for p in plan() if p.group == "grid" and p.run.spec.family == "ladder"}
 
 
 def test_every_run_of_the_grid_is_a_revision_of_its_rung_and_no_other():
@@ -57,10 +57,10 @@ def test_its_rows_are_the_first_of_the_corpus(monkeypatch, tmp_path):
         values = np.arange(n * 257, dtype=np.uint16).reshape(n, 257)
         return TokenRows(values, "0" * 64)
 
-    monkeypatch.setattr("gengap.tokens.corpus.corpus_rows", lambda: rows(spec.n_train_rows + 5))
+    monkeypatch.setattr("gengap.tokens.corpus.corpus_rows", lambda part, text: rows(spec.n_train_rows + 5))
     found = spec.train_rows()
     np.testing.assert_array_equal(found[:], rows(spec.n_train_rows)[:])
-    monkeypatch.setattr("gengap.tokens.corpus.corpus_rows", lambda: rows(spec.n_train_rows - 1))
+    monkeypatch.setattr("gengap.tokens.corpus.corpus_rows", lambda part, text: rows(spec.n_train_rows - 1))
     with pytest.raises(UserError, match="ladder-50k needs 1032 rows, the corpus has 1031"):
         spec.train_rows()
 

@@ -292,9 +292,12 @@ RUNGS = [spec for spec in models.REGISTRY.values() if isinstance(spec, LadderSpe
 @pytest.mark.parametrize("spec", RUNGS, ids=lambda spec: spec.model_size)
 def test_parameter_count_of_every_rung_is_that_of_its_model(spec):
     with torch.device("meta"):
-        from transformers import GPTNeoXForCausalLM
+        from transformers import AutoModelForCausalLM
 
-        assert sum(p.numel() for p in GPTNeoXForCausalLM(spec.config()).parameters()) == spec.n_params
+        model = AutoModelForCausalLM.from_config(spec.config())
+    assert sum(p.numel() for p in model.parameters()) == spec.n_params
+    ends = {id(end.weight): end.weight.numel() for end in (model.get_input_embeddings(), model.get_output_embeddings())}
+    assert sum(ends.values()) == spec.n_embedding
     assert spec.n_train_tokens == pytest.approx(20 * spec.n_params, rel=0.01)
 
 

@@ -156,7 +156,6 @@ def test_a_rung_is_trained_unless_its_checkpoint_is_published(root, tmp_path):
         ({"seed": 1}, ["--n-pairs", "9"], "n_pairs = 10000 and not 9, seed = 1 and not 0"),
         ({"n_windows": 40}, ["--n-windows", "40"], ""),
         ({}, [], ""),
-        ({}, ["--exact-below-tokens", "5"], "exact_below_tokens = 3000000 and not 5"),
     ],
 )
 def test_a_record_counts_with_the_settings_that_it_was_made_with(tmp_path, made, asked, said):

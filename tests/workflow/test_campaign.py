@@ -86,20 +86,40 @@ def climbed_runs(climbed, monkeypatch):
 
 def test_plan_names_each_run_once_and_never_trains_twice_on_a_token():
     table = plan.plan()
-    assert len({(p.size, p.name) for p in table}) == len(table)
+    assert len({(p.model_size, p.name) for p in table}) == len(table)
     assert [p.flops for p in table] == sorted(p.flops for p in table)
-    manifest = json.loads((ROOT / "results" / "corpus" / "manifest.json").read_text())
-    spare = manifest["n_rows"]["train"] - N_NOISE_ROWS  # the last rows measure gradient noise
-    assert all(p.run.n_rows <= spare for p in table)
+    for name in ("corpus", "dictionary"):
+        manifest = json.loads((ROOT / "results" / name / "manifest.json").read_text())
+        spare = manifest["n_rows"]["train"] - N_NOISE_ROWS  # the last rows measure gradient noise
+        of_text = [p for p in table if p.run.spec.text.name == name]
+        assert of_text
+        assert all(p.run.n_rows <= spare for p in of_text)
     assert {p.group for p in table} == set(plan.GROUPS)
 
 
 def test_plan_holds_the_grid_that_the_laws_of_scale_need():
     grid = [p for p in plan.plan() if p.group == "grid"]
-    assert len(grid) >= 30
-    assert {p.size for p in grid} == {s.size for s in models.REGISTRY.values() if s.family == "ladder"}
+    assert len(grid) >= 40
     frontier = [p for p in grid if p.name == FRONTIER]
-    assert all(p.run == Run(models.get(f"ladder-{p.size}")) for p in frontier)  # the rung's own run
+    assert {p.model_size for p in frontier} == {s.model_size for s in models.REGISTRY.values() if s.trained_here}
+    assert all(replace(p.run, device="cpu") == Run(models.get(p.model_size)) for p in frontier)  # the rung's own run
+    assert {p.run.spec.family for p in grid if p.name != FRONTIER} == {"ladder"}
+
+
+@pytest.mark.parametrize("family", ["llama", "dictionary"])
+def test_plan_tunes_the_two_smallest_rungs_of_a_family_beside_the_ladder_and_trains_one_from_three_seeds(family):
+    mine = [p for p in plan.plan() if p.run.spec.family == family]
+    rates = {
+        size: [p for p in mine if p.group == "rate" and p.model_size == f"{family}-{size}"] for size in ("50k", "100k")
+    }
+    for size, tried in rates.items():
+        assert len(tried) >= 5
+        used = models.get(f"{family}-{size}").peak_lr
+        assert min(p.run.spec.peak_lr for p in tried) < used < max(p.run.spec.peak_lr for p in tried)
+    seeds = [p for p in mine if p.group == "seed"]
+    assert {p.model_size for p in seeds} == {f"{family}-100k"}
+    assert {p.run.seed for p in seeds} == {1, 2}  # beside the rung's own
+    assert sum(p.group == "grid" for p in mine) >= 5
     shapes = [p.run.spec.n_params for p in plan.plan() if p.group == "shape"]
     assert np.allclose(shapes, models.get("ladder-200k").n_params, rtol=0.05)
 
@@ -107,7 +127,7 @@ def test_plan_holds_the_grid_that_the_laws_of_scale_need():
 def test_selection_by_group_size_and_cost():
     chosen = selected(["seed", "rate"], ["ladder-50k"], 1e12)
     assert {p.group for p in chosen} == {"seed", "rate"}
-    assert {p.size for p in chosen} == {"50k"}
+    assert {p.model_size for p in chosen} == {"ladder-50k"}
     assert max(p.flops for p in selected(max_flops=1e12)) <= 1e12
     with pytest.raises(UserError, match="unknown group 'seeds': there are grid"):
         selected(["seeds"])
@@ -198,20 +218,20 @@ def test_last_waypoint_of_an_unfinished_rung_is_published_and_gone_when_it_is_do
     assert reached(second, third) == ([third, first], [third])
     shutil.rmtree(trunk)
     assert reached(second) == ([], [third])  # this machine is behind
-    record = record_path(RUNG.size, frontier.name)
+    record = record_path(RUNG.model_size, frontier.name)
     record.parent.mkdir(parents=True)
     record.touch()
     assert reached() == ([third], [])
 
 
 def test_published_runs_are_the_plans():
-    planned = {(p.size, p.name): p for p in plan.plan()}
-    paths = sorted((ROOT / "results" / "ladder").glob("*/runs/*.json"))
+    planned = {(p.model_size, p.name): p for p in plan.plan()}
+    paths = sorted((ROOT / "results").glob("*/*/runs/*.json"))
     assert paths
     for path in paths:
         record = TrainingRun.read(path)
-        run = planned[record.size, record.name].run
-        assert path == ROOT / "results" / "ladder" / record.size / "runs" / f"{record.name}.json"
+        run = planned[record.model_size, record.name].run
+        assert path == ROOT / "results" / run.spec.family / record.size / "runs" / f"{record.name}.json"
         assert record.run_key == run.key(record.data_sha256)
         log = TrainingLog.read(path.with_suffix(".csv.gz"))
         assert log.run_key == record.run_key
@@ -267,9 +287,9 @@ def test_published_run_comes_out_again(tmp_path, monkeypatch):
     for name in ("corpus.lock", "transfer.lock", "results", "build/corpus"):
         (root / name).symlink_to(ROOT / name)
     monkeypatch.setenv("GENGAP_ROOT", str(root))
-    smallest = plan.plan()[0]
+    smallest = next(p for p in plan.plan() if p.run.spec.family == "ladder")
     record = carry_out(smallest)
-    published = TrainingRun.read(record_path(smallest.size, smallest.name, ROOT / "results"))
+    published = TrainingRun.read(record_path(smallest.model_size, smallest.name, ROOT / "results"))
     assert record.run_key == published.run_key
     assert record.data_sha256 == published.data_sha256
     # to the digit on a processor like the one that published; another one may take its sums in another order

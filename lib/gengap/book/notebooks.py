@@ -19,7 +19,7 @@ from jupyter_client import AsyncKernelManager
 from traitlets.config import Config
 
 from gengap import locks
-from gengap.book.parameters import check_parameters, parameters, read_notebook
+from gengap.book.parameters import check_parameters, read_notebook
 from gengap.errors import UserError
 from gengap.paths import atomic_path, build_dir, file_sha256, project_root, short_folder
 from gengap.workflow.artefacts import other_settings
@@ -27,7 +27,6 @@ from gengap.workflow.jobs import Job
 from gengap.workflow.settings import Settings
 
 CHAPTER = "05_bound"
-PAGE_ALONE = "exact_below_tokens"  # the one setting that no record holds, since it changes the page alone
 MAX_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
 
 
@@ -42,19 +41,11 @@ def executed_page(job: Job) -> Path:
 
 
 def made_otherwise(job: Job, asked: Mapping[str, object]) -> str:
-    """In what the record or the page of a job differ from what is asked for; empty if they agree, or are not there.
+    """In what the record of a job differs from what is asked for; empty if they agree, or it is not there.
 
     `asked` are parameters of the chapter; what is not named has its default.
     """
-    settings = {name: value for name, value in asked.items() if name in Settings.__dataclass_fields__}
-    if said := other_settings(job.record, settings):
-        return said
-    if not (page := executed_page(job)).exists():
-        return ""
-    made = nbformat.read(page, as_version=4).metadata.get("papermill", {}).get("parameters", {})
-    default = next(p.default for p in parameters(chapter_path()) if p.name == PAGE_ALONE)
-    had, needed = (given.get(PAGE_ALONE, default) for given in (made, asked))
-    return "" if had == needed else f"{PAGE_ALONE} = {had} and not {needed}"
+    return other_settings(job.record, {name: v for name, v in asked.items() if name in Settings.__dataclass_fields__})
 
 
 def notebook_sources() -> list[Path]:

@@ -73,6 +73,3 @@ Revision = Annotated[
 ]
 QuantizationMethod = Annotated[str, typer.Option(help=f"Quantizer: {', '.join(METHODS)}.")]
 Bits = Annotated[int, typer.Option(help="Per quantized weight, or of the file, a parameter (2 to 8).")]
-ExactBelow = Annotated[
-    int | None, typer.Option(min=0, help="The page evaluates models trained on fewer tokens on all of them too.")
-]

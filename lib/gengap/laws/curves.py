@@ -14,6 +14,8 @@ from gengap.errors import UserError
 from gengap.laws.fits import Floats, fit_offset_power_law
 from gengap.laws.intervals import Ensemble, resample_noise
 
+NEAR = 1.02  # a loss that is so many times the least one lies where a parabola is a fair description
+
 
 class BinnedCurve(NamedTuple):
     """Means of the online loss."""
@@ -31,6 +33,13 @@ class BinnedCurve(NamedTuple):
         """Tokens between bins and the local exponent -d log L / d log t there, (m - 1,) each: level for a power law."""
         log_tokens, log_losses = np.log(self.n_tokens), np.log(self.losses)
         return np.exp((log_tokens[1:] + log_tokens[:-1]) / 2), -np.diff(log_losses) / np.diff(log_tokens)
+
+    def tokens_to_reach(self, loss: float) -> float:
+        """Tokens after which the curve first falls to `loss`, between bins on a line in logarithms; NaN if it never does."""
+        best = np.minimum.accumulate(self.losses)  # falls, so that it can be inverted
+        if best[-1] > loss:
+            return float("nan")
+        return float(np.exp(np.interp(-loss, -best, np.log(self.n_tokens))))
 
 
 def binned(online_nll: ArrayLike, tokens_per_step: int, bins_per_decade: int = 20) -> BinnedCurve:
@@ -90,6 +99,14 @@ def best_rate(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRat
     return BestRate(float(np.exp(centre + vertex)), error, loss, float(2 * square))
 
 
+def tuned(rates: ArrayLike, losses: ArrayLike, seed_error: float) -> BestRate:
+    """`best_rate` of those whose loss is within 2 % of the least, where a parabola is a fair description; of the best four at least."""
+    rates, losses = real_array(rates, "rates", float), real_array(losses, "losses", float)
+    order = np.argsort(losses, kind="stable")
+    near = order[: max(4, int((losses < NEAR * losses.min()).sum()))]
+    return best_rate(rates[near], losses[near], seed_error)
+
+
 class TransferRule(NamedTuple):
     """rate = coefficient * width^-exponent."""
 
@@ -101,10 +118,12 @@ class TransferRule(NamedTuple):
         return self.coefficient * width**-self.exponent
 
 
-def transfer_rule(widths: ArrayLike, optima: list[BestRate]) -> TransferRule:
-    """Weighted straight line through log(rate) against log(width); needs two widths at least."""
+def transfer_rule(widths: ArrayLike, optima: list[BestRate], exponent: float | None = None) -> TransferRule:
+    """Weighted straight line through log(rate) against log(width); needs two widths at least, unless the `exponent` is known."""
     x, y = np.log(real_array(widths, "widths", float)), np.log([best.rate for best in optima])
     weights = np.array([best.relative_error for best in optima]) ** -2.0
+    if exponent is not None:
+        return TransferRule(float(np.exp(np.average(y + exponent * x, weights=weights))), exponent, 0.0)
     if len(set(x.tolist())) < 2:
         raise UserError("one width gives no transfer rule: tune a second rung")
     centre = np.average(x, weights=weights)

@@ -5,17 +5,17 @@ a machine. `gengap.models.spec.ModelSpec` says what a family has to answer; noth
 
 >>> import gengap
 >>> [name for name, spec in gengap.REGISTRY.items() if spec.n_params < 110_000]
-['ladder-50k', 'ladder-100k']
+['ladder-50k', 'ladder-100k', 'llama-50k', 'dictionary-50k', 'dictionary-100k']
 """
 
 import difflib
 
 from gengap.errors import UserError
-from gengap.models import ladder, polypythia, pythia, pythia_deduped
+from gengap.models import dictionary, ladder, llama, polypythia, pythia, pythia_deduped
 from gengap.models.loading import load_checkpoint as load_checkpoint
 from gengap.models.spec import ModelSpec
 
-FAMILIES = (ladder.MODELS, pythia.MODELS, pythia_deduped.MODELS, polypythia.MODELS)
+FAMILIES = (ladder.MODELS, llama.MODELS, dictionary.MODELS, pythia.MODELS, pythia_deduped.MODELS, polypythia.MODELS)
 
 REGISTRY: dict[str, ModelSpec] = {spec.model_size: spec for family in FAMILIES for spec in family}
 

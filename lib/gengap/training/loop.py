@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from tqdm import tqdm
-from transformers import GPTNeoXForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from gengap import files, locks
 from gengap.errors import UserError
@@ -37,11 +37,11 @@ def next_token_nll(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
 
 
-def new_model(spec: LadderSpec, seed: int) -> GPTNeoXForCausalLM:
-    """A freshly initialised rung (GPT-NeoX's own initialisation, seeded)."""
+def new_model(spec: LadderSpec, seed: int) -> PreTrainedModel:
+    """A freshly initialised rung (its architecture's own initialisation, seeded)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPTNeoXForCausalLM(spec.config())
+        return AutoModelForCausalLM.from_config(spec.config())
 
 
 def new_optimizer(model: torch.nn.Module, spec: LadderSpec) -> torch.optim.AdamW:
@@ -65,7 +65,8 @@ def train(
 
     With `snapshots`, weights along the way and their averages are kept in `out_dir/snapshots`, about 1.3 kB a parameter.
     """
-    folder, run = out_dir / "snapshots" if snapshots else None, Run(spec.at("main"), spec.length, seed, device=device)
+    folder = out_dir / "snapshots" if snapshots else None
+    run = Run(spec.at("main"), spec.length, spec.seed or seed, device=device)
     return train_run(run, rows, out_dir, trunks, save_every_s=save_every_s, snapshots=folder)
 
 
@@ -169,7 +170,7 @@ def published_trunks(spec: LadderSpec) -> Path:
     return published_results_dir() / spec.family / spec.size / "trunk"
 
 
-def prepared_model(run: Run) -> GPTNeoXForCausalLM:
+def prepared_model(run: Run) -> PreTrainedModel:
     """The fresh model of a run, with the attention that suits its precision."""
     model = new_model(run.spec, run.seed).train()
     if run.computed_in == "bfloat16" and run.device == "cpu":
@@ -197,7 +198,7 @@ def take_step(model: torch.nn.Module, optimizer: torch.optim.AdamW, batch: np.nd
     return loss.item()
 
 
-def save_checkpoint(model: GPTNeoXForCausalLM, folder: Path) -> None:
+def save_checkpoint(model: PreTrainedModel, folder: Path) -> None:
     """Weights in float16 and the configuration, in the layout of the hub."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().to(torch.float16).contiguous().cpu() for name, p in model.named_parameters()}

@@ -9,6 +9,7 @@ import ctypes
 
 import torch
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
 
 from gengap.training.run import Device, Precision
 
@@ -74,6 +75,7 @@ class CausalAttention(torch.autograd.Function):
 
 def _causal_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):
     """`CausalAttention` in the form that transformers calls. Rows have no padding, so the mask given is the causal one."""
+    key, value = (repeat_kv(x, query.shape[1] // x.shape[1]) for x in (key, value))  # grouped heads, as the queries
     q, k, v = (x.to(value.dtype).contiguous() for x in (query, key, value))
     return CausalAttention.apply(q, k, v, scaling).transpose(1, 2), None
 

@@ -112,10 +112,11 @@ def other_settings(record: Path, asked: Mapping[str, Any]) -> str:
     if not record.exists():
         return ""
     try:
-        made = asdict(Settings.of(BoundRecord.read(record)))
+        found = BoundRecord.read(record)
     except UserError:
         return "it is no valid record"
-    needed = asdict(Settings(**asked))
+    made = asdict(Settings.of(found))
+    needed = asdict(Settings(**asked).on(found.identity.n_train_tokens // found.identity.seq_len))
     return ", ".join(f"{name} = {made[name]} and not {value}" for name, value in needed.items() if made[name] != value)
 
 

@@ -15,7 +15,7 @@ from gengap.paths import published_results_dir
 from gengap.records.base import Estimate, provenance
 from gengap.records.training_run import Noise, Schedule, Shape, TrainingRun, record_path, write_run
 from gengap.statistics.per_token import token_statistics
-from gengap.tokens.corpus import corpus_rows, king_james_rows
+from gengap.tokens.corpus import CODE, king_james_rows
 from gengap.tokens.rows import TokenRows, sample_rows
 from gengap.training import noise_scale, precision
 from gengap.training.log import read_heldout_log
@@ -40,15 +40,17 @@ def selected(
     """
     if unknown := [group for group in groups if group not in GROUPS]:
         raise UserError(f"unknown group {unknown[0]!r}: there are {', '.join(GROUPS)}")
-    wanted = {models.get(size).size for size in sizes}
+    wanted = {models.get(size).model_size for size in sizes}
     found = [p for p in plan() if p.flops <= max_flops and (not groups or p.group in groups)]
-    return [p for p in found if not wanted or p.size in wanted]
+    return [p for p in found if not wanted or p.model_size in wanted]
 
 
 def is_done(planned: PlannedRun, anew: bool = False) -> bool:
     """Whether its record is there; `anew`: on this machine, a published one does not count."""
     name = f"runs/{planned.name}.json"
-    return record_path(planned.size, planned.name).exists() or (not anew and planned.run.spec.find(name) is not None)
+    return record_path(planned.model_size, planned.name).exists() or (
+        not anew and planned.run.spec.find(name) is not None
+    )
 
 
 def folder(planned: PlannedRun) -> Path:
@@ -64,8 +66,9 @@ def carry_out(planned: PlannedRun) -> TrainingRun:
 
 def _carry_out(planned: PlannedRun) -> TrainingRun:
     run, spec, out = planned.run, planned.run.spec, folder(planned)
-    rows, heldout = corpus_rows(), corpus_rows("heldout")
-    other = king_james_rows(spec.seq_len + 1)  # first of all: it may have to be downloaded
+    rows, heldout = spec.all_rows(), spec.heldout_rows()
+    # First of all: it may have to be downloaded. It is in the tokens of the ladder's text.
+    other = king_james_rows(spec.seq_len + 1) if spec.text is CODE else None
     trunks = spec.results_dir() / "trunks" if planned.group == "grid" else None  # shared by runs of other lengths
     checks = _checks(run, heldout.rows) if planned.group == "repeat" else None  # over-fitted, and stopped early
     log = train_run(run, rows, out, trunks, checks)
@@ -75,13 +78,14 @@ def _carry_out(planned: PlannedRun) -> TrainingRun:
     record = TrainingRun(
         group=planned.group,
         name=planned.name,
-        size=planned.size,
+        family=spec.family,
+        size=spec.size,
         shape=Shape(
             hidden_size=spec.hidden_size,
             n_layers=spec.n_layers,
             n_heads=spec.n_heads,
             n_params=spec.n_params,
-            n_nonembedding=spec.n_params - 2 * spec.vocab_size * spec.hidden_size,
+            n_nonembedding=spec.n_params - spec.n_embedding,
         ),
         schedule=Schedule(
             n_steps=run.n_steps,
@@ -97,13 +101,13 @@ def _carry_out(planned: PlannedRun) -> TrainingRun:
         n_unique_tokens=run.n_unique_steps * run.tokens_per_step,
         train=_loss(model, rows[: run.n_rows]),
         heldout=_loss(model, heldout.rows),
-        transfer=_loss(model, other),
+        transfer=None if other is None else _loss(model, other),
         heldout_steps=tuple(map(int, curve[0])),
         heldout_curve=tuple(map(float, curve[1])),
         noise=_noise(run, rows, trunks) if trunks else None,
         run_key=log.run_key,
         data_sha256=rows.sha256,
-        provenance=provenance("cpu", log.seconds),
+        provenance=provenance(run.device, log.seconds),
     )
     write_run(record, log)
     return record

@@ -7,7 +7,7 @@ The graph (`Snakefile`), the command line and the book all name a run by a `Job`
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class Job:
         The passes of a certificate: four over all windows (two models, seen and unseen rows), three for the choice of smoothing, two
         over the pairs, each of which reads a whole row; two operations per parameter and token.
         """
-        asked = {**asdict(Settings()), **(settings or {})}
-        n_rows = 7 * (asked["n_pilot_windows"] + asked["n_windows"]) + 2 * asked["n_pairs"]
+        asked = Settings(**(settings or {})).on(self.spec.n_train_tokens // self.spec.seq_len)
+        n_rows = 7 * (asked.n_pilot_windows + asked.n_windows) + 2 * asked.n_pairs
         operations = 2.0 * self.spec.n_params * n_rows * self.spec.seq_len
         return STARTUP_MINUTES + math.ceil(operations / FLOPS_PER_S["gpu" if gpus else "cpu"] / 60)
 

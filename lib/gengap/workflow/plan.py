@@ -2,7 +2,7 @@
 
 `make ladder` works through the plan, cheapest run first. A group is a question:
 
-* grid: L(N, D), each rung at several multiples of its compute-optimal tokens, always new text;
+* grid: L(N, D), each rung at several multiples of its compute-optimal tokens, always new text; of the other families the frontier alone;
 * seed: how much of a loss is chance;
 * rate: is the learning rate of the registry the best one;
 * shape: width against depth at a fixed number of parameters (Kaplan et al. 2020, section 3.1);
@@ -13,8 +13,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gengap.models import ladder
-from gengap.models.ladder import LENGTHS, grid_run
+from gengap.models import dictionary, ladder, llama
+from gengap.models.ladder import LENGTHS, SEEDS, grid_run
 from gengap.training.run import Run
 
 GROUPS = ("grid", "seed", "rate", "shape", "repeat", "precision")
@@ -28,6 +28,14 @@ _SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
 _UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
 _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
+# The families beside the ladder, trained on a GPU: learning rates that their two smallest rungs were tried with.
+_BESIDE = (*llama.MODELS, *dictionary.MODELS)
+_TRIED = {
+    "llama-50k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
+    "llama-100k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
+    "dictionary-50k": (0.01, 0.0141, 0.02, 0.0283, 0.04, 0.0566),
+    "dictionary-100k": (0.0071, 0.01, 0.0141, 0.02, 0.0283, 0.04),
+}
 _ROUNDED = ("ladder-100k", "ladder-400k")  # trained in bfloat16 too
 
 
@@ -38,8 +46,8 @@ class PlannedRun:
     run: Run
 
     @property
-    def size(self) -> str:
-        return self.run.spec.size
+    def model_size(self) -> str:
+        return self.run.spec.model_size
 
     @property
     def flops(self) -> float:
@@ -64,6 +72,12 @@ def _declared() -> Iterator[PlannedRun]:
     for size in _REPEATED:
         for share in _UNIQUE:
             yield PlannedRun("repeat", f"unique-{share:g}x", Run(_RUNGS[size], unique_share=share))
+    for spec in _BESIDE:
+        yield PlannedRun("grid", grid_run(1), Run(spec, device="cuda"))
+        for rate in _TRIED.get(spec.model_size, ()):
+            yield PlannedRun("rate", f"rate-{rate:g}", Run(replace(spec, peak_lr=rate), device="cuda"))
+        for seed in SEEDS.get(spec.model_size, ()):
+            yield PlannedRun("seed", f"seed-{seed}", Run(spec, seed=seed, device="cuda"))
     for size in _ROUNDED:
         yield PlannedRun("precision", "bfloat16", Run(_RUNGS[size], precision="bfloat16"))
 

@@ -163,9 +163,9 @@ def _other(path: Path, record: Stored) -> Iterator[Finding]:
 
 def _training(path: Path, run: TrainingRun) -> Iterator[Finding]:
     """Whether it is a run of the plan, and its loss log is its own and whole."""
-    planned = [p.run for p in plan() if (p.size, p.name) == (run.size, run.name)]
+    planned = [p.run for p in plan() if (p.model_size, p.name) == (run.model_size, run.name)]
     if not planned:
-        yield Finding("plan", False, f"there is no run {run.name} of ladder-{run.size} in the plan")
+        yield Finding("plan", False, f"there is no run {run.name} of {run.model_size} in the plan")
         return
     yield same("plan", "run_key", planned[0].key(run.data_sha256), run.run_key)
     facts = {

@@ -1,0 +1,414 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does it hold elsewhere?
+#
+# | | |
+# |---|---|
+# | **Paper section** | 5, and the reviewers' question for other models and other data |
+# | **Reads** | the records, loss logs and forecasts of three ladders |
+# | **Writes** | nothing |
+# | **Runtime** | a minute |
+#
+# Everything so far was found on one architecture and one text. A finding about *language models* has to survive a change of either. Two more ladders are small enough to try: Llama's architecture on the ladder's text, and the ladder's architecture on a text of another kind. They go through the same pipeline, and here they
+# stand beside the first.
+
+# %% tags=["parameters"]
+method: str = "gptq"  # quantizer
+bits: int = 4  # per weight, the paper's setting
+level: float = 0.95  # of intervals and tests
+n_replicates: int = 400  # behind each interval that is drawn
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from gengap import models
+from gengap.book.figures import named_axis
+from gengap.book.glue import glue_all, glue_interval
+from gengap.laws import curves, equal_exponents, information, trend
+from gengap.records import load_forecasts, load_records, load_runs
+from gengap.training import TrainingLog
+
+plt.style.use("gengap.book")
+# Marker and line tell the ladders apart, colour too.
+LADDERS = {
+    "ladder": ("GPT-NeoX", "source code", "o-", "C0"),
+    "llama": ("Llama", "source code", "s--", "C1"),
+    "dictionary": ("GPT-NeoX", "a dictionary", "D:", "C2"),
+}
+records = {family: load_records(family, method, bits) for family in LADDERS}
+for family, mine in records.items():
+    assert len(mine) >= 5, f"five rungs of {family} are needed: `gengap sweep` adds records"
+largest = min(max(r.identity.n_params for r in mine) for mine in records.values())
+# The sizes that all ladders have, near enough: exponents are compared over one range.
+common = {
+    family: [r for r in mine if r.identity.n_params < 1.1 * max(largest, 800_000)]
+    for family, mine in records.items()
+}
+
+# %% [markdown]
+# ## Three ladders
+#
+# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), rotation of all channels, two heads of queries to one of keys and values, and one matrix for embedding and output. The text, its tokens, the order of the rows, 20 tokens a parameter, the schedule and the batches are the ladder's.
+#
+# **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Pronunciations and marks of origin are taken out; what remains are 29 million characters of English prose, explanations of words in the order of the alphabet, in pages of some thousand characters. Where the first text is
+# source code and its documentation, here nothing is code. It has a tokenizer of its own, of 2048 tokens too, and one page in fourteen is held out. `gengap corpus dictionary` makes it.
+#
+# Both were trained on a GPU in float32, in the same steps as the ladder on a CPU.
+
+# %%
+shown = pd.DataFrame(
+    {
+        "ladder": family,
+        "size": record.identity.size,
+        "N": record.identity.n_params,
+        "D": record.identity.n_train_tokens,
+        "loss": record.risks.train.mean,
+        "held-out": record.risks.heldout.mean,
+        "quantized": record.risks.quantized.mean,
+        "paper": record.bounds["nominal"].paper.value,
+        "ours": record.bounds["nominal"].tight.value,
+        "ours, file": record.bounds["archive"].tight.value,
+        "guessing": math.log(record.identity.vocab_size),
+    }
+    for family, mine in records.items()
+    for record in mine
+)
+shown.style.hide(axis="index").format("{:.3f}", subset=list(shown.columns[4:])).format(
+    "{:,}", subset=["N", "D"]
+)
+
+# %%
+vacuous = shown[shown["ours, file"] >= shown["guessing"]]
+glue_all(n_new=len(shown) - len(records["ladder"]), n_vacuous=len(vacuous))
+glue_all(vacuous=", ".join(vacuous["ladder"] + "-" + vacuous["size"]) or "none")
+for family, mine in records.items():
+    glue_all(**{f"{family}_first": mine[0].risks.train.mean, f"{family}_last": mine[-1].risks.train.mean})
+
+# %% [markdown]
+# {glue:text}`n_new:d` certificates are new. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`.
+
+# %% mystnb={"figure": {"caption": "Training loss of the three ladders, and what is certified of them: our bound and the paper's, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Line across: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Three panels against parameters on a logarithmic axis: training loss, our bound and the paper's bound of three ladders, below the line of guessing; all fall with size."}}
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharey=True)
+panels = {
+    "training loss": lambda r: r.risks.train.mean,
+    "our bound": lambda r: r.bounds["nominal"].tight.value,
+    "the paper's bound": lambda r: r.bounds["nominal"].paper.value,
+}
+for ax, (title, value) in zip(axes, panels.items(), strict=True):
+    for family, (_, _, style, color) in LADDERS.items():
+        mine = records[family]
+        ax.plot(
+            [r.identity.n_params for r in mine], [value(r) for r in mine], style, color=color, label=family
+        )
+    ax.axhline(math.log(2048), color="C5", linewidth=1.2)
+    ax.set(xscale="log", xlabel="parameters", title=title)
+    named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
+axes[0].set_ylabel("nats per token")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+plt.show()
+
+# %% [markdown]
+# ## How sure is one rung?
+#
+# One rung of each ladder was trained from three initial weights and certified each time. Their standard deviation is what chance does to a loss and to a gap; a difference between ladders has to be larger.
+
+
+# %%
+def relative_spread(values):
+    """Standard deviation of the logarithm."""
+    return float(np.std(np.log(values), ddof=1))
+
+
+runs = {family: load_runs(family=family) for family in LADDERS}
+rows = {}
+for family in LADDERS:
+    on_frontier = [run for run in runs[family] if run.name == "grid-1x" or run.group == "seed"]
+    seeded = {run.size: [r.heldout.mean for r in on_frontier if r.size == run.size] for run in on_frontier}
+    seeded = {size: losses for size, losses in seeded.items() if len(losses) >= 3}
+    size = "100k"
+    certified = [
+        r for r in load_records(method=method, bits=bits) if r.identity.model_size == f"{family}-{size}"
+    ]
+    gaps = [
+        r.bounds["nominal"].paper.gap for r in certified if r.identity.revision.startswith(("main", "seed"))
+    ]
+    rows[family] = {
+        "rung": size,
+        "seeds": len(seeded[size]),
+        "held-out loss": np.mean(seeded[size]),
+        "spread of the loss, %": 100 * relative_spread(seeded[size]),
+        "certified": len(gaps),
+        "spread of the gap, %": 100 * relative_spread(gaps) if len(gaps) > 2 else math.nan,
+    }
+seeds = pd.DataFrame(rows).T.infer_objects()
+glue_all(seed_loss=seeds["spread of the loss, %"].max(), seed_gap=seeds["spread of the gap, %"].max())
+seeds.style.format(precision=2, na_rep="–")
+
+# %% [markdown]
+# Another seed changes a loss by up to {glue:text}`seed_loss:.1f` % and a gap by up to {glue:text}`seed_gap:.1f` % (one standard deviation).
+#
+# ## Learning rates
+#
+# A ladder that is trained badly would fall less than it could. Rates were tried on the two smallest rungs of each, as in {doc}`07_scaling_laws`. The vertices of the two parabolas give the coefficient of a power of the width, whose exponent is that of the ladder, which three rungs were tuned for: two neighbours of like width would not fix it. That gave the rates of all rungs, to two digits.
+
+# %%
+tuned = {}  # family -> best rates by width
+for family, tried_on in {
+    "ladder": ("50k", "100k", "200k"),
+    "llama": ("50k", "100k"),
+    "dictionary": ("50k", "100k"),
+}.items():
+    tuned[family] = {}
+    for size in tried_on:
+        tried = [
+            run for run in runs[family] if run.size == size and (run.group == "rate" or run.name == "grid-1x")
+        ]
+        losses = [run.heldout.mean for run in tried]
+        nats = seeds.loc[family, "spread of the loss, %"] / 100 * min(losses)
+        best = curves.tuned([run.schedule.peak_lr for run in tried], losses, nats)
+        tuned[family][tried[0].shape.hidden_size] = best
+of_ladder = curves.transfer_rule(list(tuned["ladder"]), list(tuned["ladder"].values()))
+rows = {}
+for family in ("llama", "dictionary"):
+    rule = curves.transfer_rule(list(tuned[family]), list(tuned[family].values()), of_ladder.exponent)
+    for spec in (models.get(record.identity.model_size) for record in records[family]):
+        best = tuned[family].get(spec.hidden_size)
+        rows[spec.model_size] = {
+            "width": spec.hidden_size,
+            "used": spec.peak_lr,
+            "by the rule": rule(spec.hidden_size),
+            "best": best.rate if best else math.nan,
+            "lost, nats": best.excess(spec.peak_lr) if best else math.nan,
+        }
+pd.DataFrame(rows).T.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"])
+
+# %% [markdown]
+# ## One exponent?
+#
+# Five quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal.
+
+
+# %%
+def information_bits(record):
+    """Information content (chapter 04)."""
+    log = TrainingLog.read(models.get(record.identity.model_size).find("loss_log.csv"))
+    loss, n = record.risks.train.mean, record.identity.n_params
+    return information.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
+
+
+QUANTITIES = {
+    "held-out loss": lambda r: r.risks.heldout.mean,
+    "loss variation": lambda r: r.bounds["nominal"].paper.sigma,
+    "quantization gap": lambda r: r.risks.quantized.mean - r.risks.train.mean,
+    "information content": information_bits,
+    "the paper's gap": lambda r: r.bounds["nominal"].paper.gap,
+    "our gap": lambda r: r.bounds["nominal"].tight.gap,
+}
+values = {
+    name: {family: [of(r) for r in mine] for family, mine in common.items()}
+    for name, of in QUANTITIES.items()
+}
+sizes = {family: [r.identity.n_params for r in mine] for family, mine in common.items()}
+tests = {
+    name: equal_exponents([(sizes[family], mine[family]) for family in LADDERS], level)
+    for name, mine in values.items()
+}
+
+
+def with_interval(k):
+    return f"{k.value:+.3f} ({k.low:+.3f} to {k.high:+.3f})"
+
+
+exponents = pd.DataFrame(
+    {
+        name: {
+            **{family: with_interval(k) for family, k in zip(LADDERS, found.exponents, strict=True)},
+            "in common": with_interval(found.common),
+            "p": f"{found.p_value:.2g}",
+            "equal": "cannot be told apart" if found.p_value > 1 - level else "differ",
+        }
+        for name, found in tests.items()
+    }
+).T
+exponents.style.set_properties(**{"text-align": "left"})
+
+# %% mystnb={"figure": {"caption": "What goes with size, on the three ladders. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary.", "name": "fig-elsewhere-quantities"}, "image": {"alt": "Six panels of held-out loss, loss variation, quantization gap, information content, the paper's gap and ours against parameters on logarithmic axes, with three lines each."}}
+fig, axes = plt.subplots(2, 3, figsize=(6.4, 4.6), sharex=True)
+for ax, (name, mine) in zip(axes.flat, values.items(), strict=True):
+    for family, (_, _, style, color) in LADDERS.items():
+        ax.plot(sizes[family], mine[family], style, color=color, markersize=4, linewidth=1, label=family)
+    top = 1.1 * max(map(max, mine.values()))
+    ax.set(
+        xscale="log",
+        title=name,
+        **({"yscale": "log"} if name == "information content" else {"ylim": (0, top)}),
+    )
+    named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
+axes[0, 0].set_ylabel("nats per token")
+axes[1, 0].set_ylabel("bits")
+for ax in axes[1]:
+    ax.set_xlabel("parameters")
+fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+plt.show()
+
+# %%
+different = [name for name, found in tests.items() if found.p_value <= 1 - level]
+glue_all(n_tests=len(tests), n_different=len(different), different=", ".join(different) or "none")
+glue_interval("loss_common", *tests["held-out loss"].common)
+
+# %% [markdown]
+# Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. ({glue:text}`n_tests:d` tests at 95 % find one difference by chance in about one of four pages like this.)
+#
+# ## The largest rung, stated beforehand
+#
+# Before the record of the largest rung of each new ladder was opened, the four or more below it were fitted and the forecast committed, as in {doc}`06_scale`.
+
+# %%
+rows = []
+for family in LADDERS:
+    for forecast in load_forecasts(family):
+        for p in forecast.predictions:
+            happened = {r.identity.size: r for r in records[family]}.get(p.size)
+            of = {"paper's gap": "the paper's gap", "our gap": "our gap"}.get(p.quantity, p.quantity)
+            outcome = QUANTITIES[of](happened) if happened else math.nan
+            inside = "" if math.isnan(outcome) else "yes" if p.low <= outcome <= p.high else "no"
+            rows.append([family, p.size, p.quantity, p.value, p.low, p.high, outcome, inside])
+columns = ["ladder", "size", "quantity", "predicted", "low", "high", "outcome", "inside"]
+beforehand = pd.DataFrame(rows, columns=columns)
+glue_all(n_known=(beforehand["inside"] != "").sum(), n_inside=(beforehand["inside"] == "yes").sum())
+beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[3:7], na_rep="not run")
+
+# %% [markdown]
+# {glue:text}`n_inside:d` of {glue:text}`n_known:d` outcomes lie inside their intervals.
+#
+# ## The claims, ladder by ladder
+#
+# The rules are those of {doc}`06_scale`: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and *cannot be told* else; where a line is bent, the exponent at the largest rung decides. The findings of Kaplan et al. that a frontier alone can answer follow; the others need trainings off it,
+# which only the first ladder has.
+
+
+# %%
+def verdict(k, threshold=0.0):
+    return "holds" if k.high < threshold else "does not hold" if k.low > threshold else "cannot be told"
+
+
+def by_trend(name, threshold=0.0):
+    """A cell for each ladder: the verdict on a falling exponent, and the exponent."""
+    cells = {}
+    for family in LADDERS:
+        seen = trend(sizes[family], values[name][family], level)
+        k = seen.towards_larger
+        cells[family] = f"{verdict(k, threshold)}: N^{with_interval(k)}{', bent' if seen.bent else ''}"
+    return cells
+
+
+def by_steps(series):
+    """A cell for each ladder: whether a quantity falls on every step."""
+    cells = {}
+    for family, mine in series.items():
+        holds = "holds" if (np.diff(mine) < 0).all() else "does not hold"
+        cells[family] = f"{holds}: {mine[0]:.2f} to {mine[-1]:.2f}"
+    return cells
+
+
+def online_curve(record):
+    """The online loss at constant learning rate, and where the warmup is long over, tokens."""
+    spec = models.get(record.identity.model_size)
+    log = TrainingLog.read(spec.find("loss_log.csv"))
+    stable = 0.8 * len(log.online_nll) * log.tokens_per_step
+    return curves.binned(log.online_nll, log.tokens_per_step).between(0, stable), stable
+
+
+claims = {
+    "the bound falls with scale": by_steps(
+        {family: [r.bounds["nominal"].paper.value for r in mine] for family, mine in records.items()}
+    ),
+    "no bound is vacuous (paper's, nominal)": {
+        family: ("holds" if max(ratios) < 1 else "does not hold")
+        + f": at most {100 * max(ratios):.0f} % of guessing"
+        for family, mine in records.items()
+        for ratios in [[r.bounds["nominal"].paper.value / math.log(r.identity.vocab_size) for r in mine]]
+    },
+    "Freedman's gap is smaller than Azuma's": {
+        family: ("holds" if min(ratios) > 1 else "does not hold")
+        + f": {min(ratios):.2f} to {max(ratios):.2f} times"
+        for family, mine in records.items()
+        for ratios in [[r.bounds["nominal"].azuma.gap / r.bounds["nominal"].paper.gap for r in mine]]
+    },
+    "the loss variation falls": by_trend("loss variation"),
+    "the quantization gap falls": by_trend("quantization gap"),
+    "information content is sublinear in N": by_trend("information content", 1.0),
+    "the gap falls with scale": by_trend("the paper's gap"),
+}
+straight, shapes, needed = {}, {}, {}
+for family, mine in common.items():
+    seen = trend(sizes[family], values["held-out loss"][family], level)
+    straight[family] = ("does not hold: bent" if seen.bent else "not refuted: straight") + (
+        f" (p = {seen.bend_p_value:.1g}), N^{with_interval(seen.overall)}"
+    )
+    online = {r.identity.size: online_curve(r) for r in mine}
+    errors = []
+    for curve, stable in online.values():
+        ensemble = curves.forecast(curve, stable / 20, stable / 3, n_replicates)
+        errors.append(float(ensemble.law(curve.n_tokens[-1])) / curve.losses[-1] - 1)
+    worst = max(map(abs, errors))
+    shapes[family] = ("holds" if worst < 0.05 else "does not hold") + f": off by at most {100 * worst:.1f} %"
+    lowest = sorted(curve.losses.min() for curve, _ in online.values())[-3] + 0.05  # three sizes get there
+    tokens = [curve.tokens_to_reach(lowest) for curve, _ in online.values()]
+    there = ~np.isnan(tokens)
+    k = trend(np.array(sizes[family])[there], np.array(tokens)[there], level).overall
+    needed[family] = f"{verdict(k)}: to {lowest:.1f} nats N^{with_interval(k)}"
+claims |= {
+    "Kaplan 2: the loss is one power of N along the frontier": straight,
+    "Kaplan 4: a third of a training tells its end": shapes,
+    "Kaplan 6: larger models need fewer tokens": needed,
+}
+table = pd.DataFrame(claims).T[list(LADDERS)]
+agreed = table.apply(lambda row: row.str.partition(":")[0].nunique() == 1, axis=1)
+table["all three"] = np.where(agreed, "agree", "do not")
+table.style.set_properties(**{"text-align": "left", "white-space": "normal"})
+
+# %%
+first_words = table[list(LADDERS)].apply(lambda column: column.str.partition(":")[0])
+everywhere = [claim for claim in table.index if agreed[claim] and first_words.loc[claim, "ladder"] == "holds"]
+nowhere = [claim for claim in table.index if agreed[claim] and first_words.loc[claim, "ladder"] != "holds"]
+of_architecture = [c for c in table.index if first_words.loc[c, "llama"] != first_words.loc[c, "ladder"]]
+of_text = [c for c in table.index if first_words.loc[c, "dictionary"] != first_words.loc[c, "ladder"]]
+
+
+def listed(found):
+    return "; ".join(found) or "none"
+
+
+glue_all(everywhere=listed(everywhere), nowhere=listed(nowhere))
+glue_all(of_architecture=listed(of_architecture), of_text=listed(of_text))
+glue_all(n_claims=len(table), n_agreed=int(agreed.sum()))
+
+# %% [markdown]
+# ## What the claims are about
+#
+# The reviewers asked whether one family of models on one text can carry the paper's claims. Of {glue:text}`n_claims:d` statements the three ladders give {glue:text}`n_agreed:d` the same word.
+#
+# * **About language models**, as far as three ladders tell, since it holds on all: {glue:text}`everywhere`.
+# * **The same word on all, but not "holds"**: {glue:text}`nowhere`.
+# * **Otherwise with Llama's architecture** on the same text: {glue:text}`of_architecture`.
+# * **Otherwise on the dictionary** with the same architecture: {glue:text}`of_text`.
+#
+# What this does not show: models beyond a million parameters, and other tokenizers than byte-level BPE of 2048 tokens. At a fixed number of bits and of tokens a parameter the complexity of a bound is the same number on every ladder, so that gaps have to be alike; what could have differed is the loss variation, the harm of rounding, and the loss itself.
