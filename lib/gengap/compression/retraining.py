@@ -202,11 +202,11 @@ class _Learner:
         for name, p in (self._z | self._vectors).items():
             moments = self._optimizer.state[p]
             tensors |= {name: p.detach()} | {f"{name}/{moment}": value for moment, value in moments.items()}
-        sealed.save(path, tensors, {"key": key, "step": str(self.step), "price": repr(self.price)})
+        sealed.write(path, tensors, {"key": key, "step": str(self.step), "price": repr(self.price)})
 
     def load(self, path: Path, key: str) -> None:
         """Go on from a file of `save`. Raises `Damaged` before anything is taken from it if it is, `UserError` if it is another run's."""
-        tensors, facts = sealed.load(path, "what can be computed again is")
+        tensors, facts = sealed.read(path, "what can be computed again is")
         if facts.get("key") != key:
             raise UserError(
                 f"{path} belongs to another retraining (checkpoint, data or settings): delete it and run again"

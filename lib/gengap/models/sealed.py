@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from gengap import files
 from gengap.paths import atomic_path
@@ -15,15 +15,16 @@ from gengap.paths import atomic_path
 _STATED = "sha256"
 
 
-def save(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
+def write(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
     """Write named tensors with `facts` about them, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
-        save_file(tensors, part, metadata={**facts, _STATED: _digest(tensors, facts)})
+        # Not by safetensors' own writing to a file, which leaves a second temporary one if it is killed.
+        part.write_bytes(serialized(tensors, {**facts, _STATED: _digest(tensors, facts)}))
 
 
-def load(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """(tensors, facts) of `save`. Raises `UserError` with the remedy if the file is missing, damaged, or not what it states.
+def read(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, facts) of `write`. Raises `UserError` with the remedy if the file is missing, damaged, or not what it states.
 
     Files that were written before they stated a digest are read as they are.
     """

@@ -38,7 +38,7 @@ def saved_steps(folder: Path) -> list[int]:
 def read_snapshot(folder: Path, step: int, which: str = ONLINE) -> dict[str, torch.Tensor]:
     """Weights by parameter name, float16: `which` is "online" or an `average_name`. `UserError` if they are not there."""
     path = snapshot_path(folder, step)
-    tensors = sealed.load(path, "run `gengap train` with --snapshots again")[0]
+    tensors = sealed.read(path, "run `gengap train` with --snapshots again")[0]
     found = {name.removeprefix(f"{which}/"): p for name, p in tensors.items() if name.startswith(f"{which}/")}
     if not found:
         kinds = sorted({name.split("/")[0] for name in tensors})

@@ -34,6 +34,7 @@ def fetch_package() -> Path:
     path = folder / f"{name}_{version}_all.deb"
     by_hand = f"Debian's {name} {version} in {folder}"
     if not (path.exists() and file_sha256(path) == sha256):
+        other = f"{path} does not have the hash pinned in {DICTIONARY.lock}, and " if path.exists() else ""
         with aside(folder) as new:
             command, words = ["apt-get", "download", f"{name}={version}"], {"capture_output": True, "encoding": "utf-8"}
             try:
@@ -43,7 +44,7 @@ def fetch_package() -> Path:
                 why = str(error)
             if not (new / path.name).exists():
                 raise UserError(
-                    f"apt-get could not download {name} {version} ({why}): put the package {by_hand} by hand"
+                    f"{other}apt-get could not download {name} {version} ({why}): put the package {by_hand} by hand"
                 )
             if file_sha256(new / path.name) != sha256:
                 raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -206,5 +206,5 @@ def save_checkpoint(model: PreTrainedModel, folder: Path) -> None:
         model.config.to_json_file(part)
     files.forget(folder / "model.safetensors")
     with atomic_path(folder / "model.safetensors") as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+        part.write_bytes(serialized(tensors, {"format": "pt"}))
     files.vouch(folder / "model.safetensors")

@@ -50,4 +50,4 @@ class MovingAverages:
     def save(self, path: Path) -> None:
         """Write a snapshot: the weights and their averages in float16; atomic."""
         online = {f"{ONLINE}/{name}": p.detach() for name, p in zip(self._names, self._weights, strict=True)}
-        sealed.save(path, {name: p.half() for name, p in (online | self.tensors()).items()}, {})
+        sealed.write(path, {name: p.half() for name, p in (online | self.tensors()).items()}, {})

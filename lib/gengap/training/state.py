@@ -92,12 +92,12 @@ class TrainingState:
                     del kept["exp_avg_sq"]
                     kept["row_sums"], kept["column_sums"] = self._factors[name]
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in kept.items()}
-        sealed.save(path, tensors, {"key": key, "seconds": repr(self.seconds)})
+        sealed.write(path, tensors, {"key": key, "seconds": repr(self.seconds)})
         self.saved = time.monotonic()
 
     def load(self, path: Path, key: str) -> None:
         """Go on from a file of `save`. Raises `Damaged` before anything is taken from it if it is, `UserError` if it is another run's."""
-        tensors, facts = sealed.load(path, _REMEDY)
+        tensors, facts = sealed.read(path, _REMEDY)
         with files.one_sentence(f"{path} is damaged", _REMEDY):
             found, seconds = facts["key"], float(facts["seconds"])
             weights = {name: tensors[f"model.{name}"] for name, _ in self.model.named_parameters()}
@@ -153,7 +153,7 @@ def fork_steps(trunk: Path) -> list[int]:
 
 def fork_weights(path: Path) -> dict[str, torch.Tensor]:
     """The model's tensors of a fork, by parameter name."""
-    tensors = sealed.load(path, _REMEDY)[0]
+    tensors = sealed.read(path, _REMEDY)[0]
     return {name.removeprefix("model."): p for name, p in tensors.items() if name.startswith("model.")}
 
 
