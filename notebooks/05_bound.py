@@ -37,6 +37,7 @@ n_pairs: int = 10_000  # (window, position) pairs of the paper's own estimate
 seed: int = 0  # of the samples
 
 # %%
+import json
 import math
 import shutil
 import time
@@ -55,6 +56,7 @@ from gengap.book.glue import glue_all
 from gengap.bounds import PAPER_S_GRID_SIZE, azuma_bound, paper_bound, split_failure_prob, tightening_steps
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
 from gengap.compression import Hypothesis
+from gengap.paths import project_root
 from gengap.records import BoundRecord, identify
 from gengap.statistics import beside_statistics, token_statistics
 from gengap.tokens import sample_rows
@@ -469,6 +471,50 @@ pd.DataFrame(
         for name, bound in record.bounds.items()
     }
 ).style.format("{:.3f}")
+
+# %% [markdown]
+# ## What it costs
+#
+# A model reads a window once: its losses, the entropies at all weights and those of all maximum-entropy smoothings come from the same logits. A smoothing is solved from two dozen moments of each prediction, the
+# same for all rates, so that a search over rates reads nothing again (`gengap.statistics.maximum_entropy`). Held-out rows, and the paper's pairs in windows that were not drawn, are read besides; so the forward passes alone
+# are about three times those over the drawn windows.
+#
+# Recorded on one core (`benchmarks/bench_certificate.py`): CPU seconds of the whole certificate without a companion, beside those of plain forward passes of both models over the drawn windows; and losses alone beside the textbook loop.
+
+# %% tags=["hide-input"]
+recorded = project_root() / "benchmarks" / "certificate.json"
+costs = json.loads(recorded.read_text())["certificates"] if recorded.exists() else []
+pd.DataFrame(
+    {
+        f"{cost['size']}, {cost['n_windows']:,} windows": {
+            "certificate, s": cost["certificate_cpu_s"],
+            "forward passes, s": cost["forward_cpu_s"],
+            "certificate / forward passes": cost["ratio"],
+            "losses alone, speed / plain loop": cost["losses_over_plain_loop"],
+        }
+        for cost in costs
+    }
+).T.style.format("{:.2f}")
+
+# %% [markdown]
+# And on a GPU (`benchmarks/gpu/run.sh`), where one was at hand: tokens per second of shapes with random weights in bfloat16, peak memory, and the share of the speed of a large matrix product that twice the parameters a token amount to.
+
+# %% tags=["hide-input"]
+recorded = project_root() / "benchmarks" / "gpu" / "gpu.json"
+on_gpu = json.loads(recorded.read_text()).get("speed", {}) if recorded.exists() else {}
+if shapes := on_gpu.get("found", {}).get("shapes"):
+    print(
+        f"{on_gpu['machine'].get('gpu', on_gpu['machine']['device'])}, PyTorch {on_gpu['machine']['torch']}"
+    )
+    columns = ["shape", "computes", "tokens_per_s", "peak_bytes", "share_of_matmul_peak"]
+    shown = pd.DataFrame(shapes)[columns].assign(peak_bytes=lambda table: table.peak_bytes / 1e9)
+    shown = shown.rename(columns={"peak_bytes": "peak, GB", "tokens_per_s": "tokens/s"})
+    shown = shown.rename(columns={"share_of_matmul_peak": "share of the matmul peak"})
+    display(
+        shown.style.hide().format({"tokens/s": "{:,.0f}", "peak, GB": "{:.1f}", shown.columns[-1]: "{:.2f}"})
+    )
+else:
+    print("No GPU has been measured.")
 
 # %%
 ratios = [published_bound.azuma_gap / published_bound.gap for published_bound in published.bound_table()]

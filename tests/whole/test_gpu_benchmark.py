@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from projects import PROJECT_ROOT
 
-SCRIPT = PROJECT_ROOT / "benchmarks" / "gpu" / "run.sh"
+from gengap.paths import project_root
+
+SCRIPT = project_root() / "benchmarks" / "gpu" / "run.sh"
 
 
 def measured(out, *arguments):

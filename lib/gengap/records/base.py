@@ -194,6 +194,14 @@ def identify(spec: ModelSpec, data_sha256: str, revision: str = "main") -> Ident
     return Identity(**given, **{name: getattr(spec, name) for name in Identity.model_fields.keys() - given.keys()})
 
 
+def _version(package: str) -> str:
+    """Of an installed package; "unknown" of one that is not installed, as gengap itself is where lib/ is on the path."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def provenance(device: str, seconds: float) -> Provenance:
     """Of this machine and this environment; the commit is "unknown" outside a copy of the project."""
     try:
@@ -202,7 +210,7 @@ def provenance(device: str, seconds: float) -> Provenance:
     except UserError:
         commit = ""
     return Provenance(
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        packages={name: _version(name) for name in PACKAGES},
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         device=device,
