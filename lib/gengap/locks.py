@@ -40,25 +40,31 @@ def writing(target: Path, wait: bool = False) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    if (file := _taken(path, wait)) is None:
+        raise UserError(f"{target} is being written by {_who(path)}: wait until it ends, or stop it")
     try:
-        if not _taken(file, wait):
-            raise UserError(f"{target} is being written by {_who(path)}: wait until it ends, or stop it")
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(_ourselves(target)).encode(), 0)
         _held[path] = file
         yield
     finally:
         _held.pop(path, None)
+        path.unlink(missing_ok=True)  # while it is held: whoever waits for it sees that it is gone
         os.close(file)
 
 
-def _taken(file: int, wait: bool) -> bool:
-    """Take the lock, trying for `PATIENCE_S`: what works for a process that was killed ends a moment after it."""
+def _taken(path: Path, wait: bool) -> int | None:
+    """The open file of a lock that was taken; None if others hold it for `PATIENCE_S`: what works for a process that was killed ends sooner."""
     end = time.monotonic() + PATIENCE_S
-    while not (taken := lock_descriptor(file, blocking=wait)) and time.monotonic() < end:
-        time.sleep(0.1)
-    return taken
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with contextlib.suppress(FileNotFoundError):
+            if lock_descriptor(file, blocking=wait) and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        os.close(file)  # it is held, or its holder has removed it
+        if not wait and time.monotonic() > end:
+            return None
+        time.sleep(0.05)
 
 
 def lock_path(target: Path) -> Path:
@@ -87,7 +93,10 @@ def left_by_a_graph() -> list[str]:
 
 
 def _is_held(path: Path) -> bool:
-    file = os.open(path, os.O_RDWR)
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:  # it has just been released
+        return False
     try:
         return not lock_descriptor(file, blocking=False)
     finally:
