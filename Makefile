@@ -7,17 +7,19 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 GENGAP := $(BIN)/python -m gengap.cli
 ENV := .venv/.installed
+TOOLS := .venv/tools
 
-.PHONY: help book test test-runs test-cluster lint sync sweep ladder report lock clean
+.PHONY: help book test test-runs test-cluster lint sync sweep ladder report lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
-$(ENV): requirements.lock pyproject.toml
+$(ENV): requirements.lock cuda.lock pyproject.toml
 	@command -v "$$PYTHON" > /dev/null || { echo "error: no Python here: install Python 3.11 or newer, or name yours with 'make PYTHON=...'"; exit 1; }
 	test -x $(BIN)/python || "$$PYTHON" -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -c "import torch" 2> /dev/null || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r cuda.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -54,9 +56,16 @@ lint: $(ENV)  ## style, the layers of the library, and every notebook in step wi
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook
 	$(GENGAP) sync
 
-lock: $(ENV)  ## renew requirements.lock from the environment (of Python 3.11)
-	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's|+cpu$$||'; $(BIN)/python -m pip freeze --all | grep -E '^(setuptools|wheel)=='; } > .venv/lock
-	mv .venv/lock requirements.lock
+lock: $(ENV) $(TOOLS)/.installed  ## renew requirements.lock and cuda.lock, with hashes, from the environment (of Python 3.11)
+	$(BIN)/python .ci/lock $(TOOLS)/bin/uv
+
+audit: $(TOOLS)/.installed  ## known vulnerabilities of what is installed (asks the network)
+	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip --no-deps --requirement requirements.lock --requirement cuda.lock
+
+$(TOOLS)/.installed: Makefile
+	test -x $(TOOLS)/bin/python || "$$PYTHON" -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
+	touch $@
 
 clean:  ## remove what was computed here (the environment and downloaded wheels stay)
 	rm -rf _build build/site build/notebooks build/results build/code .snakemake

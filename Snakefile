@@ -79,7 +79,7 @@ def checkpoint(wildcards):
 
 def other_records(wildcards):
     """A digest of all records but the book's own, for the pages that show them all: a new one makes the page run again."""
-    code = Path(f"notebooks/{wildcards.page}.py").read_text()
+    code = Path(f"notebooks/{wildcards.page}.py").read_text(encoding="utf-8")
     kinds = {"*bit": "load_records", "*-quantization": "load_surveys", "runs/*": "load_runs"}
     shown = [kind for kind, load in kinds.items() if load in code]
     own = {*files(f"{QUANTIZED}.json", BOOK + SHORTEST), *SURVEYS}
@@ -156,7 +156,7 @@ rule code:  # prose does not count: a run depends on the code cells alone (small
     output: "build/code/{page}.py",
     run:
         from gengap.book import notebooks
-        Path(output[0]).write_text(notebooks.code_of(Path(input[0])))
+        Path(output[0]).write_text(notebooks.code_of(Path(input[0])), encoding="utf-8")
 
 
 rule ladder:

@@ -59,7 +59,7 @@ assert len(rungs) >= 5, (
 sizes = [spec.size for spec in rungs]
 n_params = np.array([spec.n_params for spec in rungs])  # (n_rungs,)
 n_tokens = np.array([spec.n_train_tokens for spec in rungs])  # (n_rungs,) D
-logs = {spec.size: TrainingLog.read(spec.find("loss_log.csv")) for spec in rungs}
+logs = {spec.size: TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps) for spec in rungs}
 final = {spec.size: records[spec.model_size].risks.train for spec in rungs}  # nats/token, with standard error
 
 # %% [markdown]

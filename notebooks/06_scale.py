@@ -405,7 +405,8 @@ def trend_verdict(fitted, paper_exponent=None, threshold=0.0):
 
 def k_of(record):
     """Information content in bits (chapter 04)."""
-    log = TrainingLog.read(models.get(record.identity.model_size).find("loss_log.csv"))
+    spec = models.get(record.identity.model_size)
+    log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
     n, loss = record.identity.n_params, record.risks.train.mean
     return information.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
 

@@ -640,7 +640,7 @@ twin.T.style.format("{:.3f}")
 
 
 # %%
-log = TrainingLog.read(spec.find("loss_log.csv"))
+log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
 known = coded_companion(companion, coded)
 azuma = known.max_loss * math.sqrt(math.log(1 / failure_prob) / (2 * n_train_tokens))  # nats
 assert log.online_nll.size * log.tokens_per_step == n_train_tokens

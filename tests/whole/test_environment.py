@@ -81,7 +81,8 @@ def make(root, *arguments, **environment):
 def test_make_works_wherever_the_project_and_python_lie(place):
     root, python = place
     shutil.copy2(project_root() / "Makefile", root / "Makefile")
-    shutil.copy2(project_root() / "requirements.lock", root / "requirements.lock")
+    for lock in ("requirements.lock", "cuda.lock"):
+        shutil.copy2(project_root() / lock, root / lock)
     (root / ".venv").symlink_to(python.parents[1])
     environment = {"GENGAP_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
     done = make(root, "--assume-old=.venv/.installed", "sync", f"PYTHON={python}", **environment)

@@ -15,8 +15,10 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from traitlets.config import Config
 
+from gengap import locks
 from gengap.book.parameters import check_parameters, read_notebook
 from gengap.errors import UserError
 from gengap.paths import atomic_path, build_dir, file_sha256, project_root, short_folder
@@ -116,20 +118,33 @@ def code_of(source: Path) -> str:
     return "\n# %%\n".join(cell.source for cell in cells if cell.cell_type == "code") + "\n"
 
 
+class _SharesLocks(AsyncKernelManager):
+    """Its kernel holds the locks of the process that it works for, and keeps them if it outlives it."""
+
+    async def _async_launch_kernel(self, kernel_cmd, **how):
+        await super()._async_launch_kernel(kernel_cmd, pass_fds=locks.held_files(), **how)
+
+
 def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> None:
     """Run `notebook` (an `.ipynb` pair) into `output`; atomic.
 
-    Raises `UserError` for a bad parameter before anything runs, and for a failed cell after it; the partial run is then kept
+    Raises `UserError` for a bad parameter and while another process runs into `output`, before anything runs, and for a failed cell after it; the partial run is then kept
     as `<output>.failed.ipynb`.
     """
     check_parameters(notebook, parameters)
     failed = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
+    with locks.writing(output):
+        _execute(notebook, output, failed, parameters)
+
+
+def _execute(notebook: Path, output: Path, failed: Path, parameters: Mapping[str, object]) -> None:
     # Of the kernel: nothing real is hidden. The one exception: bars are not drawn in pages, so their widget may be missing.
     os.environ["PYTHONWARNINGS"] = "default,ignore:IProgress not found"
     with short_folder(MAX_SOCKET_PATH - len("/kernel-12345")) as sockets:
         # Local sockets of its own: no open port, no warning about one, and parallel runs do not meet.
-        transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        config = Config({"KernelManager": transport, "NotebookClient": {"kernel_manager_class": _SharesLocks}})
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -140,7 +155,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object]) -> N
                 progress_bar=sys.stderr.isatty(),
                 log_output=False,
                 start_timeout=300,
-                config=transport,
+                config=config,
                 # Sharp at any size, on any ground.
                 extra_arguments=["--InlineBackend.figure_formats={'svg'}"],
             )

@@ -192,7 +192,8 @@ if "google.colab" in sys.modules and not os.path.isdir("/content/book"):
     subprocess.run(["git", "clone", "-q", "--depth=1", "--branch", version, url, "/content/book"], check=True)
     os.chdir("/content/book")
     pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "-r", "requirements.lock"], check=True)
+    hashed = ["--require-hashes", "--no-deps", "-r", "requirements.lock", "-r", "cuda.lock"]
+    subprocess.run([*pip, *hashed], check=True)
     subprocess.run([*pip, "--no-deps", "--ignore-requires-python", "."], check=True)"""
 
 

@@ -98,7 +98,7 @@ def _footer(root: Path) -> str:
     """One line of HTML: what this copy of the book was made with."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in FOOTER_PACKAGES]
     git = ["git", "-C", str(root), "describe", "--always", "--dirty=-modified", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip() or "unknown"
     return f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
 
 
@@ -216,7 +216,7 @@ def build(stage_dir: Path | None = None) -> Path:
     command += ["build", str(stage_dir), "--path-output", str(root), "-W", "-n", "--keep-going", "-q"]
     command += ["--config", str(stage_dir / "_config.yml"), "--toc", str(stage_dir / "_toc.yml")]
     environment = {**os.environ, "GENGAP_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
     if done.returncode != 0 or not (html / "index.html").is_file():
         # An incremental build would not repeat the warnings of pages that it does not read again.
         shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gengap import locks
 from gengap.cli.app import Bits, QuantizationMethod, app, complete_size
 from gengap.cli.options import takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, check
@@ -83,7 +84,9 @@ def certify(
     if model in models.REGISTRY:
         if rows or heldout or n_train_tokens or not_training_rows or name or how:
             raise UserError(f"{model} has its own rows and name: leave out the options of {OWN.lower()}")
-        record = _certify_job(prepared(model, revision, method, bits, asked), asked)
+        job = asked_job(model, revision, method, bits, asked)
+        with locks.writing(job.record):
+            record = _certify_job(prepared(job), asked)
     else:
         if "/" not in model and not Path(model).expanduser().exists():
             models.get(model)  # a misspelt size, or a folder that is not there
@@ -108,17 +111,23 @@ def _certify_job(job: "Job", settings: "Settings") -> "BoundRecord":
     return record
 
 
-def prepared(model_size: str, revision: str, method: str, bits: int, asked: "Settings") -> "Job":
-    """The job, with its archive there; what cannot be asked of it is refused before."""
+def asked_job(model_size: str, revision: str, method: str, bits: int, asked: "Settings") -> "Job":
+    """The job; what cannot be asked of it is refused."""
     from gengap import models
-    from gengap.cli import steps
     from gengap.workflow.jobs import Job
 
     job = Job(models.get(model_size, revision), method, bits)
     check(method, bits)
     asked.check_rows(job.spec.n_train_rows)
+    return job
+
+
+def prepared(job: "Job") -> "Job":
+    """The same with its archive there."""
+    from gengap.cli import steps
+
     if job.archive is None:
-        steps.quantize(model_size, method, bits, revision=job.spec.revision)
+        steps.quantize(job.spec.model_size, job.method, job.bits, revision=job.spec.revision)
     return job
 
 

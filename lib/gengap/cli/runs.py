@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from gengap import locks
 from gengap.cli.app import Bits, ModelSize, QuantizationMethod, Revision, app, complete_revision, complete_size
-from gengap.cli.certificates import headline, prepared
+from gengap.cli.certificates import asked_job, headline, prepared
 from gengap.cli.options import PASSED_ON, PassesOn, takes_settings
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD
 from gengap.errors import UserError
@@ -33,10 +34,12 @@ def run(
     from gengap.workflow.settings import Settings
 
     asked = Settings(**settings)
-    job = prepared(model_size, revision, method, bits, asked)
+    job = asked_job(model_size, revision, method, bits, asked)
     settings |= {"model_size": model_size, "revision": job.spec.revision, "method": method, "bits": bits}
     page = notebooks.executed_page(job)
-    notebooks.execute(notebooks.chapter_path(), page, settings)
+    with locks.writing(job.record):
+        prepared(job)
+        notebooks.execute(notebooks.chapter_path(), page, settings)
     print(headline(BoundRecord.read(job.record)))
     print(f"record: {job.record}\npage:   {page}")
 

@@ -69,7 +69,7 @@ def quantize(
 
     The length of that file is what the archive accounting charges for the model.
     """
-    from gengap import models
+    from gengap import locks, models
     from gengap.models.spec import quantized_name
 
     spec = models.get(model_size, revision)
@@ -80,16 +80,17 @@ def quantize(
     from gengap.workflow import artefacts
 
     path = spec.results_dir() / f"{quantized_name(spec.revision, method, bits)}.ggq"
-    checkpoint = spec.load()
-    source = weights_sha256(checkpoint)
-    artefacts.require_distinct(spec, source)
-    state = path.with_suffix(".part")
-    compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed, state)
-    quantized = compressor.quantize(method, bits)
-    artefacts.forget_source(path)
-    length_bits = archive.write(quantized, spec.config(), path)
-    artefacts.keep_source(path, source)
-    state.unlink(missing_ok=True)
+    with locks.writing(path.with_suffix(".json")):  # of the job
+        checkpoint = spec.load()
+        source = weights_sha256(checkpoint)
+        artefacts.require_distinct(spec, source)
+        state = path.with_suffix(".part")
+        compressor = Compressor(checkpoint, spec.train_rows(), group_size, n_calibration_rows, seed, state)
+        quantized = compressor.quantize(method, bits)
+        artefacts.forget_source(path)
+        length_bits = archive.write(quantized, spec.config(), path)
+        artefacts.keep_source(path, source)
+        state.unlink(missing_ok=True)
     print(f"{model_size}: {method} at {bits} bits, {length_bits / spec.n_params:.3f} bits/parameter in {path}")
 
 

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gengap import files
 from gengap.compression.engine import block_shape
 from gengap.compression.header import has_room, read_header, read_varint, varint, version_of, write_header
 from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, code_adaptive
 from gengap.errors import UserError
 from gengap.models.architecture import Architecture, Blueprint, architecture_of
-from gengap.paths import atomic_path, file_sha256
+from gengap.paths import atomic_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 MAGIC = b"GGQ"
+MOST = 2**34  # bytes of an archive
 VERSIONS = 3, 4  # GPT-NeoX, any model
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
@@ -68,7 +70,9 @@ class Hypothesis:
     @classmethod
     def read(cls, path: Path, method: str, bits: int, config: "PreTrainedConfig | None" = None) -> "Hypothesis":
         """What an archive decodes to; raises as `read`."""
-        return cls(read(path, config), method, bits, path.stat().st_size, file_sha256(path))
+        content = _content(path)
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(_read(path, content, config), method, bits, len(content), digest)
 
     @classmethod
     def of(
@@ -107,10 +111,14 @@ def write(model: QuantizedModel, config: "PreTrainedConfig", path: Path | str) -
 
 def read(path: Path | str, config: "PreTrainedConfig | None" = None) -> QuantizedModel:
     """Read an archive; `UserError` if it is missing, damaged, foreign or of another architecture than `config`."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the archive {path}: {error.strerror}") from error
+    return _read(path, _content(Path(path)), config)
+
+
+def _content(path: Path) -> bytes:
+    return files.read(path, MOST, "make or fetch it again")
+
+
+def _read(path: Path | str, content: bytes, config: "PreTrainedConfig | None") -> QuantizedModel:
     architecture, rest = _open(content)
     if config is not None and not architecture.matches(config):
         raise UserError(f"{path} holds another architecture ({architecture}) than the one asked for")

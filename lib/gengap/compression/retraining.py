@@ -13,6 +13,7 @@ the way: while it is too long the price rises, and training goes on until it is 
 
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
@@ -22,15 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.func import functional_call
 from tqdm import tqdm
 
+from gengap import files
 from gengap.compression.engine import expand_blocks
 from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.errors import UserError
-from gengap.paths import atomic_path
+from gengap.models import sealed
 from gengap.tokens.rows import sample_rows
 from gengap.units import nats_from_bits
 
@@ -95,7 +95,7 @@ def retrain(
     all of them at once; much of what is gained is more training. `excess` says by how many bits a parameter a file is too
     long (less than 0: it may be longer); what is returned is not too long. A run that was stopped goes on from the file
     `state`, if one is named, to the same result. Raises `UserError` if a loss is not finite, if no file gets short enough,
-    and for a `state` that is damaged or another run's; ValueError for rotated matrices.
+    and for a `state` that is another run's; one that is damaged is removed. ValueError for rotated matrices.
     """
     settings = settings or Retraining()
     n_steps = settings.steps_on(len(rows))
@@ -104,7 +104,11 @@ def retrain(
     learner = _Learner(quantized, config, price, settings)
     key = _key(quantized, windows, (price, seed, *astuple(settings)))
     if state is not None and state.exists():
-        learner.load(state, key)
+        try:
+            learner.load(state, key)
+        except files.Damaged as error:
+            tqdm.write(f"note: {error}", sys.stderr)
+            state.unlink()
     saved = time.monotonic()
     with tqdm(total=n_steps, initial=learner.step, desc="retrain", unit="step", unit_scale=True, disable=None) as bar:
         while True:
@@ -198,26 +202,30 @@ class _Learner:
         for name, p in (self._z | self._vectors).items():
             moments = self._optimizer.state[p]
             tensors |= {name: p.detach()} | {f"{name}/{moment}": value for moment, value in moments.items()}
-        with atomic_path(path) as part:
-            save_file(tensors, part, metadata={"key": key, "step": str(self.step), "price": repr(self.price)})
+        sealed.write(path, tensors, {"key": key, "step": str(self.step), "price": repr(self.price)})
 
     def load(self, path: Path, key: str) -> None:
-        """Go on from a file of `save`. Raises `UserError` if it is damaged or another run's."""
-        try:
-            with safe_open(path, "pt") as file:
-                facts = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
+        """Go on from a file of `save`. Raises `Damaged` before anything is taken from it if it is, `UserError` if it is another run's."""
+        tensors, facts = sealed.read(path, "what can be computed again is")
         if facts.get("key") != key:
             raise UserError(
                 f"{path} belongs to another retraining (checkpoint, data or settings): delete it and run again"
             )
-        self.step, self.price = int(facts["step"]), float(facts["price"])
-        for name, p in (self._z | self._vectors).items():
-            p.data.copy_(tensors.pop(name))
-            moments = {moment: tensors[f"{name}/{moment}"].to(self._device) for moment in ("exp_avg", "exp_avg_sq")}
-            self._optimizer.state[p] = {"step": tensors[f"{name}/step"]} | moments
+        trained = self._z | self._vectors
+        with files.one_sentence(f"{path} is damaged", "what can be computed again is"):
+            step, price = int(facts["step"]), float(facts["price"])
+            moments = {
+                name: {moment: tensors[f"{name}/{moment}"] for moment in ("step", "exp_avg", "exp_avg_sq")}
+                for name in trained
+            }
+            if any(tensors[name].shape != p.shape for name, p in trained.items()):
+                raise ValueError("its weights are of another shape")
+        self.step, self.price = step, price
+        for name, p in trained.items():
+            p.data.copy_(tensors[name])
+            for moment in ("exp_avg", "exp_avg_sq"):
+                moments[name][moment] = moments[name][moment].to(self._device)
+            self._optimizer.state[p] = moments[name]
 
 
 def _bits_per_step(z: torch.Tensor) -> torch.Tensor:

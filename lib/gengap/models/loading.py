@@ -6,7 +6,6 @@ safetensors, by transformers' own class of a dense causal language model and by 
 code. All that can be known from the configuration and the headers of the files is checked before a weight is read.
 """
 
-import json
 import re
 import textwrap
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gengap import hardware
+from gengap import files, hardware
 from gengap.errors import UserError
 from gengap.models import safetensors_files
 from gengap.models.architecture import attention_of
@@ -178,10 +177,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError("it holds an adapter, which is a part of a model: merge it into its model and save that")
     if not path.is_file():
         raise UserError("it holds no config.json: give the folder that a model was saved in")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"its config.json cannot be read ({error})") from error
+    content = files.read(path, files.MOST_RECORD)
+    fields = files.parse_json(content, "its config.json cannot be read", "fetch or save the checkpoint again")
     if not isinstance(fields, dict):
         raise UserError("its config.json is not an object of fields")
     for field in _ATTENTION:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengap.errors import UserError
+from gengap.files import check_listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,6 +55,7 @@ def check(folder: Path, model: "PreTrainedModel") -> None:
     ignored = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
     n_held = 0
     for path, named in files(folder).items():
+        check_listed(path)
         try:
             with safe_open(path, "pt") as file:
                 found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
 
 from gengap.errors import UserError
+from gengap.models import sealed
 from gengap.statistics.companion import Companion
 
 if TYPE_CHECKING:
@@ -38,14 +38,10 @@ def saved_steps(folder: Path) -> list[int]:
 def read_snapshot(folder: Path, step: int, which: str = ONLINE) -> dict[str, torch.Tensor]:
     """Weights by parameter name, float16: `which` is "online" or an `average_name`. `UserError` if they are not there."""
     path = snapshot_path(folder, step)
-    try:
-        with safe_open(path, "pt") as file:
-            kinds = sorted({name.split("/")[0] for name in file.keys()})  # noqa: SIM118 (it has no iterator)
-            kept = [name for name in file.keys() if name.startswith(f"{which}/")]  # noqa: SIM118
-            found = {name.removeprefix(f"{which}/"): file.get_tensor(name) for name in kept}
-    except Exception as error:  # safetensors raises its own classes for damaged files
-        raise UserError(f"{path} is missing or damaged ({error}): run `gengap train` with --snapshots again") from error
+    tensors = sealed.read(path, "run `gengap train` with --snapshots again")[0]
+    found = {name.removeprefix(f"{which}/"): p for name, p in tensors.items() if name.startswith(f"{which}/")}
     if not found:
+        kinds = sorted({name.split("/")[0] for name in tensors})
         raise UserError(f"{path} has no {which!r}: choose one of {', '.join(kinds)}")
     return found
 

@@ -5,17 +5,20 @@ A record is one JSON file, validated when written and when read. Published ones 
 another machine dropped into `results/`.
 """
 
+import contextlib
 import importlib.metadata
 import json
+import pkgutil
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.models.spec import ModelSpec
 from gengap.paths import atomic_path, project_root, published_results_dir, run_results_dir
@@ -26,7 +29,10 @@ Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # part of a file's name, and shown on pages
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+Words = Annotated[
+    str, Field(pattern=r"^[^<>&\"'`\x00-\x1f\x7f]*$", max_length=200)
+]  # shown on pages: nothing that could be markup
 PACKAGES = ("gengap", "torch", "transformers", "llmcompressor", "numpy", "constriction")
 
 
@@ -47,23 +53,18 @@ def kind_of(content: bytes) -> str:
     """The field of `KINDS` by which a file's content is known; empty for anything else."""
     try:
         fields = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return next((field for field in KINDS if isinstance(fields, dict) and field in fields), "")
 
 
 def content_of(path: Path) -> bytes:
-    """What a file holds; `UserError` if it is not there, a folder, a pattern that matches nothing, or not to be read."""
-    try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json") from error
-    except FileNotFoundError as error:
-        if any(letter in str(path) for letter in "*?["):
-            raise UserError(f"no file matches {path}: look at the folder's name") from error
-        raise UserError(f"there is no file {path}: look at its name") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    """What a file of records holds; `UserError` as `gengap.files.read`, and for a pattern that matches nothing."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the records in it, such as {path}/main-gptq-4bit.json")
+    if any(letter in str(path) for letter in "*?[") and not path.exists():
+        raise UserError(f"no file matches {path}: look at the folder's name")
+    return files.read(path, files.MOST_RECORD, compare=False)
 
 
 class Part(BaseModel):
@@ -78,6 +79,9 @@ class Stored(Part):
     KIND: ClassVar[str]  # what a person calls it
     REMEDY: ClassVar[str]  # what to do about a file that is none
     PATTERN: ClassVar[str]  # of its place below a results folder
+    CHECKED_BY: ClassVar[
+        tuple[str, ...]
+    ] = ()  # functions, as "module:name", that say what follows from other numbers of it
 
     @property
     def place(self) -> Path:
@@ -85,22 +89,36 @@ class Stored(Part):
         raise NotImplementedError
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead."""
+    def read(cls, path: Path, recompute: bool = True) -> Self:
+        """The record in a file, which is as it was listed, and every number that follows from others as it follows (`recompute`).
+
+        Raises `UserError` naming the first fault if the file is no valid record of this kind, or what it is instead.
+        """
         content = content_of(path)
         try:
-            return cls.model_validate_json(content)
+            record = cls.model_validate_json(content)
         except ValidationError as error:
             if (kind := kind_of(content)) and kind not in cls.model_fields:
                 raise UserError(f"{path} is {KINDS[kind]} and no {cls.KIND}: leave it out") from error
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "file"
             raise UserError(f"{path} is no valid {cls.KIND}: {where}: {fault['msg']}; {cls.REMEDY}") from error
+        for check in record.checks() if recompute else ():
+            if not check.holds:
+                raise UserError(f"{path} contradicts itself: {check.place}: {check.said}; {cls.REMEDY}")
+        if recompute:
+            files.check_listed(path, content)
+        return record
+
+    def checks(self) -> Iterator[Any]:
+        """What its numbers have to be if they are taken together (`gengap.records.arithmetic.Check`)."""
+        for name in self.CHECKED_BY:
+            yield from pkgutil.resolve_name(name)(self)
 
     def write(self, base: Path | None = None) -> Path:
-        """Write it below `base` (default: this machine's results); atomic."""
-        path = (base or run_results_dir()) / self.place
-        with atomic_path(path) as part:
+        """Write it below `base` (default: this machine's results), and list it there; atomic."""
+        path = (base := base or run_results_dir()) / self.place
+        with listing(base, [path]), atomic_path(path) as part:
             part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path
 
@@ -112,21 +130,29 @@ class Stored(Part):
         return list({path.relative_to(base): cls.read(path) for base, path in paths}.values())
 
     @classmethod
-    def publish(cls, records: Iterable[Path], files: Iterable[Path]) -> list[Path]:
-        """Copy `files` from this machine's results to `results/`, to be committed; those that changed.
+    def publish(cls, records: Iterable[Path], sources: Iterable[Path]) -> list[Path]:
+        """Copy `sources` from this machine's results to `results/`, to be committed; those that changed.
 
         Every record is read, and so validated, before anything is copied.
         """
         for path in records:
             cls.read(path)
-        written = []
-        for source in files:
-            target = published_results_dir() / source.relative_to(run_results_dir())
-            if not target.exists() or target.read_bytes() != source.read_bytes():
+        there = {published_results_dir() / source.relative_to(run_results_dir()): source for source in sources}
+        changed = [t for t, source in there.items() if not t.exists() or t.read_bytes() != source.read_bytes()]
+        with listing(published_results_dir(), changed):
+            for target in changed:
                 with atomic_path(target) as part:
-                    shutil.copyfile(source, part)
-                written.append(target)
-        return written
+                    shutil.copyfile(there[target], part)
+        return changed
+
+
+@contextlib.contextmanager
+def listing(folder: Path, changed: Iterable[Path]) -> Iterator[None]:
+    """Write or remove files of a results folder inside, and its list says what they are afterwards."""
+    with locks.writing(folder / files.LISTING, wait=True):
+        files.list_files(folder, changed, out=True)
+        yield
+        files.list_files(folder, changed)
 
 
 class Identity(Part):
@@ -139,7 +165,7 @@ class Identity(Part):
     n_train_tokens: Count  # D
     vocab_size: Annotated[int, Field(gt=1)]  # V
     seq_len: Count  # predicted tokens per row
-    data_sha256: str  # of the training tokens
+    data_sha256: Sha256  # of the training tokens
 
     @property
     def model_size(self) -> str:
@@ -155,11 +181,11 @@ class Estimate(Part):
 
 
 class Provenance(Part):
-    packages: dict[str, str]
-    python: str
-    machine: str
-    device: str
-    commit: str
+    packages: dict[Name, Words]
+    python: Words
+    machine: Words
+    device: Words
+    commit: Words
     seconds: Positive  # wall clock of the run that wrote the record
 
 
@@ -180,7 +206,7 @@ def provenance(device: str, seconds: float) -> Provenance:
     """Of this machine and this environment; the commit is "unknown" outside a copy of the project."""
     try:
         git = ["git", "-C", str(project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip()
     except UserError:
         commit = ""
     return Provenance(

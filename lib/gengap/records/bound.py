@@ -100,9 +100,12 @@ class BoundRecord(Stored):
     KIND = "record of a bound"
     REMEDY = "run its size again"
     PATTERN = "*/*/*bit.json"
+    CHECKED_BY = ("gengap.records.arithmetic:checks", "gengap.records.companion_arithmetic:checks")
 
     schema_version: Literal[2] = 2
-    not_certified: Annotated[str, Field(min_length=1)] | None = optional()  # why this is arithmetic and no certificate
+    not_certified: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = (
+        optional()
+    )  # why this is arithmetic and no certificate
     identity: Identity
     evidence: Evidence
     quantization: Quantization

@@ -15,7 +15,7 @@ from gengap.errors import UserError
 from gengap.laws.fits import fit_power_law
 from gengap.laws.intervals import Ensemble, resample_noise
 from gengap.paths import published_results_dir
-from gengap.records.base import Count, Part, Positive, Stored
+from gengap.records.base import Count, Name, Part, Positive, Stored
 from gengap.records.bound import BoundRecord, load_records
 
 LEVEL = 0.95  # of the intervals
@@ -33,7 +33,7 @@ QUANTITIES: dict[Quantity, Callable[[BoundRecord], float]] = {  # nats/token
 class Observation(Part):
     """A model that the laws are fitted to."""
 
-    size: str
+    size: Name
     n_params: Count  # N
     values: dict[Quantity, Positive]  # nats/token
 
@@ -41,7 +41,7 @@ class Observation(Part):
 class Prediction(Part):
     """One quantity of one model."""
 
-    size: str
+    size: Name
     n_params: Count  # N
     quantity: Quantity
     value: Positive  # the law's, nats/token
@@ -57,8 +57,8 @@ class Forecast(Stored):
     PATTERN = "*/forecast-*.json"
 
     date: datetime.date
-    family: str
-    method: str  # quantizer of the bounds
+    family: Name
+    method: Name  # quantizer of the bounds
     bits: int
     level: float
     observed: tuple[Observation, ...]

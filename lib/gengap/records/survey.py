@@ -11,7 +11,7 @@ import numpy as np
 from gengap.compression.curvature import SpectralEstimate
 from gengap.compression.methods import METHODS
 from gengap.models.spec import ModelSpec
-from gengap.records.base import Accounting, Identity, Part, Provenance, Stored
+from gengap.records.base import Accounting, Identity, Name, Part, Provenance, Stored
 
 QUADRATURES = ("nodes", "weights", "half_nodes", "half_weights")  # of a spectrum
 
@@ -36,7 +36,7 @@ class SurveySettings(Part):
 class Cell(Part):
     """One method at one number of bits; losses and gaps in nats/token."""
 
-    method: str
+    method: Name
     bits: int  # b of a weight; of "entropy" and "qat": of the file, a parameter
     gaps: tuple[float, ...]  # (n_seeds,) Rhat_q - Rhat_h
     window_error: float  # standard error of the first of them over windows, paired
@@ -85,6 +85,7 @@ class QuantizationSurvey(Stored):
     KIND = "survey"
     REMEDY = "delete it and run `gengap survey` again"
     PATTERN = "*/*/*-quantization.json"
+    CHECKED_BY = ("gengap.records.others:of_survey",)
 
     identity: Identity
     settings: SurveySettings

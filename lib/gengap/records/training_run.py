@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gengap.errors import UserError
 from gengap.paths import published_results_dir, run_results_dir
-from gengap.records.base import Count, Estimate, Name, Part, Positive, Provenance, Stored, optional
+from gengap.records.base import Count, Estimate, Name, Part, Positive, Provenance, Sha256, Stored, optional
 from gengap.training.log import TrainingLog
 
 LADDER = "ladder"  # the family of the runs whose records name none
@@ -51,12 +51,13 @@ class TrainingRun(Stored):
     KIND = "run record"
     REMEDY = "delete it and run `make ladder`"
     PATTERN = "*/*/runs/*.json"
+    CHECKED_BY = ("gengap.records.others:of_training",)
 
     schema_version: Literal[1] = 1
-    group: str  # "grid", "seed", "rate", "shape", "repeat", "precision"
-    name: str  # "grid-0.5x"
+    group: Name  # "grid", "seed", "rate", "shape", "repeat", "precision"
+    name: Name  # "grid-0.5x"
     family: Name = Field(default=LADDER, exclude_if=lambda family: family == LADDER)
-    size: str  # "100k"
+    size: Name  # "100k"
     shape: Shape
     schedule: Schedule
     seed: int
@@ -69,8 +70,8 @@ class TrainingRun(Stored):
     heldout_steps: tuple[int, ...] = ()  # steps after which a small held-out sample was evaluated
     heldout_curve: tuple[float, ...] = ()  # its losses, nats/token
     noise: Noise | None = None  # where a grid run left its trunk
-    run_key: str  # hash of size, data, seed and settings, as in its loss log
-    data_sha256: str  # of the training tokens
+    run_key: Sha256  # hash of size, data, seed and settings, as in its loss log
+    data_sha256: Sha256  # of the training tokens
     provenance: Provenance  # its seconds are those of the training, trunk included
 
     @property
@@ -95,7 +96,7 @@ class TrainingRun(Stored):
         """The loss of every batch before its update."""
         for base in (run_results_dir(), published_results_dir()):
             path = (base / self.place).with_suffix(".csv.gz")
-            if path.exists() and (log := TrainingLog.read(path)).run_key == self.run_key:
+            if path.exists() and (log := TrainingLog.read(path, self.schedule.n_steps)).run_key == self.run_key:
                 return log
         raise UserError(f"the loss log of {self.model_size}, {self.name}, is missing: run `make ladder`")
 

@@ -128,18 +128,18 @@ def statistics_dir() -> Path:
 
 
 class ChunkStore:
-    """The chunks of one run, described by `run` (anything JSON can hold), below `base`; `UserError` if another is described there."""
+    """The chunks of one run, described by `run` (anything JSON can hold), below `base`."""
 
     def __init__(self, base: Path, run: dict):
         description = json.dumps(run, sort_keys=True, indent=1) + "\n"
         self._run = hashlib.sha256(description.encode()).digest()
         self.folder = base / self._run.hex()[:32]
-        path = self.folder / "run.json"
-        if not path.exists():
+        path, said = self.folder / "run.json", description.encode()
+        if (
+            not path.exists() or path.read_bytes() != said
+        ):  # the folder's name says which run it is: damaged words are written again
             with atomic_path(path) as part:
-                part.write_text(description, encoding="utf-8")
-        elif path.read_text(encoding="utf-8") != description:
-            raise UserError(f"{path} describes another run than its name says: delete {self.folder}")
+                part.write_bytes(said)
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.chunk"

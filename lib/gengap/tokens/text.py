@@ -200,7 +200,10 @@ def _kept(path: Path) -> bool:
     note = path.with_suffix(".json")
     if not (path.exists() and note.exists()):
         return False
-    return json.loads(note.read_text(encoding="utf-8"))["sha256"] == file_sha256(path)
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))["sha256"] == file_sha256(path)
+    except (ValueError, TypeError, LookupError):
+        return False
 
 
 def _write(path: Path, source: TextSource, tokenizer, n_tokens: int | None, dtype: np.dtype) -> None:

@@ -4,16 +4,18 @@ The run can be killed at any moment: its whole state is written atomically every
 bit-identical to an undisturbed one.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
 from gengap.models.snapshots import snapshot_path
@@ -82,12 +84,25 @@ def train_run(
     Waypoints that were published for the rung are brought into `trunks`. Writes `out_dir/checkpoint/`,
     `out_dir/heldout_log.csv` if there are `checks`, last `out_dir/loss_log.csv`; a fork in `trunks` when the rate begins
     to fall; and snapshots of the weights into the folder `snapshots`, for which it begins at the beginning. Raises `UserError` if
-    there are too few rows or no such device, if a loss is not finite, and if `out_dir` holds another run (other size, length,
-    data, seed or settings).
+    there are too few rows or no such device, if a loss is not finite, if `out_dir` holds another run (other size, length,
+    data, seed or settings), and while another process trains there.
     """
+    with locks.writing(out_dir):
+        return _train_run(run, rows, out_dir, trunks, checks, save_every_s, snapshots)
+
+
+def _train_run(
+    run: Run,
+    rows: TokenRows,
+    out_dir: Path,
+    trunks: Path | None,
+    checks: Checks | None,
+    save_every_s: float,
+    snapshots: Path | None,
+) -> TrainingLog:
     key = run.key(rows.sha256)
     if (out_dir / "loss_log.csv").exists():
-        log = TrainingLog.read(out_dir / "loss_log.csv")
+        log = TrainingLog.read(out_dir / "loss_log.csv", run.n_steps)
         refuse_other_run(log.run_key, key, out_dir)
         return log
     if len(rows) < run.n_rows:
@@ -104,12 +119,11 @@ def train_run(
     snapshot_at = set(snapshot_steps(run.n_steps)) if snapshots else ()
     path = out_dir / "training_state.safetensors"
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
-    if path.exists():
-        state.load(path, key)
-    elif trunk and not averages:  # which reach back to the beginning
+    resumed = path.exists() and _goes_on(state, path, key)
+    if trunk and not resumed and not averages:  # which reach back to the beginning
         unpack_into(trunk, published_trunks(run.spec) / trunk.name)
-        if start := last_start(trunk, schedule.fork_step):
-            state.load(start, trunk.name)
+        while (start := last_start(trunk, schedule.fork_step)) and not _goes_on(state, start, trunk.name):
+            continue
     batches = rows[: run.n_rows].reshape(run.n_unique_steps, run.spec.batch_rows, -1)
     with tqdm(
         total=run.n_steps, desc=run.spec.model_size, unit="step", initial=state.step, unit_scale=True, disable=None
@@ -138,6 +152,17 @@ def train_run(
     log.write(out_dir / "loss_log.csv")
     path.unlink(missing_ok=True)
     return log
+
+
+def _goes_on(state: TrainingState, path: Path, key: str) -> bool:
+    """Whether the run can go on from this file; one that is damaged is removed, since a run comes to the same without it."""
+    try:
+        state.load(path, key)
+    except files.Damaged as error:
+        tqdm.write(f"note: {error}", sys.stderr)
+        path.unlink()
+        return False
+    return True
 
 
 def published_trunks(spec: LadderSpec) -> Path:
@@ -179,5 +204,7 @@ def save_checkpoint(model: PreTrainedModel, folder: Path) -> None:
     tensors = {name: p.detach().to(torch.float16).contiguous().cpu() for name, p in model.named_parameters()}
     with atomic_path(folder / "config.json") as part:
         model.config.to_json_file(part)
+    files.forget(folder / "model.safetensors")
     with atomic_path(folder / "model.safetensors") as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+        part.write_bytes(serialized(tensors, {"format": "pt"}))
+    files.vouch(folder / "model.safetensors")

@@ -8,10 +8,9 @@ n at the fraction (i/n)^2 of the run. No digit of the training depends on them.
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
+from gengap.models import sealed
 from gengap.models.snapshots import ONLINE, average_name
-from gengap.paths import atomic_path
 
 N_SNAPSHOTS = 128
 SHARES = (0.02, 0.05, 0.1, 0.2)  # of the steps so far, that an average remembers
@@ -51,6 +50,4 @@ class MovingAverages:
     def save(self, path: Path) -> None:
         """Write a snapshot: the weights and their averages in float16; atomic."""
         online = {f"{ONLINE}/{name}": p.detach() for name, p in zip(self._names, self._weights, strict=True)}
-        tensors = {name: p.half().cpu() for name, p in (online | self.tensors()).items()}
-        with atomic_path(path) as part:
-            save_file(tensors, part)
+        sealed.write(path, {name: p.half() for name, p in (online | self.tensors()).items()}, {})

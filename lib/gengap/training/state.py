@@ -13,14 +13,16 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
+from gengap import files
 from gengap.errors import UserError
+from gengap.models import sealed
 from gengap.paths import atomic_path
 from gengap.training.snapshots import MovingAverages
 
 # Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
+_MOST_PER_BYTE = 4  # bytes that a byte of a packed waypoint may stand for: less than two, of real weights
+_REMEDY = "what can be computed again is"
 _PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 
 
@@ -90,19 +92,18 @@ class TrainingState:
                     del kept["exp_avg_sq"]
                     kept["row_sums"], kept["column_sums"] = self._factors[name]
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in kept.items()}
-        with atomic_path(path) as part:
-            save_file(tensors, part, metadata={"key": key, "seconds": repr(self.seconds)})
+        sealed.write(path, tensors, {"key": key, "seconds": repr(self.seconds)})
         self.saved = time.monotonic()
 
     def load(self, path: Path, key: str) -> None:
-        """Go on from a file of `save`. Raises `UserError` if it is damaged or another run's."""
-        try:
-            with safe_open(path, "pt") as file:
-                facts = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        """Go on from a file of `save`. Raises `Damaged` before anything is taken from it if it is, `UserError` if it is another run's."""
+        tensors, facts = sealed.read(path, _REMEDY)
+        with files.one_sentence(f"{path} is damaged", _REMEDY):
             found, seconds = facts["key"], float(facts["seconds"])
-        except Exception as error:  # safetensors raises its own classes for damaged files
-            raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
+            weights = {name: tensors[f"model.{name}"] for name, _ in self.model.named_parameters()}
+            if any(weights[name].shape != p.shape for name, p in self.model.named_parameters()):
+                raise ValueError("its weights are of another shape")
+            losses, checks = tensors["losses"], tensors["checks"]
         refuse_other_run(found, key, path.parent)
         if self.averages:
             try:
@@ -111,7 +112,7 @@ class TrainingState:
                 raise UserError(f"{path} has no moving averages of its weights: delete it and run again") from error
         with torch.no_grad():
             for name, p in self.model.named_parameters():
-                p.copy_(tensors[f"model.{name}"])
+                p.copy_(weights[name])
                 prefix = f"optimizer.{name}."
                 moments = {k.removeprefix(prefix): v.to(p.device) for k, v in tensors.items() if k.startswith(prefix)}
                 if "row_sums" in moments:
@@ -120,10 +121,10 @@ class TrainingState:
                 if "exp_avg_sq" in moments:  # before the first step there are none
                     moments.setdefault("exp_avg", torch.zeros_like(p))
                 self.optimizer.state[p] = moments
-        n_done = int(torch.isfinite(tensors["losses"]).sum())
-        self.losses[:n_done] = tensors["losses"][:n_done]
+        n_done = int(torch.isfinite(losses).sum())
+        self.losses[:n_done] = losses[:n_done]
         if len(self.checks):
-            self.checks = tensors["checks"]
+            self.checks = checks
         if self._factors:
             self._rounded_at = self.step
         self._seconds, self._started = seconds, time.monotonic()
@@ -152,7 +153,8 @@ def fork_steps(trunk: Path) -> list[int]:
 
 def fork_weights(path: Path) -> dict[str, torch.Tensor]:
     """The model's tensors of a fork, by parameter name."""
-    return {name.removeprefix("model."): p for name, p in load_file(path).items() if name.startswith("model.")}
+    tensors = sealed.read(path, _REMEDY)[0]
+    return {name.removeprefix("model."): p for name, p in tensors.items() if name.startswith("model.")}
 
 
 def last_start(trunk: Path, until: int) -> Path | None:
@@ -174,9 +176,7 @@ def unpack_into(trunk: Path, folder: Path) -> None:
     reached = max(fork_steps(trunk), default=-1)
     for path in folder.glob("step-*.safetensors.xz"):
         if step_of_fork(path) > reached:
-            try:
-                state = lzma.decompress(path.read_bytes())
-            except (lzma.LZMAError, EOFError) as error:
-                raise UserError(f"{path} is damaged ({error}): restore the committed file") from error
+            packed = files.read(path)
+            state = files.unpack(path, packed, _MOST_PER_BYTE * len(packed) + 2**16)
             with atomic_path(trunk / path.stem) as part:
                 part.write_bytes(state)

@@ -5,6 +5,7 @@ the checkpoint's weights; of a published one its record says the same.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +37,8 @@ def forget_source(archive: Path) -> None:
 def source_of(archive: Path) -> str:
     """The hash of the weights that an archive was made from; empty if nobody knows."""
     if (kept := _source(archive)).is_file():
-        return kept.read_text(encoding="utf-8").strip()
+        said = kept.read_bytes()[:100].decode("ascii", "replace").strip()
+        return said if re.fullmatch("[0-9a-f]{64}", said) else ""
     published = archive.is_relative_to(published_results_dir())
     record = archive.with_suffix(".json")
     return BoundRecord.read(record).evidence.checkpoint_sha256 if published and record.is_file() else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gengap import models
+from gengap import files, locks, models
 from gengap.errors import UserError
 from gengap.models.ladder import FRONTIER, run_place
 from gengap.models.spec import load_folder
@@ -59,7 +59,12 @@ def folder(planned: PlannedRun) -> Path:
 
 
 def carry_out(planned: PlannedRun) -> TrainingRun:
-    """Train and measure one run (resumed where it was stopped), and write its record."""
+    """Train and measure one run (resumed where it was stopped), and write its record; `UserError` while another process does."""
+    with locks.writing(folder(planned)):
+        return _carry_out(planned)
+
+
+def _carry_out(planned: PlannedRun) -> TrainingRun:
     run, spec, out = planned.run, planned.run.spec, folder(planned)
     rows, heldout = spec.all_rows(), spec.heldout_rows()
     # First of all: it may have to be downloaded. It is in the tokens of the ladder's text.
@@ -151,6 +156,8 @@ def publish_waypoints() -> list[Path]:
         for old in (path for path in there if path != last):
             old.unlink()
             changed.append(old)
+    with locks.writing(published_results_dir() / files.LISTING, wait=True):
+        files.list_files(published_results_dir(), changed)
     return changed
 
 

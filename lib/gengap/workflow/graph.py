@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengap import hardware
+from gengap import hardware, locks
 from gengap.errors import UserError
 from gengap.paths import build_dir, project_root
 
@@ -115,12 +115,15 @@ def made_again(files: Sequence[Path]) -> list[str]:
 def run(target: str, config: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> int:
     """Run the graph up to `target`; Snakemake's exit status.
 
-    Raises `UserError` if another run of the graph is under way in this folder. The lock belongs to the processes and ends with them, so
+    Raises `UserError` if another run of the graph is under way in this folder, or a job of one that was killed. The lock belongs to the processes and ends with them, so
     that a run can be started again at once after one was killed; Snakemake's own one would outlive them.
     """
     lock = _take_lock(build_dir() / ".graph.lock")
     try:
-        process = subprocess.Popen(command(target, config or {}, options), pass_fds=[lock])
+        if left := locks.left_by_a_graph():
+            raise UserError(f"a job of an earlier run is still at work: {left[0]}; wait until it ends, or stop it")
+        environment = {**os.environ, locks.OF_A_GRAPH: "1"}
+        process = subprocess.Popen(command(target, config or {}, options), pass_fds=[lock], env=environment)
     finally:
         os.close(lock)  # Snakemake holds it now
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

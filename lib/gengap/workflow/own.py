@@ -4,6 +4,7 @@ What can be refused is refused before anything is computed. The quantized form i
 archive of another training is never taken for this one's, and a run that was killed goes on where it was.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gengap import hardware
+from gengap import hardware, locks
 from gengap.compression import archive
 from gengap.compression.archive import Hypothesis
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, Compressor, check
@@ -137,22 +138,23 @@ def certify_own(
         tell(note)
     n_train_tokens = None if own.training_rows else own.n_train_tokens
     identity = own_identity(model, rows, own.title, own.checkpoint, n_train_tokens)
-    path = archive_path(model, rows, method, bits)
-    record = certify(
-        model,
-        rows,
-        heldout,
-        hypothesis=lambda: quantized_form(path, model, rows, method, bits),
-        settings=settings,
-        identity=identity,
-        store=(store := statistics_dir() / "own" / own.title),
-        started=started,
-        not_certified=None if own.training_rows else NOT_ITS_ROWS,
-    )
-    with atomic_path(own.results_dir / f"{quantized_name(own.checkpoint, method, bits)}.ggq") as part:
-        shutil.copyfile(path, part)
-    record.write()
-    shutil.rmtree(store, ignore_errors=True)
+    path, name = archive_path(model, rows, method, bits), quantized_name(own.checkpoint, method, bits)
+    with locks.writing(own.results_dir / f"{name}.json"):
+        record = certify(
+            model,
+            rows,
+            heldout,
+            hypothesis=lambda: quantized_form(path, model, rows, method, bits),
+            settings=settings,
+            identity=identity,
+            store=(store := statistics_dir() / "own" / own.title / name),
+            started=started,
+            not_certified=None if own.training_rows else NOT_ITS_ROWS,
+        )
+        with atomic_path(own.results_dir / f"{name}.ggq") as part:
+            shutil.copyfile(path, part)
+        record.write()
+        shutil.rmtree(store, ignore_errors=True)
     return record
 
 
@@ -164,8 +166,11 @@ def archive_path(model: "PreTrainedModel", rows: TrainingRows, method: str, bits
 
 
 def quantized_form(path: Path, model: "PreTrainedModel", rows: TrainingRows, method: str, bits: int) -> Hypothesis:
-    """What the archive at `path` decodes to; it is made if it is not there."""
-    if not path.exists():
+    """What the archive at `path` decodes to; it is made if it is not there, or damaged."""
+    with locks.writing(path):
+        if path.exists():
+            with contextlib.suppress(UserError):  # damaged: it can be made again
+                return Hypothesis.read(path, method, bits)
         state = path.with_suffix(".part")
         compressor = Compressor(model, rows, GROUP_SIZE, N_CALIBRATION_ROWS, state=state)
         content = archive.encode(compressor.quantize(method, bits), compressor.architecture)

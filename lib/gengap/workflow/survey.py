@@ -11,6 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
+from gengap import files, locks
 from gengap.bounds import smoothing
 from gengap.bounds.concentration import default_s_grid, loss_variation
 from gengap.bounds.terms import CodedModel
@@ -34,9 +35,13 @@ _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
 def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> QuantizationSurvey:
     """Measure every cell and the spectrum, write the survey, return it; resumes where it was stopped.
 
-    Raises `UserError` without a checkpoint or its training rows.
+    Raises `UserError` without a checkpoint or its training rows, and while another process makes it.
     """
-    settings = settings or SurveySettings()
+    with locks.writing(run_results_dir() / place_of(spec)):
+        return _survey(spec, settings or SurveySettings())
+
+
+def _survey(spec: ModelSpec, settings: SurveySettings) -> QuantizationSurvey:
     started = time.monotonic()
     model, rows = spec.load(), spec.train_rows()
     windows = sample_rows(rows, settings.n_windows, settings.seed)
@@ -52,7 +57,7 @@ def survey(spec: ModelSpec, settings: SurveySettings | None = None) -> Quantizat
         if not any((cell.method, cell.bits) == (method, bits) for cell in cells):
             cells.append(laboratory.measure(compressors, method, bits))
             with atomic_path(part) as path:
-                path.write_bytes(_CELLS.dump_json((settings, cells)))
+                path.write_bytes(files.seal(_CELLS.dump_json((settings, cells)) + b"\n"))
     result = QuantizationSurvey(
         identity=identify(spec, rows.sha256, spec.revision),
         settings=settings,
@@ -75,10 +80,13 @@ def wanted(settings: SurveySettings) -> list[tuple[str, int]]:
 
 
 def _finished(part: Path, settings: SurveySettings) -> list[Cell]:
-    if not part.exists():
+    """Those that an earlier process measured with the same settings; none of a file that is damaged."""
+    try:
+        body, stated = files.unseal(part.read_bytes())
+        of_settings, cells = _CELLS.validate_json(body)
+    except (OSError, ValueError):
         return []
-    of_settings, cells = _CELLS.validate_json(part.read_bytes())
-    return cells if of_settings == settings else []
+    return cells if stated and of_settings == settings else []
 
 
 def _spectrum(model, rows, settings: SurveySettings) -> Spectrum:
