@@ -42,7 +42,7 @@ from scipy import stats
 
 from gengap import models
 from gengap.book.figures import FAMILIES, named_axis, plain
-from gengap.book.glue import glue_all, glue_interval
+from gengap.book.glue import glue_all
 from gengap.errors import UserError
 from gengap.laws import curves, equal_exponents, information, trend
 from gengap.paths import published_results_dir
