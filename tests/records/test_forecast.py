@@ -28,8 +28,9 @@ def ladder(record):
     return record
 
 
-def test_published_forecasts_follow_from_the_numbers_they_hold():
-    stated = load_forecasts("ladder")
+@pytest.mark.parametrize("family", ["ladder", "dictionary"])
+def test_published_forecasts_follow_from_the_numbers_they_hold(family):
+    stated = load_forecasts(family)
     assert stated
     for forecast in stated:
         n_params = {p.size: p.n_params for p in forecast.predictions}
