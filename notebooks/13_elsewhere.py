@@ -171,16 +171,18 @@ for family in LADDERS:
     same = [r for r in same if r.identity.revision.startswith(("main", "seed"))]
     rows[family] = {
         "seeds": len(seeded),
-        "loss": np.mean(seeded),
-        "of the loss, %": 100 * relative_spread(seeded),
+        "held-out loss": np.mean(seeded),
+        "s.d. of it, %": 100 * relative_spread(seeded),
     }
     rows[family]["certified"] = len(same)
     for name, kind in {"the paper's": "paper", "our": "tight"}.items():
         gaps = [getattr(r.bounds["nominal"], kind).gap for r in same]
         spread = 100 * relative_spread(gaps) if len(gaps) > 2 else math.nan
-        rows[family] |= {f"of {name} gap, %": spread}
+        rows[family] |= {f"s.d. of {name} gap, %": spread}
 seeds = pd.DataFrame(rows).T
-glue_all(rung=rung, seed_loss=seeds["of the loss, %"].max(), seed_gap=seeds["of the paper's gap, %"].max())
+glue_all(
+    rung=rung, seed_loss=seeds["s.d. of it, %"].max(), seed_gap=seeds["s.d. of the paper's gap, %"].max()
+)
 seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "certified"])
 
 # %% [markdown]
@@ -188,7 +190,7 @@ seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "ce
 #
 # ## Learning rates
 #
-# A ladder that is trained badly would fall less than it could. Six rates were tried on the two smallest rungs of each new ladder, as in {doc}`07_scaling_laws`. The rule, fixed beforehand: the vertex of the parabola through the losses is the best rate of a rung, or the best of those tried where no vertex lies among them; a power of the width through the two gives the rates of all rungs, to two digits. Its exponent is that of the ladder, for which three rungs were tuned: two neighbours of like width would not fix it. No rung was trained again after its loss had been seen.
+# A ladder that is trained badly would fall less than it could. Six rates were tried on the two smallest rungs of each new ladder, as in {doc}`07_scaling_laws`. The rule, fixed beforehand: the vertex of the parabola through the losses is the best rate of a rung, or the best of those tried where no vertex lies among them; a power of the width through the two gives the rates of all rungs, to two digits. Its exponent is that of the ladder, for which three rungs were tuned: two neighbours of like width would not fix it. No rate was changed after the loss of a rung had been seen.
 
 
 # %%
@@ -330,6 +332,7 @@ different = [name for name, found in tests.items() if found.p_value <= 1 - level
 by = {what: list(p_values.index[p_values[f"p, {what}"] <= 1 - level]) for what in ("architecture", "text")}
 glue_all(n_tests=len(tests), n_different=len(different), different=", ".join(different) or "none")
 glue_all(**{f"by_{what}": ", ".join(names) or "none" for what, names in by.items()})
+glue_all(least_fixed=max(tests, key=lambda name: np.ptp(tests[name].common)))
 glue_all(level=100 * level, by_chance=100 * (1 - level ** len(tests)))
 for family, mine in records.items():
     worst = max(mine, key=QUANTITIES["quantization gap"])
@@ -340,11 +343,11 @@ for family, mine in records.items():
 # %% [markdown]
 # Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. Two by two, between architectures: {glue:text}`by_architecture`; between texts: {glue:text}`by_text`. ({glue:text}`n_tests:d` independent tests at {glue:text}`level:.0f` % would find a difference by chance on {glue:text}`by_chance:.0f` % of such pages.)
 #
-# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` of Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). It is what one exponent describes worst.
+# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` of Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). Of all exponents the one with the widest interval is that of: {glue:text}`least_fixed`.
 #
 # ## The largest rung, stated beforehand
 #
-# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`; the first ladder has two such forecasts.
+# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`, from where those of the first ladder come.
 
 # %%
 rows = []
