@@ -37,6 +37,7 @@ n_pairs: int = 10_000  # (window, position) pairs of the paper's own estimate
 seed: int = 0  # of the samples
 
 # %%
+import json
 import math
 import shutil
 import time
@@ -55,8 +56,9 @@ from gengap.book.glue import glue_all
 from gengap.bounds import PAPER_S_GRID_SIZE, azuma_bound, paper_bound, split_failure_prob, tightening_steps
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
 from gengap.compression import Hypothesis
+from gengap.paths import project_root
 from gengap.records import BoundRecord, identify
-from gengap.statistics import beside_statistics, tilted_statistics, token_statistics
+from gengap.statistics import beside_statistics, token_statistics
 from gengap.tokens import sample_rows
 from gengap.units import nats_from_bits
 from gengap.workflow import certify, companions, tilts
@@ -70,7 +72,7 @@ rows, heldout = spec.train_rows(), spec.heldout_rows()
 settings = asked.on(len(rows))
 # What is evaluated is kept until the record is written, so that a killed run goes on where it was.
 store = certify.store_of(spec, method, bits)
-evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
+evaluate = partial(token_statistics, store=store)
 
 # %% [markdown]
 # ## The hypothesis and its code
@@ -168,12 +170,17 @@ for name, length in code_length_bits.items():
 #
 # Every quantity of the bound is a mean over the $D$ training tokens. We draw windows of the training text without replacement: a
 # **pilot**, on which constants may be chosen, and a disjoint **certificate**, on which the chosen bound is evaluated. Both are drawn independently of the model: quantization looked at training windows too, drawn from another stream. For each token we need the loss
-# of the quantized model and the entropy of its smoothed prediction, for a few smoothing weights.
+# of the quantized model and the entropy of its smoothed prediction, for a few smoothing weights; and, for the better smoothing below, whose constants a few windows
+# of the pilot choose, an entropy too. The model reads a window once for all of them.
 
 # %%
-sample, pairs = certify.draw(len(rows), spec.seq_len, settings)
+at_random = certify.draw(len(rows), spec.seq_len, settings)
+sample = at_random.windows
 drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, seed)
-statistics = evaluate(model, drawn, certify.smoothing_weights(coded), desc="quantized model")
+weights = sorted({*np.geomspace(0.02, 0.3, 8), *certify.smoothing_weights(coded)})
+few = drawn[: tilts.n_pilot(sample, spec.seq_len)]
+smoothings = tilts.choose_tilts(evaluate, model, few, coded, sample.range_cost)
+statistics = evaluate(model, drawn, weights, desc="quantized model", tilts=smoothings.values())
 before = evaluate(checkpoint, drawn, desc="checkpoint")
 
 
@@ -220,7 +227,7 @@ pd.DataFrame(
 # documents, and not that of whole sequences ({doc}`../book/notation`).
 #
 # The paper evaluates the bound on $10^4$ independent (window, position) pairs and corrects the mean loss by Hoeffding's inequality. That corrects for the loss alone: $\Sigma$ comes from the same pairs, and its error is left out, so the number (`paper_mode`) is an estimate
-# and no certificate. We compute it too, and beside it use the sampled windows, whose error is bounded with everything that depends on the data.
+# and no certificate. We compute it too, from pairs in the windows drawn above without another look at them, and beside it use the sampled windows, whose error is bounded with everything that depends on the data.
 
 # %%
 entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
@@ -229,7 +236,9 @@ paper = {
     for name, c in coded.items()
 }
 azuma = {name: azuma_bound(c, statistics.nll, train_risk, sample) for name, c in coded.items()}
-paper_mode = certify.paper_mode_bounds(evaluate, checkpoint, model, rows, pairs, coded)
+paper_mode = certify.paper_mode_bounds(
+    evaluate, checkpoint, model, rows, at_random, (before, statistics), coded
+)
 
 # %% [markdown]
 # ## A tighter bound from the same data
@@ -279,8 +288,7 @@ np.testing.assert_allclose(mixed.value, by_hand, rtol=1e-6)  # the library's bou
 # entropies $Y_k$; its constants lie in a grid of their own, which is paid for in the same way, and are found on a few windows of the pilot.
 
 # %%
-tightened = tilts.tight_bounds(evaluate_tilted, model, drawn, statistics.nll, train_risk, sample, coded)
-tight = {name: found.bound for name, found in tightened.items()}
+tight = tilts.tight_bounds(statistics, smoothings, train_risk, sample, coded)
 steps["maximum entropy"] = tight["nominal"]
 assert all(step.value < steps["paper"].value for name, step in steps.items() if name != "paper")
 ladder_of_gains = pd.DataFrame(
@@ -341,8 +349,8 @@ plt.show()
 # A sample's certificate must lie above the mean over all training windows. A small model reads all of its windows, and then nothing is left to chance; what would the first third of them have certified?
 
 # %%
-nominal_tilt, nominal_tilted = tightened["nominal"].tilt, tightened["nominal"].tilted
-nominal_summand = nominal_tilt.summand(nominal_tilted.loss, nominal_tilted.entropy).mean(axis=1)  # (n,) nats
+nominal_tilt = smoothings["nominal"]
+nominal_summand = nominal_tilt.summand(*statistics.tilted(nominal_tilt)).mean(axis=1)  # (n,) nats
 
 
 def certified(n_certificate):
@@ -463,6 +471,50 @@ pd.DataFrame(
         for name, bound in record.bounds.items()
     }
 ).style.format("{:.3f}")
+
+# %% [markdown]
+# ## What it costs
+#
+# A model reads a window once: its losses, the entropies at all weights and those of all maximum-entropy smoothings come from the same logits. A smoothing is solved from two dozen moments of each prediction, the
+# same for all rates, so that a search over rates reads nothing again (`gengap.statistics.maximum_entropy`). Held-out rows, and the paper's pairs in windows that were not drawn, are read besides; so the forward passes alone
+# are about three times those over the drawn windows.
+#
+# Recorded on one core (`benchmarks/bench_certificate.py`): CPU seconds of the whole certificate without a companion, beside those of plain forward passes of both models over the drawn windows; and losses alone beside the textbook loop.
+
+# %% tags=["hide-input"]
+recorded = project_root() / "benchmarks" / "certificate.json"
+costs = json.loads(recorded.read_text())["certificates"] if recorded.exists() else []
+pd.DataFrame(
+    {
+        f"{cost['size']}, {cost['n_windows']:,} windows": {
+            "certificate, s": cost["certificate_cpu_s"],
+            "forward passes, s": cost["forward_cpu_s"],
+            "certificate / forward passes": cost["ratio"],
+            "losses alone, speed / plain loop": cost["losses_over_plain_loop"],
+        }
+        for cost in costs
+    }
+).T.style.format("{:.2f}")
+
+# %% [markdown]
+# And on a GPU (`benchmarks/gpu/run.sh`), where one was at hand: tokens per second of shapes with random weights in bfloat16, peak memory, and the share of the speed of a large matrix product that twice the parameters a token amount to.
+
+# %% tags=["hide-input"]
+recorded = project_root() / "benchmarks" / "gpu" / "gpu.json"
+on_gpu = json.loads(recorded.read_text()).get("speed", {}) if recorded.exists() else {}
+if shapes := on_gpu.get("found", {}).get("shapes"):
+    print(
+        f"{on_gpu['machine'].get('gpu', on_gpu['machine']['device'])}, PyTorch {on_gpu['machine']['torch']}"
+    )
+    columns = ["shape", "computes", "tokens_per_s", "peak_bytes", "share_of_matmul_peak"]
+    shown = pd.DataFrame(shapes)[columns].assign(peak_bytes=lambda table: table.peak_bytes / 1e9)
+    shown = shown.rename(columns={"peak_bytes": "peak, GB", "tokens_per_s": "tokens/s"})
+    shown = shown.rename(columns={"share_of_matmul_peak": "share of the matmul peak"})
+    display(
+        shown.style.hide().format({"tokens/s": "{:,.0f}", "peak, GB": "{:.1f}", shown.columns[-1]: "{:.2f}"})
+    )
+else:
+    print("No GPU has been measured.")
 
 # %%
 ratios = [published_bound.azuma_gap / published_bound.gap for published_bound in published.bound_table()]

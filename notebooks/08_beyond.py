@@ -398,9 +398,8 @@ def all_bounds(name):
     grid = grids.tight_grid(alphas, vocab_size)
     choice = grids.choose(nll, entropies, grid, vocab_size, c.complexity(grid.size))
     few = run.rows[:: max(1, len(run.rows) // 64)]  # any element of a grid is admissible
-    tilt = grids.choose_tilt(
-        lambda tilt: tilted_statistics(model, few, tilt), tilt_grid, vocab_size, c.complexity(tilt_grid.size)
-    )
+    pilot = token_statistics(model, few, tilts=tilt_grid.tilts(vocab_size))
+    tilt = grids.choose_tilt(pilot.tilted, tilt_grid, vocab_size, c.complexity(tilt_grid.size))
     tilted = tilted_statistics(model, run.rows, tilt)
     found = {
         "Azuma": azuma_bound(c, nll, train_risk),

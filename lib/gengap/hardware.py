@@ -93,6 +93,12 @@ def gpu_free_bytes() -> list[int]:
     return [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
 
 
+def device_for(n_bytes: int) -> str:
+    """ "cuda" if there is a GPU with so much free memory, else "cpu"; of several the one that this process has for itself, or the first."""
+    free, own = gpu_free_bytes(), gpu_of_this_process() or 0
+    return f"cuda:{own}" if free and free[own] >= n_bytes else "cpu"
+
+
 @cache
 def _state() -> "PartialState | None":
     """accelerate's view of this process; None if it is alone, which is told without accelerate."""

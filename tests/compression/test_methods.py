@@ -159,7 +159,8 @@ def test_retraining_that_was_stopped_goes_on_to_the_same_digits(rung, compressor
 def test_the_training_text_is_read_again_as_often_as_asked_for_at_most():
     assert Retraining().steps_on(10**6) == Retraining().n_steps
     assert Retraining(passes=0.5).steps_on(1600) * Retraining().batch_rows == 800
-    assert Retraining.of(10**6).n_steps > Retraining.of(10**5).n_steps == Retraining().n_steps
+    assert Retraining.of(10**6, 3).n_steps > Retraining.of(10**5, 3).n_steps == Retraining().n_steps
+    assert Retraining.of(10**5, 2) == Retraining.of(10**6, 2)
 
 
 def test_rotated_matrices_are_not_retrained(rung):

@@ -176,6 +176,10 @@ class TiltGrid:
         """|G|."""
         return len(self.rates) * len(self.safeties) * len(self.floors)
 
+    def tilts(self, vocab_size: int) -> list[Tilt]:
+        """One for each rate and safety: a floor changes no loss and no entropy."""
+        return [Tilt(rate, s, self.floors[0], self.size, vocab_size) for rate in self.rates for s in self.safeties]
+
 
 Found = TypeVar("Found", Choice, Tilt)
 

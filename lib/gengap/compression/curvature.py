@@ -84,7 +84,7 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
         return torch.cat([moved[name].flatten() for name in parameters])
 
     def matmul(vectors):
-        vectors, total = vectors.float(), torch.zeros(vectors.shape, device=device)
+        given, vectors, total = vectors.device, vectors.float().to(device), torch.zeros(vectors.shape, device=device)
         # the fused kernels have no second derivative
         with evaluation_mode(model), _smooth(model), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             # torch scripts its own forward-mode rules on first use, and warns that scripting is deprecated
@@ -92,7 +92,7 @@ def _curvature(model, rows, batch_rows, product) -> Curvature:
             for batch in batches:
                 columns = vmap(flat_product, (1, None), 1, chunk_size=64)(vectors, batch)
                 total += columns.detach() * (len(batch) / len(rows))
-        return total
+        return total.to(given)
 
     return Curvature(sum(sizes), matmul)
 

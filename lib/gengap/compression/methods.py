@@ -84,7 +84,7 @@ def _qat(of: Compressor, bits: int) -> "QuantizedModel":
         return archive.prefix_free_bits(len(archive.encode(quantized, of.architecture))) / n_params - bits
 
     config, price = of.architecture.config(), price_per_bit(n_params, n_tokens, COMPANION_RATE)
-    return retrain(_entropy(of, bits), config, of.rows, price, of.seed, Retraining.of(n_params), excess, of.state)
+    return retrain(_entropy(of, bits), config, of.rows, price, of.seed, Retraining.of(n_params, bits), excess, of.state)
 
 
 class Method(NamedTuple):

@@ -43,6 +43,7 @@ COMPANION_RATE = (
 )
 SAVE_EVERY_S = 60.0
 _LARGE = 150_000  # parameters
+_SHORT = 2  # bits a parameter
 _LEAST_MAGNITUDE = 2.0**-6  # of codes, that an archive tells apart: the price of a first nonzero one is finite
 _LOOKS = 30  # at the length of the file along the way, or more
 _MARGIN = 0.01  # bits a parameter by which a file may be shorter than allowed before the price falls again
@@ -63,9 +64,9 @@ class Retraining:
     vector_rate: float = 2e-3  # for norms and biases
 
     @classmethod
-    def of(cls, n_params: int) -> "Retraining":
-        """Of a model with so many parameters: a minute or two for those that the book trains anew each time, longer for others."""
-        return cls() if n_params < _LARGE else cls(n_steps=6_000, passes=2.0)
+    def of(cls, n_params: int, bits: int) -> "Retraining":
+        """Of a model with so many parameters: a minute or two for those that the book trains anew each time, longer for others and for the shortest files."""
+        return cls() if n_params < _LARGE and bits > _SHORT else cls(n_steps=6_000, passes=6.0)
 
     def steps_on(self, n_rows: int) -> int:
         """For a model with `n_rows` training windows."""

@@ -103,12 +103,10 @@ def beside_statistics(
     values, digest = np.empty((n_values, len(rows), seq_len), np.float32), hashlib.sha256()
     with tqdm(total=rows[:, 1:].size, desc=desc, unit="tok", unit_scale=True, disable=None) as bar:
         for i, places in companion.groups(numbers):
-            beside = companion.load(i)
-            if beside.device != model.device:
-                beside = beside.to(model.device)
+            beside = companion.load(i).to(model.device)
             digest.update(_description(companion.starts[i], beside))
             values[:, places] = evaluate(
-                model, rows[places], reduce, n_values, np.float32, facts, None, "", store, beside
+                model, rows[places], lambda _: (reduce, np.asarray), [(facts, n_values)], None, "", store, beside
             )
             bar.update(len(places) * seq_len)
     parts = values[2:].reshape(len(predictors), 3, len(rows), seq_len)

@@ -6,7 +6,9 @@ chunk is one file that holds its own hash and the run's: a truncated or altered 
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,65 +22,78 @@ from gengap.statistics.inputs import check_rows, evaluation_mode
 
 _DIGEST = 32  # bytes of a SHA-256
 TOKENS_PER_CHUNK = 2**14  # what a kill loses at most, beside what other processes have under way
-ARITHMETIC = 2  # part of a stored run's name: raise it when the numbers change
+ROWS_AT_POSITIONS = 4  # times as many rows in a chunk where one position of each is wanted: some are short, some equal
+ARITHMETIC = 3  # part of a stored run's name: raise it when the numbers change
+
+
+Measure = Callable[[list[int]], tuple[forward.Reduction, Callable[[np.ndarray], np.ndarray]]]
+"""Of the numbers of some parts: the reduction for them, and what makes their values, one part after the other, from what it finds."""
 
 
 def evaluate(
     model,
     rows: np.ndarray,
-    reduction: forward.Reduction,
-    n_values: int,
-    dtype: type,
-    settings: dict,
+    measure: Measure,
+    parts: Sequence[tuple[Any, int]],
     positions: np.ndarray | None = None,
     desc: str = "evaluate",
     store: Path | None = None,
     beside: torch.nn.Module | None = None,
 ) -> np.ndarray:
-    """What `reduction` makes of every token of `rows` (see `forward.reduce_logits`), (n_values, n_rows, seq_len) of `dtype`.
+    """What `measure` makes of every token of `rows` (see `forward.reduce_logits`), (n_values, n_rows, seq_len) float32.
 
-    With `store`, a folder, each chunk is kept there as soon as it is known, and a later call with the same weights, rows,
-    positions and `settings` (what decides the reduction, as JSON) computes only what is missing. Of several
-    processes (`gengap.hardware`) each computes a share of the chunks and returns all of them.
+    The values come in `parts`: what decides each, as JSON, and how many values it has. With `store`, a folder, each part of each chunk is
+    kept there as soon as it is known, and a later call with the same weights, rows and positions, for the same parts among others, computes
+    only what is missing. Of several processes (`gengap.hardware`) each computes a share of the chunks and returns all of them.
     The model is read in evaluation mode and left in the mode that it came in. `beside` is a second model in evaluation mode, whose
-    logits the reduction gets too. No `desc`, no bar. Raises `UserError` for rows that the model cannot read (`inputs.check_rows`), and if a value is not finite, which means a
-    damaged or diverged checkpoint.
+    logits the reduction gets too. No `desc`, no bar. Raises `UserError` for rows that the model cannot read (`inputs.check_rows`), and if a value
+    is not finite, which means a damaged or diverged checkpoint.
     """
     rows = check_rows(model, rows)
     n_rows, seq_len = len(rows), rows.shape[1] - 1
-    values = np.zeros((n_values, n_rows, seq_len if positions is None else 1), dtype)
-    kept = ChunkStore(store, _run(model, rows, settings, positions, beside)) if store is not None else None
-    starts = range(0, n_rows, max(1, TOKENS_PER_CHUNK // seq_len))
+    ends = np.cumsum([n for _, n in parts])
+    values = np.zeros((ends[-1], n_rows, seq_len if positions is None else 1), np.float32)
+    places = [slice(end - n, end) for (_, n), end in zip(parts, ends, strict=True)]
+    kept: list[ChunkStore] = []
+    if store is not None:
+        run = _run(model, rows, positions, beside)
+        kept = [ChunkStore(store, run | {"settings": facts}) for facts, _ in parts]
+    n_tokens = TOKENS_PER_CHUNK * (1 if positions is None else ROWS_AT_POSITIONS)
+    starts = range(0, n_rows, max(1, n_tokens // seq_len))
     mine = {i: slice(starts[i], min(starts[i] + starts.step, n_rows)) for i in hardware.share(len(starts))}
     total = sum(part.stop - part.start for part in mine.values()) * seq_len
     with (
         evaluation_mode(model),
         tqdm(total=total, desc=desc, unit="tok", unit_scale=True, disable=None if desc else True) as bar,
     ):
-        for index, part in mine.items():
-            known = kept and kept.load(index, values[:, part].shape, dtype)
-            if known is not None:
-                values[:, part] = known
-                bar.update((part.stop - part.start) * seq_len)
+        for index, chunk in mine.items():
+            wanted = list(range(len(parts)))
+            for i, chunks in enumerate(kept):
+                if (known := chunks.load(index, values[places[i], chunk].shape, np.float32)) is not None:
+                    values[places[i], chunk] = known
+                    wanted.remove(i)
+            if not wanted:
+                bar.update((chunk.stop - chunk.start) * seq_len)
                 continue
-            at = None if positions is None else positions[part]
+            reduction, finish = measure(wanted)
+            at = None if positions is None else positions[chunk]
             found = forward.reduce_logits(
-                model, rows[part], reduction, at, lambda n: bar.update(n * seq_len), beside
+                model, rows[chunk], reduction, at, lambda n: bar.update(n * seq_len), beside
             ).numpy()
+            found = finish(found)
             if not np.isfinite(found).all():
                 raise UserError(
                     "the model's loss is not finite on some tokens: its checkpoint is damaged or has diverged"
                 )
-            values[:, part] = found
-            if kept:
-                kept.save(index, values[:, part])
+            for i, new in zip(wanted, np.split(found, np.cumsum([parts[i][1] for i in wanted])[:-1]), strict=True):
+                values[places[i], chunk] = new
+                if kept:
+                    kept[i].save(index, values[places[i], chunk])
     return hardware.merge(values)
 
 
-def _run(
-    model, rows: np.ndarray, settings: dict, positions: np.ndarray | None, beside: torch.nn.Module | None = None
-) -> dict:
-    """All that decides the numbers, sizes in memory aside, which move them by rounding only."""
+def _run(model, rows: np.ndarray, positions: np.ndarray | None, beside: torch.nn.Module | None = None) -> dict:
+    """All that decides the numbers but what they are, and but sizes in memory, which move them by rounding only."""
     config = {k: v for k, v in model.config.to_dict().items() if k not in ("transformers_version", "_name_or_path")}
     return {
         "arithmetic": ARITHMETIC,
@@ -87,7 +102,6 @@ def _run(
         "architecture": config,
         "rows": rows_sha256(rows),
         "positions": "all" if positions is None else rows_sha256(np.asarray(positions)[:, None]),
-        "settings": settings,
     } | ({} if beside is None else {"beside": weights_sha256(beside)})
 
 

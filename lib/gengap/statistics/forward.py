@@ -52,7 +52,7 @@ def sizes(model, seq_len: int, available_bytes: int | None = None) -> Sizes:
     share = SHARE_OF_MEMORY * available_bytes
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = 4 * (8 * config.hidden_size + 2 * inner)  # bytes of one layer's activations
-    per_logit = 4 * 4  # bytes: logits, probabilities, work space
+    per_logit = 4 * 8  # bytes: logits, probabilities, work space
     fitting_rows = int(share / (per_token * seq_len))
     product = min(GPU_TOKENS_PER_PRODUCT if on_gpu else TOKENS_PER_PRODUCT, int(share / per_logit / config.vocab_size))
     if fitting_rows < 1 or product < 1:
@@ -108,44 +108,54 @@ def reduce_logits(
     """What `reduction` makes of the logits of each predicted token of `rows`, (n_rows, seq_len + 1) integers.
 
     The result is (k, n_rows, seq_len) on the CPU, or (k, n_rows, 1) where `positions` (n_rows,) names the one
-    predicted token of each row that is wanted: the model, which is causal, then reads each row to about there only.
+    predicted token of each row that is wanted: the model, which is causal, then reads each row to about there only, and equal rows once.
     `on_rows` hears how many more rows are done. `beside` is a second model of the same vocabulary, whose logits the reduction then
     gets too.
     """
     size = sizes(model, rows.shape[1] - 1)
     readers = [_Reader(m) for m in (model, beside) if m is not None]
-    order, parts = np.arange(len(rows)) if positions is None else np.argsort(positions)[::-1], []
-    for chosen, length in _batches(order, positions, size.rows, rows.shape[1] - 1):
-        batch = torch.from_numpy(rows[chosen, : length + 1].astype(np.int64)).to(model.device)
+    parts, read = [], []
+    for batch, wanted, at in _batches(rows, positions, size.rows):
+        batch = torch.from_numpy(batch.astype(np.int64)).to(model.device)
         hidden = [reader.states(batch[:, :-1]) for reader in readers]  # (batch, seq, hidden) each
         targets = batch[:, 1:].to(hidden[0].device)
-        if positions is not None:
-            at = torch.from_numpy(positions[chosen].astype(np.int64)).to(targets.device)
-            hidden = [states.take_along_dim(at[:, None, None], 1) for states in hidden]  # (batch, 1, hidden)
-            targets = targets.take_along_dim(at[:, None], 1)  # (batch, 1)
+        if at is not None:
+            of = tuple(torch.from_numpy(places).to(targets.device) for places in at)
+            hidden, targets = [states[of][:, None] for states in hidden], targets[of][:, None]  # (n, 1, hidden), (n, 1)
         found, done = None, 0
-        for *states, wanted in _split(size.product, *(h.flatten(0, 1) for h in hidden), targets.flatten()):
+        for *states, drawn in _split(size.product, *(h.flatten(0, 1) for h in hidden), targets.flatten()):
             products = (reader.logits(part) for reader, part in zip(readers, states, strict=True))
-            for *logits, tokens in _split(size.block, *products, wanted):
+            for *logits, tokens in _split(size.block, *products, drawn):
                 values = reduction(*logits, tokens)
                 if found is None:  # whole at once: small arrays between large ones break up the memory
                     found = values.new_empty(len(values), targets.numel())
                 found[:, done : done + len(tokens)] = values
                 done += len(tokens)
         parts.append(found.view(-1, *targets.shape).cpu())
-        on_rows(len(batch))
-    return torch.cat(parts, 1)[:, np.argsort(order)]
+        read.append(wanted)
+        on_rows(len(wanted))
+    return torch.cat(parts, 1)[:, np.argsort(np.concatenate(read))]
 
 
 def _batches(
-    order: np.ndarray, positions: np.ndarray | None, n_rows: int, seq_len: int
-) -> Iterator[tuple[np.ndarray, int]]:
-    """The rows of each batch, taken as `order` says, and how many of their tokens are read: `n_rows` whole rows, or as many tokens."""
-    while len(order):
-        length = seq_len if positions is None else int(positions[order[0]]) + 1  # the greatest position comes first
-        n = n_rows * seq_len // length
-        yield order[:n], length
-        order = order[n:]
+    rows: np.ndarray, positions: np.ndarray | None, n_rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]]:
+    """What is read at a time, whose values that gives, and where they stand in it: `n_rows` whole rows, or as many tokens."""
+    if positions is None:
+        for wanted in np.split(np.arange(len(rows)), range(n_rows, len(rows), n_rows)):
+            yield rows[wanted], wanted, None
+        return
+    rows, own = np.unique(rows, axis=0, return_inverse=True)
+    own, lengths = own.ravel(), np.zeros(len(rows), int)
+    np.maximum.at(lengths, own, positions + 1)
+    order, start = np.argsort(lengths)[::-1], 0
+    place = np.argsort(order)[own]  # of each value's row among those in this order
+    while start < len(order):
+        length = lengths[order[start]]  # the greatest comes first
+        end = start + max(1, n_rows * (rows.shape[1] - 1) // length)
+        wanted = np.flatnonzero((start <= place) & (place < end))
+        yield rows[order[start:end], : length + 1], wanted, (place[wanted] - start, positions[wanted].astype(int))
+        start = end
 
 
 class _Reader:

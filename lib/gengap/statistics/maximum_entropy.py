@@ -1,88 +1,104 @@
-"""Maximum-entropy smoothing of a model's predictions, streamed: one number c for each of them.
+"""Maximum-entropy smoothing of a model's predictions, for all rates at once, from a few moments of each prediction.
 
 For a rate lambda and a prediction p, `gengap.bounds.smoothing.maximum_entropy_smoothing` is the distribution q with
 q (1 + lambda (H + log q)) = p; it is log q = w - c with w = W(p e^c/lambda), the one c for which q sums to one, and
 its entropy is H = c - 1/lambda. Here p is the model's prediction with some of the uniform distribution mixed in
-(`Tilt.safety`). Each prediction has an iteration of its own, which does not depend on those that are read with it: q is
-known before the token, whatever follows.
+(`Tilt.safety`), so that log p lies between log(safety/V) and 0.
+
+Since w e^w = p e^c/lambda, q = p/(lambda w) = e^-c + p g(log p) with g = (1 - e^-w)/(lambda w), a smooth function of log p and of c between
+0 and 1/lambda. In Chebyshev polynomials T_k of log p, and T_l of c, it has few terms, and the sum over all V tokens is
+
+    sum q = V e^-c + sum_{k,l} a_kl m_k T_l(c),        m_k = sum_x p(x) T_k(log p(x)),
+
+an equation for c with a handful of numbers per prediction. The m_k depend on the safety alone: a model is read once for all rates. Each
+prediction has an equation of its own, which does not depend on those that are read with it: q is known before the token, whatever follows.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.polynomial.chebyshev import chebder, chebval
+from scipy.fft import dctn
 
+from gengap.bounds.concentration import Floats
 from gengap.bounds.grids import TOLERANCE, Tilt
+from gengap.bounds.smoothing import lambert_w_of_exp
 
-MAX_STEPS = 12  # four are the most that was seen, at rates from 0.06 to 10, from uniform to one-hot predictions
-LOGITS_AT_A_TIME = 2**16  # on a CPU, so that the work space of one step stays in the cache
+ACCURACY = 1e-6  # of sum q, whatever p: what decides how many moments are taken
+N_NODES = (
+    96  # for each of the two variables; rates up to 10 and vocabularies up to 10^6 need at most half as many terms
+)
+MAX_STEPS = 60  # of Newton's method, which finds the zero of a convex function from anywhere: four are usual
 
 
-def solve_tilts(logits: torch.Tensor, tokens: torch.Tensor, tilt: Tilt, max_steps: int = MAX_STEPS) -> torch.Tensor:
-    """(2, n) float64 log p of the tokens (n,) and c, nats, for logits (n, V), which it overwrites.
+def n_moments(tilts: Sequence[Tilt]) -> dict[float, int]:
+    """For each safety among `tilts` how many moments its rates need."""
+    needed: dict[float, int] = {}
+    for tilt in tilts:
+        needed[tilt.safety] = max(needed.get(tilt.safety, 0), len(_terms(tilt.rate, tilt.safety, tilt.vocab_size)))
+    return needed
 
-    Halley's method for log T(c) = 0, where T(c) = sum e^(w - c), from the expansion H(q) = H(p) + lambda Var(log p) + ... in lambda. A
-    prediction is done one step after |log T| < TOLERANCE, and taken for the uniform one, a decision that does not
-    look at the token, where `max_steps` do not get there. log T is convex with a slope of -E[1/(1+w)], at most
-    -lambda/(1+lambda) at the solution, and a curvature of at most twice the slope, so that the last step leaves log T within
-    TOLERANCE^2 (1 + 1/lambda) of zero: q sums to one as far as float32 can tell.
+
+def add_moments(probs: torch.Tensor, share: torch.Tensor, safety: float, out: torch.Tensor) -> None:
+    """Write m_0, m_1, ... into `out`, (n_moments, n), for p = share * probs + safety/V; `probs` (n, V), `share` (n,)."""
+    vocab_size = probs.shape[-1]
+    one = torch.mul(probs, share[:, None]).add_(safety / vocab_size)  # (n, V) p T_0
+    x = one.log().mul_(2 / math.log(vocab_size / safety)).add_(1)  # in [-1, 1]
+    other = one * x  # p T_1
+    signs = 1, 1
+    for k, moment in enumerate(out):
+        torch.sum(one, -1, out=moment)
+        if signs[0] < 0:
+            moment.neg_()
+        # T_(k+2) = 2 x T_(k+1) - T_k, in the place of T_k, but for the sign
+        one, other = other, one.addcmul_(x, other, value=-2 * signs[0] * signs[1]) if k + 2 < len(out) else one
+        signs = signs[1], -signs[0]
+
+
+def solve(moments: Floats, tilts: Sequence[Tilt]) -> Floats:
+    """Entropies H of the smoothed predictions, (n_tilts, ...) nats, from `moments` (n_moments, ...) at the one safety of `tilts`.
+
+    Newton's method for log sum q = 0, a convex and decreasing function of c, in float64: it stops one step after all are within
+    TOLERANCE, which leaves them within TOLERANCE^2 (1 + 1/lambda).
     """
-    vocab_size, probs, log_probs = logits.shape[-1], logits, torch.empty_like(logits)
-    entropy, square = _by_blocks(partial(_moments, tilt.safety), probs, log_probs)
-    log_prob = log_probs.gather(-1, tokens[:, None])[:, 0]
-    start = (entropy + tilt.rate * (square - entropy.square())).clamp_(max=math.log(vocab_size))
-    shift = start + (1 / tilt.rate - math.log(tilt.rate))  # (n,) c - log lambda
-    found, rows = torch.empty_like(shift), torch.arange(len(shift), device=shift.device)
-    for _ in range(max_steps):
-        total, slope, bend = _by_blocks(_sums, probs, log_probs, shift[:, None]) / tilt.rate
-        excess, slope = total.log(), slope / total  # log T and -(log T)'
-        step = excess / slope  # Newton's, which Halley's doubles at most
-        shift = shift + step / (1 - (step * (bend / total - slope.square()) / (2 * slope)).clamp_(max=0.5))
-        found[rows] = shift
-        left = (excess.abs() >= TOLERANCE).nonzero()[:, 0]  # none that is NaN: a damaged model is to be seen
-        if not len(left):
-            break
-        if len(left) < len(rows):
-            rows, probs, log_probs, shift = (values[left] for values in (rows, probs, log_probs, shift))
-    else:
-        log_prob[rows] = -math.log(vocab_size)
-        found[rows] = math.log(vocab_size) + 1 / tilt.rate - math.log(tilt.rate)
-    return torch.stack([log_prob.double(), found.double() + math.log(tilt.rate)])
+    flat, found = moments.reshape(len(moments), -1).astype(np.float64), []
+    for tilt in tilts:
+        terms, (low, high) = _terms(tilt.rate, tilt.safety, tilt.vocab_size), _entropies(tilt)
+        sums = terms.T @ flat[: len(terms)]  # (n_terms, n) sum q as a polynomial of H in [low, high], mapped to [-1, 1]
+        slopes, half, entropy = chebder(sums), (high - low) / 2, np.full(flat.shape[1], (low + high) / 2)
+        for _ in range(MAX_STEPS):
+            place, rest = (entropy - low) / half - 1, tilt.vocab_size * np.exp(-entropy - 1 / tilt.rate)
+            total = rest + chebval(place, sums, tensor=False)
+            slope = chebval(place, slopes, tensor=False) / half - rest
+            excess = np.log(total)
+            entropy = np.clip(entropy - excess * total / slope, low, high)
+            if not np.any(np.abs(excess) >= TOLERANCE):  # none that is NaN: a damaged model is to be seen
+                break
+        found.append(entropy)
+    return np.reshape(found, (len(tilts), *moments.shape[1:]))
 
 
-def _by_blocks(sums: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
-    """What `sums` makes of the rows of (n, V) tensors, (k, n), a few rows at a time on a CPU."""
-    n = len(tensors[0]) if tensors[0].is_cuda else max(1, LOGITS_AT_A_TIME // tensors[0].shape[-1])
-    return torch.cat([sums(*parts) for parts in zip(*(tensor.split(n) for tensor in tensors), strict=True)], 1)
+def _entropies(tilt: Tilt) -> tuple[float, float]:
+    """Least and greatest entropy of q over all predictions."""
+    return tilt.least_entropy, math.log(tilt.vocab_size)
 
 
-def _moments(safety: float, probs: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
-    """Entropy, and mean of log^2 p, (2, n); `probs` holds logits before and p afterwards, `log_probs` its logarithm."""
-    work = probs.softmax(-1)
-    torch.mul(work, (1 - safety) / work.sum(-1, keepdim=True), out=probs).add_(safety / probs.shape[-1])
-    torch.mul(probs, torch.log(probs, out=log_probs), out=work)
-    return torch.stack([-work.sum(-1), work.mul_(log_probs).sum(-1)])
-
-
-def _sums(probs: torch.Tensor, log_probs: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """lambda times T, -T' and T'', (3, n), from p, log p (n, V) and c - log lambda (n, 1): with h = 1/(1+w), sums of q, q h, q h^2 (2-h)."""
-    w = _lambert_w(probs, log_probs, shift)
-    q = probs / w
-    total, h = q.sum(-1), w.add_(1).reciprocal_()
-    return torch.stack([total, q.mul_(h).sum(-1), q.mul_(h).mul_(h.neg_().add_(2)).sum(-1)])
-
-
-def _lambert_w(probs: torch.Tensor, log_probs: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """W(e^z) for z = log p + shift, within 3e-7 of itself for -18 < z < 40 but for the rounding of float32.
-
-    1/W(e^z) is e^-z and something that hardly bends; with a hyperbola for that, fitted, W is within 1.5 %, and Halley's step
-    for w + log w = z makes it the cube of that.
-    """
-    bent = log_probs + (shift - 2.59)
-    w = (bent * bent).add_(21.4).sqrt_().add_(bent)
-    space = torch.div((-shift).exp(), probs, out=bent).mul_(w).add_(2.04)
-    w.div_(space)
-    off = (log_probs + shift).sub_(w).sub_(torch.log(w, out=space))  # z - w - log w
-    one_and_w = torch.add(w, 1, out=space)
-    return w.addcmul_(w, off.div_(torch.addcdiv(one_and_w, off, one_and_w, value=-0.5)))
+@lru_cache(maxsize=1024)
+def _terms(rate: float, safety: float, vocab_size: int) -> Floats:
+    """a_kl, (n_moments, n_terms): as many as sum q within ACCURACY needs, since no |T| exceeds one and the m_0 of p is one."""
+    low, high = _entropies(Tilt(rate, safety, 0.0, 1, vocab_size))
+    x = np.cos(np.pi * (np.arange(N_NODES) + 0.5) / N_NODES)  # Chebyshev's nodes
+    log_p, shift = (
+        (x - 1) / 2 * math.log(vocab_size / safety),
+        low + (high - low) * (x + 1) / 2 + 1 / rate - math.log(rate),
+    )
+    w = lambert_w_of_exp(log_p[:, None] + shift)
+    terms = dctn(-np.expm1(-w) / (rate * w), norm="forward", orthogonalize=False) * 4
+    terms[0] /= 2
+    terms[:, 0] /= 2
+    size = np.abs(terms)
+    n, m = (int(np.argmax(size.sum(1 - axis)[::-1].cumsum()[::-1] < ACCURACY / 10 ** (3 * axis))) for axis in (0, 1))
+    return terms[:n, :m]

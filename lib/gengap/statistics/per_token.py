@@ -1,12 +1,12 @@
 """What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
 
 Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing
-(`gengap.statistics.maximum_entropy`).
+(`gengap.statistics.maximum_entropy`), whose losses follow from the entropies. A model is read once for all of them.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,17 @@ import numpy as np
 import torch
 
 from gengap.bounds.grids import Tilt
-from gengap.bounds.smoothing import lambert_w_of_exp
+from gengap.bounds.smoothing import lambert_w_of_exp, smoothed_nll
 from gengap.statistics.evaluation import evaluate
-from gengap.statistics.maximum_entropy import solve_tilts
+from gengap.statistics.forward import Reduction
+from gengap.statistics.maximum_entropy import add_moments, n_moments, solve
+
+
+class TiltedStatistics(NamedTuple):
+    """Per-token quantities of one model, smoothed in one way."""
+
+    loss: np.ndarray  # (n_rows, seq_len) X = -log q(token), nats, float64
+    entropy: np.ndarray  # (n_rows, seq_len) c - 1/lambda, the entropy of q, nats, float64
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,25 @@ class TokenStatistics:
     entropy: np.ndarray  # (n_alphas, n_rows, seq_len) entropy of (1 - alpha) p + alpha / V, nats, float32
     alphas: tuple[float, ...]  # (n_alphas,) smoothing weights
     vocab_size: int  # V
+    tilts: tuple[Tilt, ...]  # (n_tilts,) maximum-entropy smoothings
+    tilted_entropy: np.ndarray  # (n_tilts, n_rows, seq_len) of q, nats, float32
+
+    def tilted(self, tilt: Tilt) -> TiltedStatistics:
+        """X and H of the model smoothed by one of `tilts`, whatever its floor: it changes neither.
+
+        log q = W(p e^c / lambda) - c, so that 1 + lambda (H - X) = lambda W > 0.
+        """
+        place = [known[:2] for known in self.tilts].index(tilt[:2])
+        entropy = self.tilted_entropy[place].astype(np.float64)
+        cap = entropy + 1 / tilt.rate
+        log_prob = -smoothed_nll(self.nll, tilt.safety, self.vocab_size)
+        return TiltedStatistics(cap - lambert_w_of_exp(log_prob + cap - math.log(tilt.rate)), entropy)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "TokenStatistics":
+        """Those of some of the rows."""
+        return replace(
+            self, nll=self.nll[rows], entropy=self.entropy[:, rows], tilted_entropy=self.tilted_entropy[:, rows]
+        )
 
 
 def token_statistics(
@@ -37,11 +64,12 @@ def token_statistics(
     positions: np.ndarray | None = None,
     desc: str = "evaluate",
     store: Path | None = None,
+    tilts: Sequence[Tilt] = (),
 ) -> TokenStatistics:
     """Evaluate a causal language model on `rows`, (n_rows, seq_len + 1) integer tokens.
 
-    `alphas` lie in [0, 1); 0 gives the entropy of the model itself. `positions` (n_rows,) restricts each row to one
-    predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
+    `alphas` lie in [0, 1); 0 gives the entropy of the model itself. `tilts` are maximum-entropy smoothings. `positions` (n_rows,) restricts
+    each row to one predicted token: the arrays are then (n_rows, 1) and (n_alphas, n_rows, 1). `store`, a folder such as
     `gengap.statistics.evaluation.statistics_dir()`, keeps what is known, so that a killed run goes on where it was.
     Raises `UserError` if a loss is not finite, which means a damaged or diverged checkpoint.
 
@@ -58,60 +86,66 @@ def token_statistics(
     alphas = tuple(map(float, alphas))
     if not all(0 <= alpha < 1 for alpha in alphas):
         raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
-    reduce = partial(loss_and_entropies, alphas=alphas)
-    facts = {"statistics": "loss and entropies", "alphas": alphas}
-    found = evaluate(model, rows, reduce, 1 + len(alphas), np.float32, facts, positions, desc, store)
-    return TokenStatistics(found[0], found[1:], alphas, model.config.vocab_size)
+    tilts = tuple({tilt[:2]: tilt for tilt in tilts}.values())
+    kinds = ["loss", *(("entropy", alpha) for alpha in alphas), *(("tilted", *tilt[:2]) for tilt in tilts)]
+    parts, measure = [(kind, 1) for kind in kinds], partial(_measure, alphas, tilts)
+    plain, tilted = np.split(evaluate(model, rows, measure, parts, positions, desc, store), [1 + len(alphas)])
+    return TokenStatistics(plain[0], plain[1:], alphas, model.config.vocab_size, tilts, tilted)
 
 
-def loss_and_entropies(logits: torch.Tensor, tokens: torch.Tensor, alphas: Sequence[float]) -> torch.Tensor:
-    """(1 + n_alphas, n) NLL of the tokens (n,) and entropies of the smoothed predictions, nats; overwrites logits (n, V).
+def _measure(alphas: Sequence[float], tilts: Sequence[Tilt], wanted: list[int]) -> tuple[Reduction, Callable]:
+    """Of the loss, the entropies and the tilts those that are `wanted`, by number."""
+    n = 1 + len(alphas)
+    alphas, tilts = [alphas[i - 1] for i in wanted if 0 < i < n], [tilts[i - n] for i in wanted if i >= n]
+    moments = n_moments(tilts)
 
-    Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha. With L = log(1 + c p),
+    def finish(found: np.ndarray) -> np.ndarray:
+        plain, *others = np.split(found, np.cumsum([1 + len(alphas), *moments.values()])[:-1])
+        entropies = {}
+        for safety, part in zip(moments, others, strict=True):
+            among = [tilt for tilt in tilts if tilt.safety == safety]
+            entropies |= dict(zip(among, solve(part, among), strict=True))
+        return np.stack([*plain[0 not in wanted :], *(entropies[tilt] for tilt in tilts)])
 
-        H(q) = log(V/alpha) - (1 - alpha) sum p L - (alpha/V) sum L
+    return partial(loss_and_entropies, alphas=alphas, moments=moments), finish
 
-    which needs one logarithm of each probability and no tensor of q. Probabilities come from torch's fused softmax, twice
-    as fast as an exponential; it adds up its normalizer in one float32 run, so that they sum to one within 1e-5 only, and
-    are divided by their sum here. A token's loss is that of the likeliest one and the difference of their logits.
+
+def loss_and_entropies(
+    logits: torch.Tensor, tokens: torch.Tensor, alphas: Sequence[float], moments: Mapping[float, int] | None = None
+) -> torch.Tensor:
+    """(1 + n_alphas + n_moments, n) NLL of the tokens (n,), entropies of the smoothed predictions, nats; overwrites logits (n, V).
+
+    Smoothing mixes q = (1 - alpha) p + alpha/V = (alpha/V) (1 + c p) with c = (1 - alpha) V/alpha, and
+
+        H(q) = log(V/alpha) - (alpha/V) sum (1 + c p) log(1 + c p)
+
+    needs one logarithm of each probability. Exponentials are powers of two, which take half the time; their sum is torch's pairwise one, which
+    a fused softmax of many tokens misses by up to 1e-5. `moments` says for each safety how many moments follow the entropies
+    (`gengap.statistics.maximum_entropy`).
     """
-    vocab_size = logits.shape[-1]
-    probs = logits.softmax(-1)
-    total = probs.sum(-1)  # (n,) one, nearly
-    least = -(probs.amax(-1) / total).log()  # (n,) NLL of the likeliest token, nats
-    top = logits.amax(-1, keepdim=True)
-    result = logits.new_empty(1 + len(alphas), len(tokens))
-    result[0] = least + (top - logits.gather(-1, tokens[:, None]))[:, 0]
+    moments, vocab_size = moments or {}, logits.shape[-1]
+    logits = logits.sub_(logits.amax(-1, keepdim=True))
+    odds = torch.mul(logits, 1 / math.log(2)).exp2_()  # (n, V) against the likeliest token
+    total = odds.sum(-1)
+    result = logits.new_empty(1 + len(alphas) + sum(moments.values()), len(tokens))
+    torch.sub(total.log(), logits.gather(-1, tokens[:, None])[:, 0], out=result[0])
+    parts = result[1:].split([len(alphas), *moments.values()])
     if 0.0 in alphas:
-        own_entropy = least - torch.linalg.vecdot(probs, logits.sub_(top)) / total
-    for entropy, alpha in zip(result[1:], alphas, strict=True):
-        if alpha == 0:
-            entropy.copy_(own_entropy)
-            continue
-        odds = (1 - alpha) * vocab_size / alpha / total  # (n,) c
-        log_ratio = torch.mul(probs, odds[:, None], out=logits).log1p_()  # (n, V) L
-        mean = torch.linalg.vecdot(probs, log_ratio) * ((1 - alpha) / total)
-        mean += log_ratio.sum(-1) * (alpha / vocab_size)
-        torch.sub(math.log(vocab_size / alpha), mean, out=entropy)
+        parts[0][alphas.index(0.0)] = total.log() - torch.linalg.vecdot(odds, logits) / total
+    space = torch.empty_like(logits) if any(alphas) else None
+    for entropy, alpha in zip(parts[0], alphas, strict=True):
+        if alpha:
+            c = (1 - alpha) * vocab_size / alpha / total  # (n,)
+            ratio = torch.mul(odds, c[:, None], out=logits).add_(1)
+            mean = torch.linalg.vecdot(ratio, torch.log(ratio, out=space)).mul_(alpha / vocab_size)
+            torch.sub(math.log(vocab_size / alpha), mean, out=entropy)
+    for safety, part in zip(moments, parts[1:], strict=True):
+        add_moments(odds, (1 - safety) / total, safety, part)
     return result
-
-
-class TiltedStatistics(NamedTuple):
-    """Per-token quantities of one model, smoothed in one way."""
-
-    loss: np.ndarray  # (n_rows, seq_len) X = -log q(token), nats, float64
-    entropy: np.ndarray  # (n_rows, seq_len) c - 1/lambda, the entropy of q, nats, float64
 
 
 def tilted_statistics(
     model, rows: np.ndarray, tilt: Tilt, desc: str = "best smoothing", store: Path | None = None
 ) -> TiltedStatistics:
     """Evaluate a causal language model on `rows` as `token_statistics` does, smoothed as `tilt` says."""
-    facts = {"statistics": "maximum entropy", "rate": tilt.rate, "safety": tilt.safety}
-    reduce = partial(solve_tilts, tilt=tilt)
-    return tilted(*evaluate(model, rows, reduce, 2, np.float64, facts, None, desc, store), tilt.rate)
-
-
-def tilted(log_prob: np.ndarray, cap: np.ndarray, rate: float) -> TiltedStatistics:
-    """X and H from what `solve_tilts` finds: log q = W(p e^c / lambda) - c, so that 1 + lambda (H - X) = lambda W > 0."""
-    return TiltedStatistics(cap - lambert_w_of_exp(log_prob + cap - math.log(rate)), cap - 1 / rate)
+    return token_statistics(model, rows, (), None, desc, store, (tilt,)).tilted(tilt)

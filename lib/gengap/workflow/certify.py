@@ -6,7 +6,7 @@ kept in a folder (`store`), so that a run killed at any moment goes on where it 
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,13 @@ from gengap.records.bound import BoundRecord, Bounds, BoundSettings, CompanionFa
 from gengap.statistics.checks import check_model
 from gengap.statistics.companion import Companion, beside_statistics
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
-from gengap.statistics.per_token import TokenStatistics, tilted_statistics, token_statistics
+from gengap.statistics.per_token import TokenStatistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.tokens.sources import as_rows
 from gengap.workflow.artefacts import archive_of
 from gengap.workflow.companions import bounds_with
 from gengap.workflow.settings import Settings
-from gengap.workflow.tilts import tight_bounds
+from gengap.workflow.tilts import choose_tilts, n_pilot, tight_bounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,8 +73,8 @@ def coded_models(hypothesis: Hypothesis, identity: Identity, settings: Settings)
 
 
 def smoothing_weights(coded: dict[str, CodedModel]) -> list[float]:
-    """The weights at which entropies are evaluated: a fixed grid, and the paper's, which depend on L(h) alone."""
-    return sorted({*np.geomspace(0.02, 0.3, 8), *(c.paper_alpha for c in coded.values())})
+    """The weights at which entropies are evaluated: the paper's, which depend on L(h) alone."""
+    return sorted({c.paper_alpha for c in coded.values()})
 
 
 def estimate(nll: np.ndarray) -> Estimate:
@@ -89,17 +89,35 @@ def paper_mode_bounds(
     checkpoint,
     model,
     rows: Rows,
-    pairs: PairSample,
+    drawn: Draw,
+    known: tuple[TokenStatistics, TokenStatistics],
     coded: dict[str, CodedModel],
 ) -> dict[str, PaperBound]:
-    """Thm 3.4 as the paper evaluates it: on pairs, one token of each window, for each accounting."""
-    drawn, alphas = rows[pairs.windows], [c.paper_alpha for c in coded.values()]
-    at_pairs = evaluate(model, drawn, alphas, pairs.positions, "pairs")
-    train_risk = float(evaluate(checkpoint, drawn, (), pairs.positions, "pairs, checkpoint").nll.mean())
-    return {
-        name: paper_bound(c, at_pairs.nll[:, 0], entropy[:, 0], train_risk, pairs)
-        for (name, c), entropy in zip(coded.items(), at_pairs.entropy, strict=True)
-    }
+    """Thm 3.4 as the paper evaluates it: on pairs, one token of each window, for each accounting.
+
+    A token's loss does not depend on why its window was drawn: of pairs in windows that are known already (`known`: the checkpoint's
+    statistics on `drawn.windows`, and the model's) it is looked up, and the windows of the others are read once, as far as to the last token that is wanted.
+    """
+    pairs, alphas = drawn.pairs, smoothing_weights(coded)
+    place = {window: i for i, window in enumerate(drawn.windows.windows)}
+    known_at = np.array([place.get(window, -1) for window in pairs.windows])
+    new, at = np.flatnonzero(known_at < 0), (np.maximum(known_at, 0), pairs.positions)
+    new = new[np.argsort(pairs.windows[new], kind="stable")]  # those of one window are read together
+    others = rows[pairs.windows[new]], pairs.positions[new]
+
+    def at_pairs(which, statistics: TokenStatistics, weights: Sequence[float], desc: str) -> tuple[np.ndarray, dict]:
+        nll = statistics.nll[at]
+        entropies = {alpha: statistics.entropy[statistics.alphas.index(alpha)][at] for alpha in weights}
+        if len(new):
+            found = evaluate(which, others[0], weights, others[1], desc)
+            nll[new] = found.nll[:, 0]
+            for alpha, entropy in zip(weights, found.entropy, strict=True):
+                entropies[alpha][new] = entropy[:, 0]
+        return nll, entropies
+
+    nll, entropies = at_pairs(model, known[1], alphas, "pairs")
+    train_risk = float(at_pairs(checkpoint, known[0], (), "pairs, checkpoint")[0].mean())
+    return {name: paper_bound(c, nll, entropies[c.paper_alpha], train_risk, pairs) for name, c in coded.items()}
 
 
 def certify(
@@ -148,25 +166,29 @@ def certify(
     settings = (settings or Settings()).on(len(rows))
     identity = identity or own_identity(model, rows)
     standing_for = identity.n_train_tokens if not_certified else None
-    sample, pairs = draw(len(rows), identity.seq_len, settings, standing_for)
+    at_random = draw(len(rows), identity.seq_len, settings, standing_for)
+    sample = at_random.windows
     check_model(model, rows[:1])
     if not isinstance(hypothesis, Hypothesis):
         hypothesis = hypothesis() if hypothesis else compress(model, rows)
     quantized = hypothesis.build(model)
-    evaluate, evaluate_tilted = partial(token_statistics, store=store), partial(tilted_statistics, store=store)
+    evaluate = partial(token_statistics, store=store)
     coded = coded_models(hypothesis, identity, settings)
     drawn = rows[sample.windows]
     unseen = None if heldout is None else sample_rows(heldout, settings.n_windows, settings.seed)
-    statistics = evaluate(quantized, drawn, smoothing_weights(coded), desc="quantized model")
-    risks = {"train": evaluate(model, drawn, desc="checkpoint").nll, "quantized": statistics.nll}
+    tilts = choose_tilts(evaluate, quantized, drawn[: n_pilot(sample, identity.seq_len)], coded, sample.range_cost)
+    weights = smoothing_weights(coded)
+    statistics = evaluate(quantized, drawn, weights, desc="quantized model", tilts=tilts.values())
+    before = evaluate(model, drawn, desc="checkpoint")
+    risks = {"train": before.nll, "quantized": statistics.nll}
     if unseen is not None:
         risks["heldout"] = evaluate(model, unseen, desc="held-out").nll
         risks["heldout_quantized"] = evaluate(quantized, unseen, desc="held-out, quantized").nll
     risks = Risks(**{name: estimate(nll) for name, nll in risks.items()})
     nll, train_risk = statistics.nll, risks.train.mean
     entropy_at = dict(zip(statistics.alphas, statistics.entropy, strict=True))  # alpha -> (n, seq)
-    paper_mode = paper_mode_bounds(evaluate, model, quantized, rows, pairs, coded)
-    tight = tight_bounds(evaluate_tilted, quantized, drawn, nll, train_risk, sample, coded)
+    paper_mode = paper_mode_bounds(evaluate, model, quantized, rows, at_random, (before, statistics), coded)
+    tight = tight_bounds(statistics, tilts, train_risk, sample, coded)
     beside = companion and bounds_with(
         partial(beside_statistics, store=store),
         quantized,
@@ -196,7 +218,7 @@ def certify(
                 paper=paper_bound(c, nll, entropy_at[c.paper_alpha], train_risk, sample),
                 paper_mode=paper_mode[name],
                 azuma=azuma_bound(c, nll, train_risk, sample),
-                tight=tight[name].bound,
+                tight=tight[name],
                 **(beside.bounds[name]._asdict() if beside else {}),
             )
             for name, c in coded.items()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gengap import hardware
 from gengap.compression import archive
 from gengap.compression.archive import Hypothesis
 from gengap.compression.methods import DEFAULT_BITS, DEFAULT_METHOD, Compressor, check
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 NOT_ITS_ROWS = "these are not its training rows"
 OF_TOKENS = "bin", "npy", "megatron", "corpus", "shards"  # kinds of rows that need no tokenizer
+GPU_SHARE = 3  # times the checkpoint's bytes: itself, its quantized form, and what they compute
 GROUP_SIZE, N_CALIBRATION_ROWS = 128, 128  # of the quantizer, as for the models of the book
 
 
@@ -78,6 +80,7 @@ class OwnModel:
         for source in filter(None, (self.rows, self.heldout)):
             data_files(source)  # are they there, before the model is read?
         model = load_checkpoint(self.source, self.revision)
+        model.to(hardware.device_for(GPU_SHARE * sum(w.nbytes for w in model.parameters())))
         counted = self.n_train_tokens if self.training_rows else None
         rows = self.open(self.rows, model, n_train_tokens=counted)
         if not self.training_rows and self.n_train_tokens < rows.n_train_tokens:

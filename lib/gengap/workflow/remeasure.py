@@ -7,7 +7,7 @@ on what certifies them, is checked by what they cost there: another machine's ro
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
 from gengap.records.arithmetic import Check, coded_model, smoothing_of
 from gengap.records.base import Estimate
 from gengap.records.bound import BoundRecord
-from gengap.statistics.per_token import TiltedStatistics, tilted_statistics, token_statistics
+from gengap.statistics.per_token import TiltedStatistics, token_statistics
 from gengap.tokens.rows import Rows, sample_rows
 from gengap.workflow.certify import draw, estimate
 from gengap.workflow.settings import Settings
-from gengap.workflow.tilts import PILOT_TOKENS
+from gengap.workflow.tilts import n_pilot
 
 TOLERANCE = 1e-6  # nats, and relative: what another machine's float32 may change in a mean over windows
 CHOICE_TOLERANCE = 1e-5  # nats on the pilot
@@ -62,7 +62,9 @@ def checks(
     tights = [bounds.tight for bounds in record.bounds.values()]
     mixed = [tight.alpha for tight in tights if tight.smoother == "uniform mixing"]
     alphas = sorted({*mixed, *(bounds.paper.alpha for bounds in record.bounds.values())})
-    of_quantized = token_statistics(quantized, drawn, alphas, desc="quantized model")
+    smoothings = {name: smoothing_of(record, bounds.tight) for name, bounds in record.bounds.items()}
+    tilts = [tilt for tilt in smoothings.values() if isinstance(tilt, Tilt)]
+    of_quantized = token_statistics(quantized, drawn, alphas, desc="quantized model", tilts=tilts)
     nll, before = of_quantized.nll, token_statistics(checkpoint, drawn, desc="checkpoint").nll
     yield from part.estimates("risks.train", risks.train, before)
     yield from part.estimates("risks.quantized", risks.quantized, nll)
@@ -75,19 +77,17 @@ def checks(
             found = token_statistics(model, unseen[other.chosen], desc="held-out").nll
             yield from other.estimates(f"risks.{place}", getattr(risks, place), found)
     entropies = dict(zip(of_quantized.alphas, of_quantized.entropy, strict=True))
-    tilted: dict[tuple[float, float], TiltedStatistics] = {}
-    few = min(16, settings.n_pilot_windows, max(1, PILOT_TOKENS // record.identity.seq_len))  # as `tight_bounds` does
-    on_pilot = cache(partial(tilted_statistics, quantized, rows[sample.windows[:few]], desc="pilot"))
+    pilot = rows[sample.windows[: n_pilot(sample, record.identity.seq_len)]]
+    every = [*TiltGrid().tilts(record.identity.vocab_size), *tilts] if tilts else []
+    on_pilot = cache(token_statistics(quantized, pilot, desc="pilot", tilts=every).tilted)
     for name, bounds in record.bounds.items():
         place = f"bounds.{name}"
         yield from _paper(record, f"{place}.paper", bounds.paper, nll, entropies[bounds.paper.alpha], part, sample)
         if part.whole:
             yield _azuma(record, f"{place}.azuma", bounds.azuma, nll, sample, part)
-        tilt = smoothing_of(record, bounds.tight)
-        if isinstance(tilt, Tilt) and tilt[:2] not in tilted:
-            tilted[tilt[:2]] = tilted_statistics(quantized, drawn, tilt)
-        found = tilted[tilt[:2]] if isinstance(tilt, Tilt) else TiltedStatistics(None, entropies[tilt.alpha])
-        yield from _tight(f"{place}.tight", bounds.tight, tilt, nll, found, part, sample)
+        tilt = smoothings[name]
+        tilted = of_quantized.tilted(tilt) if isinstance(tilt, Tilt) else TiltedStatistics(None, entropies[tilt.alpha])
+        yield from _tight(f"{place}.tight", bounds.tight, tilt, nll, tilted, part, sample)
         if isinstance(tilt, Tilt):
             yield _tilt_on_pilot(f"{place}.tight.rate", tilt, coded_model(record, name), on_pilot, sample.range_cost)
     yield from _pairs(record, quantized, checkpoint, rows, pairs, Part(settings.n_pairs, share, tolerance, rng))

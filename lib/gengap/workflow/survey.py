@@ -23,9 +23,9 @@ from gengap.models.spec import ModelSpec
 from gengap.paths import atomic_path, run_results_dir
 from gengap.records.base import identify, provenance
 from gengap.records.survey import Cell, QuantizationSurvey, Spectrum, SurveySettings, place_of
-from gengap.statistics.per_token import tilted_statistics, token_statistics
+from gengap.statistics.per_token import TokenStatistics, token_statistics
 from gengap.tokens.rows import sample_rows
-from gengap.workflow.tilts import best_tilts
+from gengap.workflow.tilts import choose_tilts
 
 PILOT_WINDOWS = 8  # on which the constants of the tight bound are chosen
 _CELLS = TypeAdapter(tuple[SurveySettings, list[Cell]])
@@ -101,15 +101,18 @@ class _Laboratory:
         _require_equal(quantized, archive.decode(content)[0])
         lengths = Hypothesis(quantized, method, bits, len(content)).code_length_bits
         model = quantized.build(self.spec.config())
-        alpha = self._coded(lengths["nominal"]).paper_alpha
-        measured, few = token_statistics(model, self.windows, [alpha]), slice(self.n_bound_windows)
-        rises = (measured.nll - self.before).mean(axis=1, dtype=np.float64)  # (n_windows,)
+        coded = {name: self._coded(length) for name, length in lengths.items()}
+        few, others = np.split(self.windows, [self.n_bound_windows])
+        tilts = choose_tilts(token_statistics, model, few[:PILOT_WINDOWS], coded)
+        on_few = token_statistics(model, few, [coded["nominal"].paper_alpha], tilts=tilts.values())
+        nll = np.concatenate([on_few.nll, token_statistics(model, others).nll]) if len(others) else on_few.nll
+        rises = (nll - self.before).mean(axis=1, dtype=np.float64)  # (n_windows,)
         gaps = [rises.mean()]
         for other in compressors[1:] if METHODS[method].looks_at_data else []:
-            nll = token_statistics(other.quantize(method, bits).build(self.spec.config()), self.windows).nll
-            gaps.append((nll - self.before).mean(dtype=np.float64))
-        sigma, paper_gap = self._paper(lengths["nominal"], measured.nll[few], measured.entropy[0, few], gaps[0])
-        tight, terms = self._tight(model, lengths, measured.nll[few], gaps[0])
+            again = token_statistics(other.quantize(method, bits).build(self.spec.config()), self.windows).nll
+            gaps.append((again - self.before).mean(dtype=np.float64))
+        sigma, paper_gap = self._paper(coded["nominal"], on_few.nll, on_few.entropy[0], gaps[0])
+        tight, terms = self._tight(coded, on_few, tilts, gaps[0])
         return Cell(
             method=method,
             bits=bits,
@@ -130,27 +133,26 @@ class _Laboratory:
     def _coded(self, length_bits: float) -> CodedModel:
         return CodedModel(length_bits, self.spec.n_train_tokens, self.spec.vocab_size)
 
-    def _paper(self, length_bits, nll, entropy, gap) -> tuple[float, float]:
+    def _paper(self, coded: CodedModel, nll, entropy, gap) -> tuple[float, float]:
         """Sigma and the paper's gap (Thm 3.4)."""
-        coded = self._coded(length_bits)
         c, alpha = coded.complexity(coded.s_grid_size), coded.paper_alpha
         x = smoothing.smoothed_nll(nll, alpha, self.spec.vocab_size)
         loss_range = float(smoothing.loss_range(alpha, self.spec.vocab_size))
         found = loss_variation(x.ravel(), entropy.ravel(), loss_range, c, default_s_grid(coded.s_grid_size))
         return float(found.sigma), closed_form_gap(coded, float(found.sigma)) + float(gap)
 
-    def _tight(self, model, lengths, nll, gap) -> tuple[dict[str, float], tuple[float, float]]:
+    def _tight(self, coded, statistics: TokenStatistics, tilts, gap) -> tuple[dict[str, float], tuple[float, float]]:
         """Gap of our bound for each accounting, and with the archive's its deviation and smoothing terms."""
-        coded, gaps = {name: self._coded(length) for name, length in lengths.items()}, {}
-        windows = self.windows[: self.n_bound_windows]
-        for name, (tilt, found) in best_tilts(tilted_statistics, model, windows, PILOT_WINDOWS, coded).items():
+        gaps = {}
+        for name, tilt in tilts.items():
+            found = statistics.tilted(tilt)
             smoothed = float(found.loss.mean())
             deviation = (
                 coded[name].complexity(tilt.grid_size) / tilt.rate
                 + float(tilt.summand(found.loss, found.entropy).mean())
                 - smoothed
             )
-            terms = deviation, smoothed - float(nll.mean(dtype=np.float64))
+            terms = deviation, smoothed - float(statistics.nll.mean(dtype=np.float64))
             gaps[name] = sum(terms) + float(gap)
         return gaps, terms  # the archive comes last
 
