@@ -85,7 +85,7 @@ def draw(ax, of, shown=records, **style):
 # **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Pronunciations and marks of origin are taken out, and near duplicates as in the ladder's text. What remains is {glue:text}`characters:.0f` million characters of English prose, explanations of words in the order of the alphabet, cut into {glue:text}`documents:,` documents of some consecutive entries, of which
 # {glue:text}`heldout_documents:d` are held out. Where the first text is source code and its documentation, here nothing is code. The tokenizer is its own, with as many tokens as the ladder's: {glue:text}`vocab_size:d`. `gengap corpus dictionary` makes it.
 #
-# Both were trained on a GPU in float32, with the steps that the ladder took on a CPU, and every rung kept snapshots for its companion ({doc}`11_companion`).
+# Both were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
 
 # %%
 manifest = json.loads((published_results_dir() / "dictionary" / "manifest.json").read_text())
@@ -124,12 +124,15 @@ shown.style.hide(axis="index").format("{:.3f}", subset=list(shown.columns[4:]), 
 )
 
 # %%
+declared = {name for name, spec in models.REGISTRY.items() if spec.family in LADDERS}
+waiting = sorted(declared - {record.identity.model_size for mine in records.values() for record in mine})
+glue_all(waiting=", ".join(waiting) or "none")
 vacuous = shown[shown["ours, file"] >= shown["guessing"]]
 glue_all(n_new=len(shown) - len(records["ladder"]), n_vacuous=len(vacuous))
 glue_all(vacuous=", ".join(vacuous["ladder"] + "-" + vacuous["size"]) or "none")
 
 # %% [markdown]
-# {glue:text}`n_new:d` of these certificates are new. *Paper* and *ours* count 4 bits for every parameter, *file* the length of the real file; *hedged* is the bound on the model with at most 5 % of its companion. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`. Losses on the two texts are not comparable: their tokens are different.
+# {glue:text}`n_new:d` of these certificates are new. *Paper* and *ours* count 4 bits for every parameter, *file* the length of the real file; *hedged* is the bound on the model with at most 5 % of its companion. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`. Rungs that have no record yet: {glue:text}`waiting`. Losses on the two texts are not comparable: their tokens are different.
 
 # %% mystnb={"figure": {"caption": "Training loss of the three ladders, and what is certified of them: our bound and the paper's, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Line across: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Three panels against parameters on a logarithmic axis: training loss, our bound and the paper's bound of three ladders, below the line of guessing; all fall with size."}}
 fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharey=True)
@@ -246,7 +249,7 @@ rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"]).fo
 #
 # ## One exponent?
 #
-# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. The last but one has the rungs too that only two ladders have.
+# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
 
 
 # %%
@@ -285,7 +288,9 @@ tests = {name: test_of(of, common) for name, of in QUANTITIES.items()}
 pairs = {
     f"p, {what}": {family: common[family] for family in ("ladder", other)}
     for what, other in {"architecture": "llama", "text": "dictionary"}.items()
-} | {f"p, to {plain(largest[1])}": further}
+}
+if further != common:
+    pairs[f"p, to {plain(largest[1])}"] = further
 p_values = pd.DataFrame(
     {
         what: {name: test_of(of, compared).p_value for name, of in QUANTITIES.items()}

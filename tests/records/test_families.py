@@ -25,10 +25,9 @@ def test_a_certificate_says_something_about_the_rung_that_it_names(record):
     assert (record.identity.n_params, record.identity.n_train_tokens) == (spec.n_params, spec.n_train_tokens)
     for bounds in record.bounds.values():
         assert record.risks.train.mean < bounds.tight.value < bounds.paper.value < math.log(spec.vocab_size)
-    hedged = record.bounds["archive"].hedged_little
-    assert hedged.value < record.bounds["archive"].tight.value
+    if hedged := record.bounds["archive"].hedged_little:  # where snapshots were at hand
+        assert hedged.value < record.bounds["archive"].tight.value
     assert record.settings.n_windows * spec.seq_len <= record.identity.n_train_tokens
-    assert record.provenance.device.startswith("cuda")
     assert not record.provenance.commit.endswith("dirty")
     path = published_results_dir() / record.place
     assert file_sha256(path.with_suffix(".ggq")) == record.evidence.archive_sha256
@@ -42,13 +41,13 @@ def test_one_rung_is_certified_from_three_seeds(family):
     assert 0 < max(losses) - min(losses) < 0.1  # nats: chance, and not another model
 
 
-@pytest.mark.parametrize("family", ["dictionary"])
-def test_the_largest_rung_was_forecast_from_those_below_it(family):
+@pytest.mark.parametrize(("family", "largest"), [("llama", "800k"), ("dictionary", "400k")])
+def test_the_largest_rung_was_forecast_from_those_below_it(family, largest):
     (forecast,) = load_forecasts(family)
-    *below, largest = load_records(family, "gptq", 4)
+    below = [r for r in load_records(family, "gptq", 4) if r.identity.size != largest]
     assert len(below) >= 4
     assert forecast.observed == observe(below)
-    assert {p.size for p in forecast.predictions} == {largest.identity.size}
+    assert {p.size for p in forecast.predictions} == {largest}
 
 
 def test_the_book_makes_none_of_them():

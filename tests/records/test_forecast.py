@@ -28,7 +28,7 @@ def ladder(record):
     return record
 
 
-@pytest.mark.parametrize("family", ["ladder", "dictionary"])
+@pytest.mark.parametrize("family", ["ladder", "dictionary", "llama"])
 def test_published_forecasts_follow_from_the_numbers_they_hold(family):
     stated = load_forecasts(family)
     assert stated
