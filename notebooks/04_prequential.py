@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 
 from gengap import models, published
-from gengap.book.figures import plain_axis
+from gengap.book.figures import FAMILIES, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.bounds import CodedModel, closed_form_gap
 from gengap.laws import StudentFit, curves, information, trend
@@ -201,10 +201,20 @@ pd.DataFrame(
     index=["k of K ~ N^k", "low", "high"],
 ).T.style.format("{:.2f}")
 
-# %% mystnb={"figure": {"caption": "Information content of the ladder's models (dots) with the fitted power law (dotted) and parabola, the length of their archives (diamonds), the paper's fit on the range of Pythia, read in bits, and the capacity of four bits a parameter (dashed).", "name": "fig-information-size"}, "image": {"alt": "Information in bits against parameters, both axes logarithmic. The ladder's dots lie above the capacity line and rise more steeply than it at first, less steeply at the end; the paper's line for Pythia begins above the capacity line and meets it at the right end."}}
+# %% mystnb={"figure": {"caption": "Information content of the ladder's models (dots) with the fitted power law (dotted) and parabola, the length of their archives (triangles), the information content of the two families beside them (open marks), the paper's fit on the range of Pythia, read in bits, and the capacity of four bits a parameter (dashed).", "name": "fig-information-size"}, "image": {"alt": "Information in bits against parameters, both axes logarithmic. The ladder's dots lie above the capacity line and rise more steeply than it at first, less steeply at the end; the paper's line for Pythia begins above the capacity line and meets it at the right end."}}
 pythia_n_params = [column.n_params for column in published.bound_table()]  # 70m to 6.9b
 pythia = np.array([*pythia_n_params, published.pythia_n_params()["12b"]])
 everything = np.array([n_params[0], pythia[-1]])
+
+
+def bits_of(record):
+    """Information content of a model of another family."""
+    spec = models.get(record.identity.model_size)
+    log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
+    n, loss = record.identity.n_params, record.risks.train.mean
+    return information.from_log(log.online_nll, log.tokens_per_step, loss, n).bits
+
+
 crossing = {
     "bits": (paper["coefficient"] / bits) ** (1 / (1 - paper["exponent"])),
     "nats": (bits_from_nats(paper["coefficient"]) / bits) ** (1 / (1 - paper["exponent"])),
@@ -216,7 +226,13 @@ ax.plot(n_params, k_trend.line(n_params), ":", color="C0", linewidth=1.2)
 ax.plot(inside, k_trend.parabola(inside), color="C0", linewidth=1)
 error = 1.96 * table["error"] * 1e6
 ax.errorbar(n_params, k_bits, error, fmt="o", color="C0", label="information content, ladder")
-ax.plot(n_params, table["archive, Mbit"] * 1e6, "D", color="C2", label="archive, ladder")
+ax.plot(n_params, table["archive, Mbit"] * 1e6, "^", color="C2", label="archive, ladder")
+for name in FAMILIES:
+    found = load_records(name, method, bits) if name != family else []
+    if found:
+        style = {"color": "C0", "markersize": 4, "linewidth": 1, "markerfacecolor": "none"}
+        places = [record.identity.n_params for record in found]
+        ax.plot(places, [bits_of(record) for record in found], FAMILIES[name], **style, label=name)
 ends = pythia[[0, -1]]
 ax.plot(ends, paper["coefficient"] * ends ** paper["exponent"], color="C3", label="paper's fit, Pythia")
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="bits")

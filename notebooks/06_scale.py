@@ -42,7 +42,7 @@ import numpy as np
 import pandas as pd
 
 from gengap import models, published
-from gengap.book.figures import TERMS, draw_fit, named_axis, stacked_bars
+from gengap.book.figures import FAMILIES, TERMS, draw_fit, family_panels, named_axis, size_axis, stacked_bars
 from gengap.book.glue import glue_all, glue_interval, glue_range
 from gengap.bounds import CodedModel, closed_form_azuma_gap, closed_form_gap
 from gengap.laws import fit_offset_power_law, fit_power_law, information, resample_noise, trend
@@ -58,26 +58,44 @@ sizes = [record.identity.size for record in records]
 n_params = np.array([record.identity.n_params for record in records])  # (n_models,)
 nominal = [record.bounds["nominal"] for record in records]  # L(h) = bits N
 log_vocab = math.log(records[0].identity.vocab_size)  # nats, guessing
+beside = {name: load_records(name, method, bits) for name in FAMILIES if name != family}
+shown = {family: records} | {name: found for name, found in beside.items() if found}  # in figures
+
+
+def sizes_of(found):
+    """Parameters by the name of the size."""
+    return {record.identity.size: record.identity.n_params for record in found}
+
+
+def draw_families(ax, value, color="C0"):
+    """The families beside the ladder, told apart by marker and line."""
+    for name, found in list(shown.items())[1:]:
+        values = [value(record.bounds["nominal"]) for record in found]
+        style = {"color": color, "markersize": 4, "linewidth": 1, "markerfacecolor": "none"}
+        ax.plot(list(sizes_of(found).values()), values, FAMILIES[name], **style, label=name)
+
 
 # %% [markdown]
 # ## Loss and bound
 #
-# The ladder's answer to the paper's question. Below the dashed line lies everything that guessing cannot do.
+# The ladder's answer to the paper's question. Below the dashed line lies everything that guessing cannot do. The figures show the two families of {doc}`13_elsewhere` too; all else on this page is about the ladder.
 
-# %% mystnb={"figure": {"caption": "Loss of the ladder's models on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions, each with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "Training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
-series = {
-    "Azuma bound": [bounds.azuma.value for bounds in nominal],
-    "paper's bound": [bounds.paper.value for bounds in nominal],
-    "our bound": [bounds.tight.value for bounds in nominal],
-    "training loss": [record.risks.train.mean for record in records],
+# %% mystnb={"figure": {"caption": "Loss of the models of each family on their training tokens, and what is certified about the token-wise risk of their smoothed 4-bit versions, each with probability at least 99 % (nominal code length). Dashed: the loss of guessing tokens uniformly.", "name": "fig-headline"}, "image": {"alt": "A panel for each family with training loss, our bound, the paper's bound and the Azuma bound in nats per token against the number of parameters; all fall with size, and the first three lie below the loss of uniform guessing."}}
+SERIES = {
+    "Azuma bound": lambda record: record.bounds["nominal"].azuma.value,
+    "paper's bound": lambda record: record.bounds["nominal"].paper.value,
+    "our bound": lambda record: record.bounds["nominal"].tight.value,
+    "training loss": lambda record: record.risks.train.mean,
 }
-fig, ax = plt.subplots()
-for (name, values), style in zip(series.items(), ["^-C3", "s-C1", "D-C2", "o-C0"], strict=True):
-    ax.plot(n_params, values, style, label=name)
-ax.axhline(log_vocab, linestyle="--", color="C5", linewidth=1.2, label="guessing")
-ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
-named_axis(ax.xaxis, n_params, sizes)
-fig.legend(loc="outside lower center", ncols=3)
+fig, axes = family_panels(shown, 3.6)
+for ax, found in zip(axes, shown.values(), strict=True):
+    for (name, value), style in zip(SERIES.items(), ["^-C3", "s-C1", "D-C2", "o-C0"], strict=True):
+        ax.plot(list(sizes_of(found).values()), [value(r) for r in found], style, label=name)
+    guessing = math.log(found[0].identity.vocab_size)
+    ax.axhline(guessing, linestyle="--", color="C5", linewidth=1.2, label="guessing")
+    size_axis(ax, sizes_of(found))
+axes[0].set_ylabel("nats per token")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 plt.show()
 
 # %% [markdown]
@@ -85,6 +103,7 @@ plt.show()
 # rung to the next.
 
 # %%
+series = {name: [value(record) for record in records] for name, value in SERIES.items()}
 for name in ("paper's bound", "our bound"):
     assert max(series[name]) < log_vocab, f"{name} is vacuous"
 for name in ("training loss", "paper's bound", "our bound"):
@@ -122,20 +141,30 @@ for place, index in (("smallest", 0), ("largest", -1)):
 # change that: see {doc}`03_quantization`.) The sampling term is the price of evaluating a sample of the training tokens; it is
 # zero where all of them were evaluated.
 
-# %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "Stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
+# %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung of each family, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "A panel for each family of stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
 FORMULAS = {
     "parameters": r", $\mathcal{C} \log V$",
     "loss_variation": r", $\Sigma \sqrt{\mathcal{C}}$",
     "smoothing": r", $\sqrt{2 \mathcal{C}}$",
 }
 styles = {term: (label + FORMULAS.get(term, ""), color) for term, (label, color) in TERMS.items()}
-terms = pd.DataFrame([bounds.paper.terms() for bounds in nominal], sizes)  # (n_models, n_terms) nats/token
-fig, ax = plt.subplots()
-stacked_bars(ax, terms, styles)
-ax.axhline(log_vocab, linestyle="--", color="C5", linewidth=1.2)
-ax.set(xlabel="parameters", ylabel="nats per token")
-ax.grid(axis="x", visible=False)
-fig.legend(loc="outside lower center", ncols=2)
+
+
+def terms_of(found):
+    """Of the paper's bound, (n_models, n_terms) nats/token."""
+    return pd.DataFrame([r.bounds["nominal"].paper.terms() for r in found], [r.identity.size for r in found])
+
+
+terms = terms_of(records)
+fig, axes = family_panels(shown, 4.4)
+for ax, found in zip(axes, shown.values(), strict=True):
+    stacked_bars(ax, terms_of(found), styles)
+    ax.axhline(math.log(found[0].identity.vocab_size), linestyle="--", color="C5", linewidth=1.2)
+    ax.set(xlabel="parameters")
+    ax.tick_params(axis="x", rotation=90)
+    ax.grid(axis="x", visible=False)
+axes[0].set_ylabel("nats per token")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
@@ -175,11 +204,12 @@ pd.DataFrame(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models, rising a little and then falling, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
+# %% mystnb={"figure": {"caption": "Loss variation of the ladder's models with the fitted law (line) and its 95 % interval (band), of the families beside it (open marks), and the paper's fit over the range of sizes it was made for.", "name": "fig-scale-variation"}, "image": {"alt": "Loss variation in nats against parameters on a logarithmic axis: dots of the ladder's models, rising a little and then falling, and to their right the paper's falling curve for Pythia from about 0.75 to 0.3 nats."}}
 inside = np.geomspace(n_params[0], n_params[-1], 60)
 fig, ax = plt.subplots()
 draw_fit(ax, sigma_fit, inside)
-ax.plot(n_params, sigmas, "o", color="C0", label="ladder")
+ax.plot(n_params, sigmas, "o", color="C0", label=family)
+draw_families(ax, lambda bounds: bounds.paper.sigma)
 columns = published.bound_table()
 pythia = np.geomspace(columns[0].n_params, columns[-1].n_params, 60)
 ax.plot(pythia, published.fitted_loss_variation(pythia), color="C1", label="paper's fit, Pythia")
@@ -216,16 +246,18 @@ glue_range("exponent", EXPONENTS)
 #
 # The other reason: larger models should lose less when their weights are rounded to a fixed number of bits.
 
-# %% mystnb={"figure": {"caption": "What rounding to the stated number of bits costs on the training tokens, with the fitted power law and its 95 % interval.", "name": "fig-scale-quantization-gap"}, "image": {"alt": "Quantization gap in nats against parameters, both axes logarithmic, with a fitted line and a wide band."}}
+# %% mystnb={"figure": {"caption": "What rounding to the stated number of bits costs on the training tokens, with the fitted power law and its 95 % interval; open marks: the families beside the ladder.", "name": "fig-scale-quantization-gap"}, "image": {"alt": "Quantization gap in nats against parameters, both axes logarithmic, with a fitted line and a wide band."}}
 quantization_gaps = np.array([bounds.paper.quantization_gap for bounds in nominal])  # (n_models,) nats
 quantization_fit = resample_noise(fit_power_law, n_params, quantization_gaps, n_replicates=2000)
 quantization_trend = trend(n_params, quantization_gaps)
 fig, ax = plt.subplots()
 draw_fit(ax, quantization_fit, inside)
-ax.plot(n_params, quantization_gaps, "o", color="C0")
+ax.plot(n_params, quantization_gaps, "o", color="C0", label=family)
+draw_families(ax, lambda bounds: bounds.paper.quantization_gap)
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="quantization gap, nats", ylim=(0.005, 1))
 named_axis(ax.xaxis, n_params, sizes)
 named_axis(ax.yaxis, [0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
+fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
@@ -245,15 +277,21 @@ glue_all(method=method.upper(), bits=bits)
 # paper's sees how far losses really stray from the model's own entropy; ours evaluates what the paper over-estimates and shrinks the
 # range ({doc}`05_bound` shows each gain by itself).
 
-# %% mystnb={"figure": {"caption": "The gap of each bound over the training loss, nats per token.", "name": "fig-scale-gaps"}, "image": {"alt": "Gap of the Azuma bound, the paper's bound and our bound over the training loss in nats per token, for every model size; the Azuma gap is the largest and ours the smallest."}}
+# %% mystnb={"figure": {"caption": "The gap of each bound over the training loss, nats per token, in each family.", "name": "fig-scale-gaps"}, "image": {"alt": "Gap of the Azuma bound, the paper's bound and our bound over the training loss in nats per token, for every model size, a panel for each family; the Azuma gap is the largest and ours the smallest."}}
 kinds = {"Azuma": "azuma", "paper": "paper", "ours": "tight"}
 gaps = {name: np.array([getattr(bounds, kind).gap for bounds in nominal]) for name, kind in kinds.items()}
-fig, ax = plt.subplots()
-for (name, values), style in zip(gaps.items(), ["^-C3", "s-C1", "D-C2"], strict=True):
-    ax.plot(n_params, values, style, label=name)
-ax.set(xscale="log", xlabel="parameters", ylabel="gap, nats per token", ylim=(0, None))
-named_axis(ax.xaxis, n_params, sizes)
-fig.legend(loc="outside lower center", ncols=3)
+fig, axes = family_panels(shown, 3.2)
+for ax, found in zip(axes, shown.values(), strict=True):
+    for (name, kind), style in zip(kinds.items(), ["^-C3", "s-C1", "D-C2"], strict=True):
+        ax.plot(
+            list(sizes_of(found).values()),
+            [getattr(r.bounds["nominal"], kind).gap for r in found],
+            style,
+            label=name,
+        )
+    size_axis(ax, sizes_of(found))
+axes[0].set(ylabel="gap, nats per token", ylim=(0, None))
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 # %%

@@ -39,7 +39,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gengap.book.figures import named_axis, stacked_bars
+from gengap.book.figures import family_panels, size_axis, stacked_bars
 from gengap.models.spec import TOKENS_PER_PARAMETER
 from gengap.records import BoundRecord, load_records
 from gengap.records.bound import ordered, same_weights
@@ -135,7 +135,7 @@ plt.show()
 #
 # One record per size: of its trainings the one nearest to 20 tokens a parameter, and of that the one with the least bound once everything in its file is counted. A point above 100 % is no better than guessing.
 
-# %% mystnb={"image": {"alt": "Loss, our bound and the paper's bound as shares of the loss of guessing, against the number of parameters on a logarithmic axis, a line per family."}, "figure": {"caption": "Loss and bounds as shares of the loss of guessing, for the best record of each size.", "name": "fig-report-size"}}
+# %% mystnb={"image": {"alt": "Loss, our bound and the paper's bound as shares of the loss of guessing, against the number of parameters on a logarithmic axis, a panel per family."}, "figure": {"caption": "Loss and bounds as shares of the loss of guessing, for the best record of each size.", "name": "fig-report-size"}}
 best = {}
 for record in records:
     same_size = [r for r in records if r.identity.model_size == record.identity.model_size]
@@ -148,21 +148,19 @@ SERIES = {
     "ours, archive": ("C4", lambda record: record.bounds["archive"].tight.value),
     "training loss": ("C0", lambda record: record.risks.train.mean),
 }
-fig, ax = plt.subplots()
-families = sorted({record.identity.family for record in best.values()})
-for family, marker in zip(families, "osD^v<>"[: len(families)], strict=True):
-    shown = ordered(record for record in best.values() if record.identity.family == family)
-    n_params = [record.identity.n_params for record in shown]
-    for label, (color, value) in SERIES.items():
+families = {}
+for record in ordered(best.values()):
+    families.setdefault(record.identity.family, []).append(record)
+fig, axes = family_panels(families, 3.6)
+for ax, shown in zip(axes, families.values(), strict=True):
+    sizes = {record.identity.size: record.identity.n_params for record in shown}
+    for (label, (color, value)), marker in zip(SERIES.items(), "sD^o", strict=True):
         shares = [100 * value(record) / log_vocab(record) for record in shown]
-        ax.plot(n_params, shares, f"{marker}-", color=color, label=f"{family}, {label}")
-ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
-ax.set(xscale="log", xlabel="parameters", ylabel="% of guessing", ylim=(0, None))
-ax.minorticks_off()
-if len(best) < 8:
-    identities = [record.identity for record in best.values()]
-    named_axis(ax.xaxis, [i.n_params for i in identities], [i.size for i in identities])
-fig.legend(loc="outside lower center", ncols=2)
+        ax.plot(list(sizes.values()), shares, f"{marker}-", color=color, label=label)
+    ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
+    size_axis(ax, sizes)
+axes[0].set(ylabel="% of guessing", ylim=(0, None))
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 
 # %% [markdown]

@@ -54,7 +54,7 @@ import torch
 from scipy.stats import binom
 
 from gengap import models
-from gengap.book.figures import TERMS, named_axis, stacked_bars
+from gengap.book.figures import FAMILIES, TERMS, family_panels, named_axis, size_axis, stacked_bars
 from gengap.book.glue import glue_all, glue_range
 from gengap.bounds import CodedModel, draw_windows, split_failure_prob
 from gengap.bounds.classical import betting_upper, hoeffding_upper
@@ -1062,9 +1062,9 @@ test_set.rename("above the training loss, nats").to_frame().style.format("{:.3f}
 #
 # ## What falls with scale?
 #
-# "Provably generalize better with scale", says the paper's title. At a fixed 4 bits a parameter and 20 tokens a parameter, does the *gap* fall? Here are all rungs with a record, for every kind of bound, at the nominal length. (For the one with a companion the predictor is the paper's.)
+# "Provably generalize better with scale", says the paper's title. At a fixed 4 bits a parameter and 20 tokens a parameter, does the *gap* fall? Here are all rungs with a record, for every kind of bound, at the nominal length, and in the figure those of {doc}`13_elsewhere` beside them. (For the one with a companion the predictor is the paper's.)
 
-# %% mystnb={"figure": {"caption": "Certified gaps at 4 bits a parameter against size, one marker for each rung that has a record with that kind of bound, nats per token.", "name": "fig-companion-scale"}, "image": {"alt": "Gap in nats against parameters on a logarithmic axis for six kinds of bound: the paper's lies highest, near 1.9; below it those without a companion, with one, of the companion alone and hedged."}}
+# %% mystnb={"figure": {"caption": "Certified gaps at 4 bits a parameter against size, a panel for each family, one marker for each rung that has a record with that kind of bound, nats per token.", "name": "fig-companion-scale"}, "image": {"alt": "A panel for each family: gap in nats against parameters on a logarithmic axis for six kinds of bound: the paper's lies highest, near 1.9; below it those without a companion, with one, of the companion alone and hedged."}}
 KINDS = {
     "paper": (lambda r: r.bounds["nominal"].paper, "s-C1"),
     "no companion": (lambda r: r.bounds["nominal"].tight, "D-C3"),
@@ -1080,13 +1080,18 @@ by_kind = pd.DataFrame(
         for kind, (of, _) in KINDS.items()
     }
 )
-fig, ax = plt.subplots(figsize=(6.4, 4.6))
-for kind, (_, style) in KINDS.items():
-    there = by_kind[kind].dropna()
-    ax.plot([sizes[size] for size in there.index], there, style, label=kind)
-ax.set(xscale="log", xlabel="parameters", ylabel="gap, nats per token", ylim=(0, None))
-named_axis(ax.xaxis, list(sizes.values()), list(sizes))
-fig.legend(loc="outside lower center", ncols=3)
+shown = {name: load_records(name, method, bits) for name in FAMILIES if name != spec.family}
+shown = {spec.family: records} | {name: found for name, found in shown.items() if found}
+fig, axes = family_panels(shown, 4.4)
+for ax, found in zip(axes, shown.values(), strict=True):
+    n_params = {r.identity.size: r.identity.n_params for r in found}
+    for kind, (of, style) in KINDS.items():
+        heights = [getattr(of(r), "gap", math.nan) for r in found]
+        there = np.isfinite(heights)
+        ax.plot(np.array(list(n_params.values()))[there], np.array(heights)[there], style, label=kind)
+    size_axis(ax, n_params)
+axes[0].set(ylabel="gap, nats per token", ylim=(0, None))
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 

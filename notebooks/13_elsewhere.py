@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **Paper section** | 5, and the reviewers' question for other models and other data |
-# | **Reads** | the records, loss logs and forecasts of three ladders |
+# | **Reads** | the records, runs, loss logs and forecasts of three ladders |
 # | **Writes** | nothing |
 # | **Runtime** | a minute |
 #
@@ -32,47 +32,75 @@ level: float = 0.95  # of intervals and tests
 n_replicates: int = 400  # behind each interval that is drawn
 
 # %%
+import json
 import math
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from gengap import models
-from gengap.book.figures import named_axis
-from gengap.book.glue import glue_all, glue_interval
+from gengap.book.figures import FAMILIES, named_axis, plain
+from gengap.book.glue import glue_all
+from gengap.errors import UserError
 from gengap.laws import curves, equal_exponents, information, trend
+from gengap.paths import published_results_dir
 from gengap.records import load_forecasts, load_records, load_runs
-from gengap.training import TrainingLog
+from gengap.training import Run, TrainingLog
 
 plt.style.use("gengap.book")
-# Marker and line tell the ladders apart, colour too.
-LADDERS = {
-    "ladder": ("GPT-NeoX", "source code", "o-", "C0"),
-    "llama": ("Llama", "source code", "s--", "C1"),
-    "dictionary": ("GPT-NeoX", "a dictionary", "D:", "C2"),
-}
+LADDERS = {"ladder": "C0", "llama": "C1", "dictionary": "C2"}  # and their colours
 records = {family: load_records(family, method, bits) for family in LADDERS}
 for family, mine in records.items():
-    assert len(mine) >= 5, f"five rungs of {family} are needed: `gengap sweep` adds records"
-largest = min(max(r.identity.n_params for r in mine) for mine in records.values())
-# The sizes that all ladders have, near enough: exponents are compared over one range.
-common = {
-    family: [r for r in mine if r.identity.n_params < 1.1 * max(largest, 800_000)]
-    for family, mine in records.items()
-}
+    assert len(mine) >= 4, f"four rungs of {family} are needed: `gengap sweep` adds records"
+
+
+def up_to(n_params):
+    """The records of every ladder with so many parameters at most, or a tenth more."""
+    return {
+        family: [r for r in mine if r.identity.n_params < 1.1 * n_params] for family, mine in records.items()
+    }
+
+
+largest = sorted(mine[-1].identity.n_params for mine in records.values())
+common = up_to(largest[0])  # the sizes that all ladders have: exponents are compared over one range
+further = up_to(largest[1])  # and those that two have
+
+
+def draw(ax, of, shown=records, **style):
+    """A line for each ladder, told apart by marker, line and colour."""
+    for family, mine in shown.items():
+        places = [r.identity.n_params for r in mine]
+        ax.plot(places, [of(r) for r in mine], FAMILIES[family], color=LADDERS[family], label=family, **style)
+    ax.set(xscale="log")
+    named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
+
 
 # %% [markdown]
 # ## Three ladders
 #
 # **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), rotation of all channels, two heads of queries to one of keys and values, and one matrix for embedding and output. The text, its tokens, the order of the rows, 20 tokens a parameter, the schedule and the batches are the ladder's.
 #
-# **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Pronunciations and marks of origin are taken out; what remains are 29 million characters of English prose, explanations of words in the order of the alphabet, in pages of some thousand characters. Where the first text is
-# source code and its documentation, here nothing is code. It has a tokenizer of its own, of 2048 tokens too, and one page in fourteen is held out. `gengap corpus dictionary` makes it.
+# **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Pronunciations and marks of origin are taken out, and near duplicates as in the ladder's text. What remains is {glue:text}`characters:.0f` million characters of English prose, explanations of words in the order of the alphabet, cut into {glue:text}`documents:,` documents of some consecutive entries, of which
+# {glue:text}`heldout_documents:d` are held out. Where the first text is source code and its documentation, here nothing is code. The tokenizer is its own, with as many tokens as the ladder's: {glue:text}`vocab_size:d`. `gengap corpus dictionary` makes it.
 #
-# Both were trained on a GPU in float32, in the same steps as the ladder on a CPU.
+# Both were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
 
 # %%
+manifest = json.loads((published_results_dir() / "dictionary" / "manifest.json").read_text())
+parts = {name: part[0] for name, part in manifest["composition"].items()}
+glue_all(characters=sum(part["characters"] for part in parts.values()) / 1e6)
+glue_all(documents=sum(part["documents"] for part in parts.values()))
+glue_all(heldout_documents=parts["heldout"]["documents"], vocab_size=manifest["vocab_size"])
+
+
+def hedged(record):
+    """Of the model with a little of its companion, length of the file (chapter 11); NaN without snapshots."""
+    bound = record.bounds["archive"].hedged_little
+    return bound.value if bound else math.nan
+
+
 shown = pd.DataFrame(
     {
         "ladder": family,
@@ -85,24 +113,26 @@ shown = pd.DataFrame(
         "paper": record.bounds["nominal"].paper.value,
         "ours": record.bounds["nominal"].tight.value,
         "ours, file": record.bounds["archive"].tight.value,
+        "hedged, file": hedged(record),
         "guessing": math.log(record.identity.vocab_size),
     }
     for family, mine in records.items()
     for record in mine
 )
-shown.style.hide(axis="index").format("{:.3f}", subset=list(shown.columns[4:])).format(
+shown.style.hide(axis="index").format("{:.3f}", subset=list(shown.columns[4:]), na_rep="–").format(
     "{:,}", subset=["N", "D"]
 )
 
 # %%
+declared = {name for name, spec in models.REGISTRY.items() if spec.family in LADDERS}
+waiting = sorted(declared - {record.identity.model_size for mine in records.values() for record in mine})
+glue_all(waiting=", ".join(waiting) or "none")
 vacuous = shown[shown["ours, file"] >= shown["guessing"]]
 glue_all(n_new=len(shown) - len(records["ladder"]), n_vacuous=len(vacuous))
 glue_all(vacuous=", ".join(vacuous["ladder"] + "-" + vacuous["size"]) or "none")
-for family, mine in records.items():
-    glue_all(**{f"{family}_first": mine[0].risks.train.mean, f"{family}_last": mine[-1].risks.train.mean})
 
 # %% [markdown]
-# {glue:text}`n_new:d` certificates are new. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`.
+# {glue:text}`n_new:d` of these certificates are new. *Paper* and *ours* count 4 bits for every parameter, *file* the length of the real file; *hedged* is the bound on the model with at most 5 % of its companion. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`. Rungs that have no record yet: {glue:text}`waiting`. Losses on the two texts are not comparable: their tokens are different.
 
 # %% mystnb={"figure": {"caption": "Training loss of the three ladders, and what is certified of them: our bound and the paper's, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Line across: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Three panels against parameters on a logarithmic axis: training loss, our bound and the paper's bound of three ladders, below the line of guessing; all fall with size."}}
 fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharey=True)
@@ -112,14 +142,9 @@ panels = {
     "the paper's bound": lambda r: r.bounds["nominal"].paper.value,
 }
 for ax, (title, value) in zip(axes, panels.items(), strict=True):
-    for family, (_, _, style, color) in LADDERS.items():
-        mine = records[family]
-        ax.plot(
-            [r.identity.n_params for r in mine], [value(r) for r in mine], style, color=color, label=family
-        )
-    ax.axhline(math.log(2048), color="C5", linewidth=1.2)
-    ax.set(xscale="log", xlabel="parameters", title=title)
-    named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
+    draw(ax, value)
+    ax.axhline(math.log(manifest["vocab_size"]), color="C5", linewidth=1.2)
+    ax.set(xlabel="parameters", title=title)
 axes[0].set_ylabel("nats per token")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
@@ -127,7 +152,7 @@ plt.show()
 # %% [markdown]
 # ## How sure is one rung?
 #
-# One rung of each ladder was trained from three initial weights and certified each time. Their standard deviation is what chance does to a loss and to a gap; a difference between ladders has to be larger.
+# One rung of each ladder was trained from three initial weights, and those of the new ladders were certified each time. Their standard deviation is what chance does to a loss and to a gap; a difference between ladders has to be larger.
 
 
 # %%
@@ -137,72 +162,94 @@ def relative_spread(values):
 
 
 runs = {family: load_runs(family=family) for family in LADDERS}
-rows = {}
+certified = load_records(method=method, bits=bits)
+rung, rows = "100k", {}
 for family in LADDERS:
-    on_frontier = [run for run in runs[family] if run.name == "grid-1x" or run.group == "seed"]
-    seeded = {run.size: [r.heldout.mean for r in on_frontier if r.size == run.size] for run in on_frontier}
-    seeded = {size: losses for size, losses in seeded.items() if len(losses) >= 3}
-    size = "100k"
-    certified = [
-        r for r in load_records(method=method, bits=bits) if r.identity.model_size == f"{family}-{size}"
+    seeded = [
+        run.heldout.mean
+        for run in runs[family]
+        if run.size == rung and (run.name == "grid-1x" or run.group == "seed")
     ]
-    gaps = [
-        r.bounds["nominal"].paper.gap for r in certified if r.identity.revision.startswith(("main", "seed"))
-    ]
+    same = [r for r in certified if r.identity.model_size == f"{family}-{rung}"]
+    same = [r for r in same if r.identity.revision.startswith(("main", "seed"))]
     rows[family] = {
-        "rung": size,
-        "seeds": len(seeded[size]),
-        "held-out loss": np.mean(seeded[size]),
-        "spread of the loss, %": 100 * relative_spread(seeded[size]),
-        "certified": len(gaps),
-        "spread of the gap, %": 100 * relative_spread(gaps) if len(gaps) > 2 else math.nan,
+        "seeds": len(seeded),
+        "held-out loss": np.mean(seeded),
+        "s.d. of it, %": 100 * relative_spread(seeded),
     }
-seeds = pd.DataFrame(rows).T.infer_objects()
-glue_all(seed_loss=seeds["spread of the loss, %"].max(), seed_gap=seeds["spread of the gap, %"].max())
-seeds.style.format(precision=2, na_rep="–")
+    rows[family]["certified"] = len(same)
+    for name, kind in {"the paper's": "paper", "our": "tight"}.items():
+        gaps = [getattr(r.bounds["nominal"], kind).gap for r in same]
+        spread = 100 * relative_spread(gaps) if len(gaps) > 2 else math.nan
+        rows[family] |= {f"s.d. of {name} gap, %": spread}
+seeds = pd.DataFrame(rows).T
+glue_all(
+    rung=rung, seed_loss=seeds["s.d. of it, %"].max(), seed_gap=seeds["s.d. of the paper's gap, %"].max()
+)
+seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "certified"])
 
 # %% [markdown]
-# Another seed changes a loss by up to {glue:text}`seed_loss:.1f` % and a gap by up to {glue:text}`seed_gap:.1f` % (one standard deviation).
+# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` % (one standard deviation of the three, on the ladder where it is largest).
 #
 # ## Learning rates
 #
-# A ladder that is trained badly would fall less than it could. Rates were tried on the two smallest rungs of each, as in {doc}`07_scaling_laws`. The vertices of the two parabolas give the coefficient of a power of the width, whose exponent is that of the ladder, which three rungs were tuned for: two neighbours of like width would not fix it. That gave the rates of all rungs, to two digits.
+# A ladder that is trained badly would fall less than it could. Six rates were tried on the two smallest rungs of each new ladder, as in {doc}`07_scaling_laws`. The rule, fixed beforehand: the vertex of the parabola through the losses is the best rate of a rung, or the best of those tried where no vertex lies among them; a power of the width through the two gives the rates of all rungs, to two digits. Its exponent is that of the ladder, for which three rungs were tuned: two neighbours of like width would not fix it. No rate was changed after the loss of a rung had been seen.
+
 
 # %%
-tuned = {}  # family -> best rates by width
-for family, tried_on in {
-    "ladder": ("50k", "100k", "200k"),
-    "llama": ("50k", "100k"),
-    "dictionary": ("50k", "100k"),
-}.items():
-    tuned[family] = {}
-    for size in tried_on:
-        tried = [
-            run for run in runs[family] if run.size == size and (run.group == "rate" or run.name == "grid-1x")
-        ]
-        losses = [run.heldout.mean for run in tried]
-        nats = seeds.loc[family, "spread of the loss, %"] / 100 * min(losses)
-        best = curves.tuned([run.schedule.peak_lr for run in tried], losses, nats)
-        tuned[family][tried[0].shape.hidden_size] = best
-of_ladder = curves.transfer_rule(list(tuned["ladder"]), list(tuned["ladder"].values()))
+def rates_tried(family, size):
+    """Rates in ascending order, and the held-out losses of their runs."""
+    mine = [r for r in runs[family] if r.size == size and (r.group == "rate" or (family, r.name) == OWN)]
+    tried = sorted((r.schedule.peak_lr, r.heldout.mean) for r in mine)
+    return tuple(np.array(tried).T)
+
+
+def best_rate(rates, losses):
+    """The vertex, or where it lies outside the best of those tried, known to a tenth."""
+    tried = curves.BestRate(float(rates[losses.argmin()]), 0.1, losses.min(), math.nan), "best tried"
+    try:
+        vertex = curves.tuned(rates, losses, CHANCE * losses.min())
+    except UserError:
+        return tried
+    return (vertex, "vertex") if rates[0] <= vertex.rate <= rates[-1] else tried
+
+
+OWN = "ladder", "grid-1x"  # of the ladder, the rung itself is one of those that try rates
+CHANCE = 0.003  # of a loss
+widths, best = [], []
+for size in ("50k", "100k", "200k"):
+    best.append(curves.tuned(*(tried := rates_tried("ladder", size)), CHANCE * tried[1].min()))
+    widths.append(models.get(f"ladder-{size}").hidden_size)
+exponent = curves.transfer_rule(widths, best).exponent
 rows = {}
 for family in ("llama", "dictionary"):
-    rule = curves.transfer_rule(list(tuned[family]), list(tuned[family].values()), of_ladder.exponent)
+    tuned = {
+        models.get(f"{family}-{size}").hidden_size: (size, *best_rate(*rates_tried(family, size)))
+        for size in ("50k", "100k")
+    }
+    rule = curves.transfer_rule(list(tuned), [best for _, best, _ in tuned.values()], exponent)
     for spec in (models.get(record.identity.model_size) for record in records[family]):
-        best = tuned[family].get(spec.hidden_size)
-        rows[spec.model_size] = {
-            "width": spec.hidden_size,
-            "used": spec.peak_lr,
-            "by the rule": rule(spec.hidden_size),
-            "best": best.rate if best else math.nan,
-            "lost, nats": best.excess(spec.peak_lr) if best else math.nan,
-        }
-pd.DataFrame(rows).T.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"])
+        assert spec.peak_lr == float(f"{rule(spec.hidden_size):.2g}"), f"{spec.model_size} had another rate"
+        rows[spec.model_size] = {"width": spec.hidden_size, "used": spec.peak_lr}
+        if spec.hidden_size in tuned:
+            size, best, how = tuned[spec.hidden_size]
+            own = next(r for r in runs[family] if (r.size, r.name) == (size, "grid-1x")).heldout.mean
+            least = rates_tried(family, size)[1].min()
+            rows[spec.model_size] |= {"best": best.rate, "by": how, "loss": own, "best tried": least}
+rates = pd.DataFrame(rows).T
+lost = (100 * (rates["loss"] / rates["best tried"] - 1)).astype(float)
+rates["lost, %"] = lost
+glue_all(rate_exponent=exponent, lost=lost.max(), lost_where=lost.idxmax())
+rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"]).format(
+    "{}", subset=["by"], na_rep="–"
+).format("{:.1f}", subset=["lost, %"], na_rep="–")
 
 # %% [markdown]
+# The width enters with exponent {glue:text}`rate_exponent:.2f`. Against the best rate that was tried, a tuned rung loses {glue:text}`lost:.1f` % of its held-out loss at most ({glue:text}`lost_where`); what the others lose is not known.
+#
 # ## One exponent?
 #
-# Five quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal.
+# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
 
 
 # %%
@@ -222,15 +269,35 @@ QUANTITIES = {
     "the paper's gap": lambda r: r.bounds["nominal"].paper.gap,
     "our gap": lambda r: r.bounds["nominal"].tight.gap,
 }
+NAMED = {"paper's gap": "the paper's gap"}  # in forecasts
 values = {
     name: {family: [of(r) for r in mine] for family, mine in common.items()}
     for name, of in QUANTITIES.items()
 }
 sizes = {family: [r.identity.n_params for r in mine] for family, mine in common.items()}
-tests = {
-    name: equal_exponents([(sizes[family], mine[family]) for family in LADDERS], level)
-    for name, mine in values.items()
+
+
+def test_of(quantity, compared):
+    """Of equal exponents, and the exponents."""
+    groups = [
+        ([r.identity.n_params for r in mine], [quantity(r) for r in mine]) for mine in compared.values()
+    ]
+    return equal_exponents(groups, level)
+
+
+tests = {name: test_of(of, common) for name, of in QUANTITIES.items()}
+pairs = {
+    f"p, {what}": {family: common[family] for family in ("ladder", other)}
+    for what, other in {"architecture": "llama", "text": "dictionary"}.items()
 }
+if further != common:
+    pairs[f"p, to {plain(largest[1])}"] = further
+p_values = pd.DataFrame(
+    {
+        what: {name: test_of(of, compared).p_value for name, of in QUANTITIES.items()}
+        for what, compared in pairs.items()
+    }
+)
 
 
 def with_interval(k):
@@ -243,6 +310,7 @@ exponents = pd.DataFrame(
             **{family: with_interval(k) for family, k in zip(LADDERS, found.exponents, strict=True)},
             "in common": with_interval(found.common),
             "p": f"{found.p_value:.2g}",
+            **{what: f"{p_value:.2g}" for what, p_value in p_values.loc[name].items()},
             "equal": "cannot be told apart" if found.p_value > 1 - level else "differ",
         }
         for name, found in tests.items()
@@ -252,16 +320,12 @@ exponents.style.set_properties(**{"text-align": "left"})
 
 # %% mystnb={"figure": {"caption": "What goes with size, on the three ladders. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary.", "name": "fig-elsewhere-quantities"}, "image": {"alt": "Six panels of held-out loss, loss variation, quantization gap, information content, the paper's gap and ours against parameters on logarithmic axes, with three lines each."}}
 fig, axes = plt.subplots(2, 3, figsize=(6.4, 4.6), sharex=True)
-for ax, (name, mine) in zip(axes.flat, values.items(), strict=True):
-    for family, (_, _, style, color) in LADDERS.items():
-        ax.plot(sizes[family], mine[family], style, color=color, markersize=4, linewidth=1, label=family)
-    top = 1.1 * max(map(max, mine.values()))
+for ax, (name, of) in zip(axes.flat, QUANTITIES.items(), strict=True):
+    draw(ax, of, markersize=4, linewidth=1)
     ax.set(
-        xscale="log",
         title=name,
-        **({"yscale": "log"} if name == "information content" else {"ylim": (0, top)}),
+        **({"yscale": "log"} if name == "information content" else {"ylim": (0, 1.1 * ax.dataLim.y1)}),
     )
-    named_axis(ax.xaxis, [1e5, 1e6], ["100k", "1m"])
 axes[0, 0].set_ylabel("nats per token")
 axes[1, 0].set_ylabel("bits")
 for ax in axes[1]:
@@ -271,38 +335,55 @@ plt.show()
 
 # %%
 different = [name for name, found in tests.items() if found.p_value <= 1 - level]
+by = {what: list(p_values.index[p_values[f"p, {what}"] <= 1 - level]) for what in ("architecture", "text")}
 glue_all(n_tests=len(tests), n_different=len(different), different=", ".join(different) or "none")
-glue_interval("loss_common", *tests["held-out loss"].common)
+glue_all(**{f"by_{what}": ", ".join(names) or "none" for what, names in by.items()})
+glue_all(least_fixed=max(tests, key=lambda name: np.ptp(tests[name].common)))
+glue_all(level=100 * level, by_chance=100 * (1 - level ** len(tests)))
+for family, mine in records.items():
+    worst = max(mine, key=QUANTITIES["quantization gap"])
+    glue_all(
+        **{f"{family}_worst": worst.identity.size, f"{family}_harm": QUANTITIES["quantization gap"](worst)}
+    )
 
 # %% [markdown]
-# Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. ({glue:text}`n_tests:d` tests at 95 % find one difference by chance in about one of four pages like this.)
+# Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. Two by two, between architectures: {glue:text}`by_architecture`; between texts: {glue:text}`by_text`. ({glue:text}`n_tests:d` independent tests at {glue:text}`level:.0f` % would find a difference by chance on {glue:text}`by_chance:.0f` % of such pages.)
+#
+# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` of Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). Of all exponents the one with the widest interval is that of: {glue:text}`least_fixed`.
 #
 # ## The largest rung, stated beforehand
 #
-# Before the record of the largest rung of each new ladder was opened, the four or more below it were fitted and the forecast committed, as in {doc}`06_scale`.
+# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`, from where those of the first ladder come.
 
 # %%
 rows = []
 for family in LADDERS:
+    by_size = {r.identity.size: r for r in records[family]}
     for forecast in load_forecasts(family):
         for p in forecast.predictions:
-            happened = {r.identity.size: r for r in records[family]}.get(p.size)
-            of = {"paper's gap": "the paper's gap", "our gap": "our gap"}.get(p.quantity, p.quantity)
-            outcome = QUANTITIES[of](happened) if happened else math.nan
+            of = QUANTITIES[NAMED.get(p.quantity, p.quantity)]
+            outcome = of(by_size[p.size]) if p.size in by_size else math.nan
             inside = "" if math.isnan(outcome) else "yes" if p.low <= outcome <= p.high else "no"
-            rows.append([family, p.size, p.quantity, p.value, p.low, p.high, outcome, inside])
-columns = ["ladder", "size", "quantity", "predicted", "low", "high", "outcome", "inside"]
+            known = len(forecast.observed)
+            rows.append([family, p.size, known, p.quantity, p.value, p.low, p.high, outcome, inside])
+columns = ["ladder", "size", "rungs", "quantity", "predicted", "low", "high", "outcome", "inside"]
 beforehand = pd.DataFrame(rows, columns=columns)
+beforehand["off, %"] = 100 * (beforehand["outcome"] / beforehand["predicted"] - 1)
 glue_all(n_known=(beforehand["inside"] != "").sum(), n_inside=(beforehand["inside"] == "yes").sum())
-beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[3:7], na_rep="not run")
+of_new = beforehand[beforehand["ladder"] != "ladder"]
+glue_all(off_new=of_new["off, %"].abs().max(), n_new_known=(of_new["inside"] != "").sum())
+glue_all(n_new_inside=(of_new["inside"] == "yes").sum())
+beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[4:8], na_rep="not run").format(
+    "{:+.1f}", subset=["off, %"], na_rep="–"
+)
 
 # %% [markdown]
-# {glue:text}`n_inside:d` of {glue:text}`n_known:d` outcomes lie inside their intervals.
+# {glue:text}`n_inside:d` of {glue:text}`n_known:d` outcomes lie inside their intervals; of the new ladders {glue:text}`n_new_inside:d` of {glue:text}`n_new_known:d`, with single numbers off by {glue:text}`off_new:.0f` % at most.
 #
 # ## The claims, ladder by ladder
 #
-# The rules are those of {doc}`06_scale`: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and *cannot be told* else; where a line is bent, the exponent at the largest rung decides. The findings of Kaplan et al. that a frontier alone can answer follow; the others need trainings off it,
-# which only the first ladder has.
+# The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and *cannot be told* else; where a line is bent, the exponent at the largest rung decides. (The first ladder goes on to larger rungs, and there its answers can be others.) The findings of Kaplan et al. that a frontier alone
+# can answer follow; the others need trainings off it, which only the first ladder has.
 
 
 # %%
@@ -330,11 +411,19 @@ def by_steps(series):
 
 
 def online_curve(record):
-    """The online loss at constant learning rate, and where the warmup is long over, tokens."""
+    """The online loss at constant learning rate, and the tokens after which the warmup is long over."""
     spec = models.get(record.identity.model_size)
-    log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
-    stable = 0.8 * len(log.online_nll) * log.tokens_per_step
-    return curves.binned(log.online_nll, log.tokens_per_step).between(0, stable), stable
+    log, schedule = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps), Run(spec).schedule
+    stable = schedule.fork_step * log.tokens_per_step
+    first = max(5 * schedule.warmup_steps * log.tokens_per_step, stable / 50)
+    return curves.binned(log.online_nll, log.tokens_per_step).between(0, stable), first
+
+
+def ending(curve, first):
+    """What the first third of a curve says of its end: exponent's interval, prediction's interval, outcome."""
+    end = float(curve.n_tokens[-1])
+    ensemble = curves.forecast(curve, first, end / 3, n_replicates)
+    return *ensemble.interval("exponent", level), *ensemble.prediction(end, level=level), curve.losses[-1]
 
 
 claims = {
@@ -364,15 +453,18 @@ for family, mine in common.items():
     straight[family] = ("does not hold: bent" if seen.bent else "not refuted: straight") + (
         f" (p = {seen.bend_p_value:.1g}), N^{with_interval(seen.overall)}"
     )
-    online = {r.identity.size: online_curve(r) for r in mine}
-    errors = []
-    for curve, stable in online.values():
-        ensemble = curves.forecast(curve, stable / 20, stable / 3, n_replicates)
-        errors.append(float(ensemble.law(curve.n_tokens[-1])) / curve.losses[-1] - 1)
-    worst = max(map(abs, errors))
-    shapes[family] = ("holds" if worst < 0.05 else "does not hold") + f": off by at most {100 * worst:.1f} %"
-    lowest = sorted(curve.losses.min() for curve, _ in online.values())[-3] + 0.05  # three sizes get there
-    tokens = [curve.tokens_to_reach(lowest) for curve, _ in online.values()]
+    online = [online_curve(r) for r in mine]
+    k_low, k_high, low, high, end = np.array([ending(*pair) for pair in online]).T
+    inside, width = (low <= end) & (end <= high), ((high - low) / end).mean()
+    one_shape = k_low.max() <= k_high.min()
+    enough = inside.sum() >= stats.binom.ppf(0.05, len(inside), level)
+    word = "does not hold" if not (enough and one_shape) else "holds" if width < 0.1 else "cannot be told"
+    shapes[family] = (
+        f"{word}: {inside.sum()} of {len(inside)} ends inside, {'one' if one_shape else 'no common'} exponent"
+    )
+    reached = sorted(curve.losses.min() for curve, _ in online)
+    lowest = reached[max(2, len(reached) - 2)] + 0.05  # all sizes but one get there, three at least
+    tokens = [curve.tokens_to_reach(lowest) for curve, _ in online]
     there = ~np.isnan(tokens)
     k = trend(np.array(sizes[family])[there], np.array(tokens)[there], level).overall
     needed[family] = f"{verdict(k)}: to {lowest:.1f} nats N^{with_interval(k)}"
@@ -387,29 +479,41 @@ table["all three"] = np.where(agreed, "agree", "do not")
 table.style.set_properties(**{"text-align": "left", "white-space": "normal"})
 
 # %%
-first_words = table[list(LADDERS)].apply(lambda column: column.str.partition(":")[0])
-everywhere = [claim for claim in table.index if agreed[claim] and first_words.loc[claim, "ladder"] == "holds"]
-nowhere = [claim for claim in table.index if agreed[claim] and first_words.loc[claim, "ladder"] != "holds"]
-of_architecture = [c for c in table.index if first_words.loc[c, "llama"] != first_words.loc[c, "ladder"]]
-of_text = [c for c in table.index if first_words.loc[c, "dictionary"] != first_words.loc[c, "ladder"]]
+WORDS = {"holds": True, "not refuted": True, "does not hold": False}  # and what cannot be told
+answers = table[list(LADDERS)].apply(lambda cells: cells.str.partition(":")[0])
+told = answers.apply(lambda words: words.map(WORDS))
 
 
-def listed(found):
-    return "; ".join(found) or "none"
+def listed(which):
+    return "; ".join(table.index[which]) or "none"
 
 
-glue_all(everywhere=listed(everywhere), nowhere=listed(nowhere))
-glue_all(of_architecture=listed(of_architecture), of_text=listed(of_text))
-glue_all(n_claims=len(table), n_agreed=int(agreed.sum()))
+def opposed(other):
+    """Claims to which the ladder and another say yes and no."""
+    both = told["ladder"].notna() & told[other].notna()
+    return both & (told["ladder"] != told[other])
+
+
+holding = agreed & (answers["ladder"] == "holds")
+contrary = opposed("llama") | opposed("dictionary")
+glue_all(everywhere=listed(holding), alike=listed(agreed & ~holding))
+glue_all(by_llama=listed(opposed("llama")), by_dictionary=listed(opposed("dictionary")))
+glue_all(partly=listed(~agreed & ~contrary))
+glue_all(n_claims=len(table), n_agreed=int(agreed.sum()), n_contrary=int(contrary.sum()))
+glue_all(
+    n_largest=max(mine[-1].identity.n_params for mine in records.values()) / 1e6, n_further=largest[1] / 1e6
+)
 
 # %% [markdown]
 # ## What the claims are about
 #
-# The reviewers asked whether one family of models on one text can carry the paper's claims. Of {glue:text}`n_claims:d` statements the three ladders give {glue:text}`n_agreed:d` the same word.
+# The reviewers asked whether one family of models on one text can carry the paper's claims. To {glue:text}`n_agreed:d` of {glue:text}`n_claims:d` statements the three ladders give the same word; to {glue:text}`n_contrary:d` one says yes and another no.
 #
 # * **About language models**, as far as three ladders tell, since it holds on all: {glue:text}`everywhere`.
-# * **The same word on all, but not "holds"**: {glue:text}`nowhere`.
-# * **Otherwise with Llama's architecture** on the same text: {glue:text}`of_architecture`.
-# * **Otherwise on the dictionary** with the same architecture: {glue:text}`of_text`.
+# * **The same word on all, but not "holds"**: {glue:text}`alike`.
+# * **About one architecture**, since Llama's says the contrary on the same text: {glue:text}`by_llama`.
+# * **About one text**, since the dictionary says the contrary with the same architecture: {glue:text}`by_dictionary`.
+# * **Told by some of the ladders only**, which contradicts nothing: {glue:text}`partly`.
+# * **Numbers rather than words**: the exponents that differ between architectures are {glue:text}`by_architecture`; between texts {glue:text}`by_text`.
 #
-# What this does not show: models beyond a million parameters, and other tokenizers than byte-level BPE of 2048 tokens. At a fixed number of bits and of tokens a parameter the complexity of a bound is the same number on every ladder, so that gaps have to be alike; what could have differed is the loss variation, the harm of rounding, and the loss itself.
+# What this does not show: the first ladder ends at {glue:text}`n_largest:.1f` million parameters and the others at {glue:text}`n_further:.1f` million or below, and all tokenizers are byte-level BPE of {glue:text}`vocab_size:d` tokens. At a fixed number of bits and of tokens a parameter the complexity of a bound is the same number on every ladder, so that gaps have to be alike; what could have differed is the loss variation, the harm of rounding, and the loss itself.

@@ -83,3 +83,27 @@ def test_a_fit_is_drawn_inside_its_band(ax):
     low, high = band.get_paths()[0].get_extents().intervaly
     assert low == fit.interval(lambda law: law(x[-1])).low
     assert high == fit.interval(lambda law: law(x[0])).high
+
+
+def test_families_differ_in_marker_and_in_line():
+    markers, lines = zip(*((style[0], style[1:]) for style in figures.FAMILIES.values()), strict=True)
+    assert len(set(markers)) == len(set(lines)) == len(figures.FAMILIES) >= 3
+
+
+def test_sizes_without_room_have_no_name(ax):
+    figures.size_axis(ax, {"50k": 50_000, "90k": 90_000, "100k": 100_000, "150k": 150_000, "1m": 1_000_000})
+    assert labels_of(ax.xaxis) == ["50k", "100k", "1m"]
+    assert ax.get_xscale() == "log"
+
+
+def test_each_family_has_a_panel_of_its_own_on_one_scale():
+    _, axes = figures.family_panels({"long": range(8), "short": range(3)}, 3.0)
+    try:
+        axes[0].set_ylim(0, 7)
+        assert [ax.get_title(loc="left") or ax.get_title() for ax in axes] == ["long", "short"]
+        assert axes[1].get_ylim() == (0, 7)
+        long, short = (ax.get_position().width for ax in axes)
+        assert long > short
+        assert figures.family_panels({"only": [1]}, 3.0)[1].shape == (1,)
+    finally:
+        plt.close("all")

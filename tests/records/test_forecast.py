@@ -29,8 +29,9 @@ def ladder(empty_project):
     return record
 
 
-def test_published_forecasts_follow_from_the_numbers_they_hold():
-    stated = load_forecasts("ladder")
+@pytest.mark.parametrize("family", ["ladder", "dictionary", "llama"])
+def test_published_forecasts_follow_from_the_numbers_they_hold(family):
+    stated = load_forecasts(family)
     assert stated
     for forecast in stated:
         n_params = {p.size: p.n_params for p in forecast.predictions}

@@ -67,7 +67,7 @@ def test_a_family_takes_a_file_and_its_name_in_the_registry(root):
     [family] = re.findall(r"```python\n(.*?)```", WALKS["Another family"], re.DOTALL)
     models = root / "lib" / "gengap" / "models"
     (models / "mine.py").write_text(family, encoding="utf-8")
-    edit(models / "__init__.py", "import ladder, ", "import ladder, mine, ")
+    edit(models / "__init__.py", "import dictionary, ", "import dictionary, mine, ")
     edit(models / "__init__.py", "FAMILIES = (", "FAMILIES = (mine.MODELS, ")
     listed = scratch.gengap(root, "sizes")
     assert re.search(r"^mine-30m +\d\d,\d{3},\d{3} +512,000,000 ", listed.stdout, re.MULTILINE), listed.stderr

@@ -1,12 +1,14 @@
 """What figures and tables of several pages share: numbers in plain words, axes, the names and colours of terms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ TERMS = {  # of the bounds, in stacking order: name, label, colour
     "quantization_gap": ("quantization gap", "C3"),
     "sampling": ("sampling", "C5"),
 }
+# Marker and line of a family where figures compare sizes: they tell it apart without colours.
+FAMILIES = {"ladder": "o-", "llama": "s--", "dictionary": "D:"}
 
 
 def plain(value: float, _position: object = None) -> str:
@@ -42,6 +46,25 @@ def named_axis(axis: Axis, ticks: Sequence[float], names: Sequence[str], **text:
     """Ticks at these values alone, under these names; `text` says how they are set (rotation=45)."""
     axis.set_ticks(ticks, labels=names, **text)
     axis.set_minor_locator(NullLocator())
+
+
+def size_axis(ax: Axes, sizes: Mapping[str, int]) -> None:
+    """Parameters on a logarithmic axis, under the names of those sizes (name: N, ascending) that have room."""
+    named: dict[str, int] = {}
+    for name, n_params in sizes.items():
+        if not named or n_params > 1.9 * max(named.values()):
+            named[name] = n_params
+    ax.set(xscale="log", xlabel="parameters")
+    named_axis(ax.xaxis, list(named.values()), list(named))
+
+
+def family_panels(shown: Mapping[str, Sized], height: float) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with a panel for each family, {name: its models}, wider for many models; and the panels."""
+    widths = [2 + len(found) for found in shown.values()]
+    fig, axes = plt.subplots(1, len(shown), sharey=True, figsize=(7.5, height), width_ratios=widths, squeeze=False)
+    for ax, name in zip(axes[0], shown, strict=True):
+        ax.set(title=name)
+    return fig, axes[0]
 
 
 def stacked_bars(

@@ -25,9 +25,9 @@ class DictionarySpec(LadderSpec):
 
 MODELS = (
     #              family        size  width layers heads batch  learning rate
-    DictionarySpec("dictionary", "50k", 12, 2, 1, 8, 2.0e-2),
-    DictionarySpec("dictionary", "100k", 20, 3, 2, 8, 1.5e-2),
-    DictionarySpec("dictionary", "200k", 36, 3, 3, 8, 1.2e-2),
-    DictionarySpec("dictionary", "300k", 48, 3, 4, 8, 1.0e-2),
-    DictionarySpec("dictionary", "400k", 64, 3, 4, 16, 8e-3),
+    DictionarySpec("dictionary", "50k", 12, 2, 1, 8, 3.8e-2),
+    DictionarySpec("dictionary", "100k", 20, 3, 2, 8, 2.9e-2),
+    DictionarySpec("dictionary", "200k", 36, 3, 3, 8, 2.1e-2),
+    DictionarySpec("dictionary", "300k", 48, 3, 4, 8, 1.8e-2),
+    DictionarySpec("dictionary", "400k", 64, 3, 4, 16, 1.6e-2),
 )

@@ -71,9 +71,9 @@ class LlamaSpec(LadderSpec):
 
 MODELS = (
     #         family    size  width layers heads batch  learning rate
-    LlamaSpec("llama", "50k", 20, 2, 2, 8, 1.5e-2),
-    LlamaSpec("llama", "100k", 32, 3, 4, 8, 1.2e-2),
-    LlamaSpec("llama", "200k", 48, 4, 6, 8, 1.0e-2),
-    LlamaSpec("llama", "400k", 64, 6, 4, 16, 8e-3),
-    LlamaSpec("llama", "800k", 96, 6, 6, 16, 5e-3),
+    LlamaSpec("llama", "50k", 20, 2, 2, 8, 9.6e-3),
+    LlamaSpec("llama", "100k", 32, 3, 4, 8, 7.6e-3),
+    LlamaSpec("llama", "200k", 48, 4, 6, 8, 6.1e-3),
+    LlamaSpec("llama", "400k", 64, 6, 4, 16, 5.3e-3),
+    LlamaSpec("llama", "800k", 96, 6, 6, 16, 4.3e-3),
 )
