@@ -132,6 +132,15 @@ def test_damaged_token_file_is_refused(empty_project, damage):
     assert corpus_rows("heldout").sha256 == file_sha256(path)
 
 
+def test_a_damaged_manifest_is_refused_and_made_again(empty_project):
+    manifest = corpus.build(300, 32)
+    path = wheels.corpus_dir() / "manifest.json"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"is no manifest of a corpus"):
+        corpus_rows()
+    assert corpus.build(300, 32) == manifest
+
+
 def test_missing_corpus_is_one_sentence(empty_project):
     with pytest.raises(UserError, match="there is no corpus yet"):
         corpus_rows("heldout")
