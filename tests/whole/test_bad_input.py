@@ -247,7 +247,7 @@ MISTAKES = [
             ("--n-windows", "3.5", "Invalid value for '--n-windows'"),
             ("--n-windows", "100000000", "cannot be drawn from 4136 training rows: ask for fewer"),
             ("--n-pilot-windows", "0", "n_pilot_windows = 0: choose at least 1"),
-            ("--n-pilot-windows", "4000", "4000 + 3000 windows cannot be drawn"),
+            ("--n-pilot-windows", "4135", "4135 + 3000 windows cannot be drawn"),
             ("--n-pairs", "0", "n_pairs = 0: choose at least 1"),
             ("--seed", "-1", "seed = -1: choose at least 0"),
             ("--seed", str(2**80), "seed = 1208925819614629174706176: choose at most 4294967295"),
@@ -258,7 +258,6 @@ MISTAKES = [
             ("--n-window", "5", "No such option: --n-window"),
         )
     ),
-    Mistake(f"run {RUNG} --exact-below-tokens -1", "--exact-below-tokens"),
     Mistake(f"quantize {RUNG} --bits 1", "1 bits per weight"),
     Mistake(f"quantize {RUNG} --method AWQ", "unknown quantization method 'AWQ'"),
     Mistake(f"quantize {RUNG} --seed -1", "seed = -1: choose at least 0"),
