@@ -15,9 +15,10 @@ TOOLS := .venv/tools
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
-$(ENV): requirements.lock cuda.lock pyproject.toml
+$(ENV): requirements.lock cpu.lock cuda.lock pyproject.toml
 	@command -v "$$PYTHON" > /dev/null || { echo "error: no Python here: install Python 3.11 or newer, or name yours with 'make PYTHON=...'"; exit 1; }
 	test -x $(BIN)/python || "$$PYTHON" -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r cpu.lock 2> /dev/null || true  # an index may have no such build
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -c "import torch" 2> /dev/null || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r cuda.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -56,7 +57,7 @@ lint: $(ENV)  ## style, the layers of the library, and every notebook in step wi
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook
 	$(GENGAP) sync
 
-lock: $(ENV) $(TOOLS)/.installed  ## renew requirements.lock and cuda.lock, with hashes, from the environment (of Python 3.11)
+lock: $(ENV) $(TOOLS)/.installed  ## renew requirements.lock, cpu.lock and cuda.lock, with hashes, from the environment (of Python 3.11)
 	$(BIN)/python .ci/lock $(TOOLS)/bin/uv
 
 audit: $(TOOLS)/.installed  ## known vulnerabilities of what is installed (asks the network)

@@ -81,7 +81,7 @@ def make(root, *arguments, **environment):
 def test_make_works_wherever_the_project_and_python_lie(place):
     root, python = place
     shutil.copy2(project_root() / "Makefile", root / "Makefile")
-    for lock in ("requirements.lock", "cuda.lock"):
+    for lock in ("requirements.lock", "cpu.lock", "cuda.lock"):
         shutil.copy2(project_root() / lock, root / lock)
     (root / ".venv").symlink_to(python.parents[1])
     environment = {"GENGAP_ROOT": str(root), "PYTHONPATH": str(root / "lib")}
