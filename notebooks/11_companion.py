@@ -1147,6 +1147,21 @@ listed = pd.DataFrame(gaps(records)).set_index("size")
 pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:.3f}", na_rep="none yet")
 
 # %% [markdown]
+# The same as shares of the paper's gap with GPTQ at 4 bits, nominal; and with a shorter code, retrained to 3 bits a parameter, which is further training on the same text:
+
+# %%
+retrained = pd.DataFrame(gaps(load_records("ladder", "qat", 3)), columns=["size", *KEYS.values()]).set_index(
+    "size"
+)
+of_paper = {
+    (code, name): found[key] / listed["paper_nominal_gap"]
+    for code, found in {"GPTQ, 4 bits": listed, "retrained, 3 bits": retrained}.items()
+    for name, key in list(KEYS.items())[1:]
+}
+of_paper = pd.DataFrame(of_paper).loc[listed.index]
+of_paper.style.format("{:.2f}", na_rep="none yet")
+
+# %% [markdown]
 # Records without a companion so far: {glue:text}`missing`. Rungs on which 5 % of hedging is already better than the companion alone: {glue:text}`little_below`. The last table has the length of the file in all columns but the first.
 #
 # At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung, so a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. What the exponents say: the paper's gap {glue:text}`paper_trend`, with a companion it {glue:text}`companion_trend`, hedged a little it {glue:text}`little_trend`. The bound falls with scale on this ladder because the
