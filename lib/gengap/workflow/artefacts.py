@@ -112,12 +112,15 @@ def other_settings(record: Path, asked: Mapping[str, Any]) -> str:
     if not record.exists():
         return ""
     try:
-        found = BoundRecord.read(record)
+        found = BoundRecord.read(record, recompute=False)
+        made = asdict(Settings.of(found))
+        needed = asdict(Settings(**asked).on(found.identity.n_train_tokens // found.identity.seq_len))
+        if other := [f"{n} = {made[n]} and not {value}" for n, value in needed.items() if made[n] != value]:
+            return ", ".join(other)
+        BoundRecord.read(record)
     except UserError:
         return "it is no valid record"
-    made = asdict(Settings.of(found))
-    needed = asdict(Settings(**asked).on(found.identity.n_train_tokens // found.identity.seq_len))
-    return ", ".join(f"{name} = {made[name]} and not {value}" for name, value in needed.items() if made[name] != value)
+    return ""
 
 
 def is_other_survey(path: Path) -> bool:
