@@ -198,7 +198,7 @@ def test_wrong_version_is_refused(quantized):
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="cannot read the archive"):
+    with pytest.raises(UserError, match="there is no file"):
         archive.read(tmp_path / "nothing.ggq")
     (tmp_path / "foreign.ggq").write_bytes(b"PK\x03\x04 something else entirely")
     with pytest.raises(UserError, match="not an archive"):

@@ -5,7 +5,7 @@ a machine. `gengap.models.spec.ModelSpec` says what a family has to answer; noth
 
 >>> import gengap
 >>> [name for name, spec in gengap.REGISTRY.items() if spec.n_params < 110_000]
-['ladder-50k', 'ladder-100k', 'llama-50k', 'dictionary-50k', 'dictionary-100k']
+['ladder-50k', 'ladder-100k', 'llama-50k', 'llama-100k', 'dictionary-50k', 'dictionary-100k']
 """
 
 import difflib

@@ -182,8 +182,13 @@ def _companion(record: BoundRecord, rows: "Rows | None", companion: "Companion |
     except UserError as error:
         yield Finding("companion weights", False, str(error))
         return
-    hashed = record.evidence.companion_sha256 or ""
-    yield same("companion weights", "evidence.companion_sha256", companion.sha256(numbers), hashed)
+    found, hashed = companion.sha256(numbers), record.evidence.companion_sha256 or ""
+    if found == hashed:
+        yield same("companion weights", "evidence.companion_sha256", found, hashed)
+    else:
+        yield Finding(
+            "companion weights", None, "the snapshots at hand are those of another training than the record's"
+        )
 
 
 def _measured(
