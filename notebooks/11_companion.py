@@ -71,7 +71,7 @@ from gengap.bounds.companion_grids import (
 )
 from gengap.bounds.companion_settings import mistakes
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
-from gengap.compression import Hypothesis, compress
+from gengap.compression import METHODS, Hypothesis, compress
 from gengap.errors import UserError
 from gengap.laws import trend
 from gengap.models.counts import counting_companion, uniform_companion
@@ -87,6 +87,7 @@ from gengap.training import Run, TrainingLog, train_run
 from gengap.training.loop import new_model
 from gengap.units import bits_from_nats
 from gengap.workflow.companions import coded_companion
+from gengap.workflow.jobs import BEST_CODE
 
 plt.style.use("gengap.book")
 torch.set_num_threads(1)
@@ -1147,15 +1148,18 @@ listed = pd.DataFrame(gaps(records)).set_index("size")
 pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:.3f}", na_rep="none yet")
 
 # %% [markdown]
-# The same as shares of the paper's gap with GPTQ at 4 bits, nominal; and with a shorter code, retrained to 3 bits a parameter, which is further training on the same text:
+# The same as shares of the paper's gap at the nominal length; and with a shorter code, which is retrained and so has seen the same text for longer:
 
 # %%
-retrained = pd.DataFrame(gaps(load_records("ladder", "qat", 3)), columns=["size", *KEYS.values()]).set_index(
-    "size"
-)
+retrained = pd.DataFrame(
+    gaps(load_records(spec.family, *BEST_CODE)), columns=["size", *KEYS.values()]
+).set_index("size")
 of_paper = {
     (code, name): found[key] / listed["paper_nominal_gap"]
-    for code, found in {"GPTQ, 4 bits": listed, "retrained, 3 bits": retrained}.items()
+    for code, found in {
+        f"{METHODS[method].label}, {bits} bits": listed,
+        f"retrained, {BEST_CODE[1]} bits": retrained,
+    }.items()
     for name, key in list(KEYS.items())[1:]
 }
 of_paper = pd.DataFrame(of_paper).loc[listed.index]

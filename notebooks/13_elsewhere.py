@@ -250,7 +250,7 @@ rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"]).fo
 #
 # ## One exponent?
 #
-# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees large differences alone, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
+# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees only large differences, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
 
 
 # %%
@@ -350,11 +350,11 @@ for family, mine in records.items():
 # %% [markdown]
 # Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. Two by two, between architectures: {glue:text}`by_architecture`; between texts: {glue:text}`by_text`. ({glue:text}`n_tests:d` independent tests at {glue:text}`level:.0f` % would find a difference by chance on {glue:text}`by_chance:.0f` % of such pages.)
 #
-# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` of Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). Of all exponents the one with the widest interval is that of: {glue:text}`least_fixed`.
+# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` with Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). The exponent with the widest interval: {glue:text}`least_fixed`.
 #
 # ## The largest rung, stated beforehand
 #
-# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`, from where those of the first ladder come.
+# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`, which is where the first ladder's forecasts come from.
 
 # %%
 rows = []
@@ -383,7 +383,7 @@ beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[4:8], na_rep
 #
 # ## The claims, ladder by ladder
 #
-# The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and *cannot be told* else; where a line is bent, the exponent at the largest rung decides. (The first ladder goes on to larger rungs, and there its answers can be others.) The findings of Kaplan et al. that a frontier alone
+# The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and otherwise *cannot be told*; where a line is bent, the exponent at the largest rung decides. (The first ladder goes on to larger rungs, and its answers there can differ.) The findings of Kaplan et al. that a frontier alone
 # can answer follow; the others need trainings off it, which only the first ladder has.
 
 

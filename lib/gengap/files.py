@@ -90,10 +90,8 @@ def unpack(path: Path, content: bytes, most: int, remedy: str = RESTORE) -> byte
             whole = decompressor.eof and not decompressor.unused_data
         elif path.suffix == ".gz":
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-                found, whole = (
-                    stream.read(most + 1),
-                    bool(content),
-                )  # another end that is missing is an error of its own
+                found = stream.read(most + 1)
+            whole = bool(content)  # any other end that is missing is an error of its own
         else:
             return content
         if len(found) > most:

@@ -101,6 +101,17 @@ def test_a_prediction_is_smoothed_alone_as_in_any_company(rate):
     np.testing.assert_allclose(backwards[:, ::-1], together, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.06, 0.18, 0.4])
+def test_the_steps_of_one_prediction_do_not_depend_on_those_of_others(rate):
+    """To the last digits of a product of matrices: a prediction that is done stays while others go on."""
+    log_probs, tilt = hard_and_easy(2048), Tilt(rate, 1e-3, 0.0, 1, 2048)
+    logits, tokens = torch.tensor(log_probs).double(), torch.zeros(len(log_probs), dtype=torch.int64)
+    moments = loss_and_entropies(logits, tokens, (), n_moments([tilt])).numpy()[1:]
+    together = solve(moments, [tilt])
+    alone = [solve(moments[:, [i]], [tilt]) for i in range(moments.shape[1])]
+    np.testing.assert_allclose(np.concatenate(alone, 1), together, rtol=0, atol=1e-12)
+
+
 def test_all_tilts_of_one_reading_are_what_each_is_alone():
     """And in any order, since a safety's moments are shared by its rates."""
     model, rows = small_model(), np.random.default_rng(0).integers(V, size=(5, 17))

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 TYPICAL_RATE = 0.17  # lambda, 1/nats, of the tight bound at 20 tokens a parameter (chapter 05)
-COMPANION_RATE = (
-    0.7  # a middle one of the bounds with a companion, hedged ones included: a bit is cheaper there (chapter 11)
-)
+# A middle one of the bounds with a companion, hedged ones included: a bit is cheaper there (chapter 11).
+COMPANION_RATE = 0.7
 SAVE_EVERY_S = 60.0
 _LARGE = 150_000  # parameters
 _SHORT = 2  # bits a parameter

@@ -1,9 +1,10 @@
 """The ladder: models small enough for a laptop, trained here on text that every reader can get byte for byte.
 
-Two more families are trained in the same way: `gengap.models.llama` is another architecture, `gengap.models.dictionary` reads
-another text. GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
+GPT-NeoX with untied embeddings, rotary fraction 0.25 and parallel residual, as Pythia. Each rung is trained for one epoch on
 D = 20 N tokens, the compute-optimal ratio of Hoffmann et al. (2022): its revision "main". At other lengths of the same training
 it has other revisions, "4x" on four times as many tokens; from other initial weights "seed1" and "seed2".
+
+Two more families are trained in the same way: `gengap.models.llama` has another architecture, `gengap.models.dictionary` reads another text.
 """
 
 from dataclasses import dataclass, fields

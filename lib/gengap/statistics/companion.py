@@ -38,16 +38,13 @@ class Companion:
     """
 
     name: str  # "average-10": of the rule that made it
-    starts: tuple[
-        int, ...
-    ]  # ascending from 0: the i-th model has seen nothing of the training rows from `starts[i]` on
-    load: Callable[
-        [int], torch.nn.Module
-    ]  # the i-th model in evaluation mode; it may reuse the module of an earlier call
+    # Ascending from 0: the i-th model has seen nothing of the training rows from `starts[i]` on.
+    starts: tuple[int, ...]
+    # The i-th model in evaluation mode; it may reuse the module of an earlier call.
+    load: Callable[[int], torch.nn.Module]
     floor: float = FLOOR  # eta
-    code_length_bits: float = (
-        10.0  # L(u): log2 of the number of rules among which this one was chosen after a look at the text
-    )
+    # L(u): log2 of the number of rules among which this one was chosen after a look at the text.
+    code_length_bits: float = 10.0
 
     def __post_init__(self):
         if (

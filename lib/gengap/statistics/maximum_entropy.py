@@ -28,9 +28,8 @@ from gengap.bounds.grids import TOLERANCE, Tilt
 from gengap.bounds.smoothing import lambert_w_of_exp
 
 ACCURACY = 1e-6  # of sum q, whatever p: what decides how many moments are taken
-N_NODES = (
-    96  # for each of the two variables; rates up to 10 and vocabularies up to 10^6 need at most half as many terms
-)
+# For each of the two variables; rates up to 10 and vocabularies up to 10^6 need at most half as many terms.
+N_NODES = 96
 MAX_STEPS = 60  # of Newton's method, which finds the zero of a convex function from anywhere: four are usual
 
 
@@ -61,21 +60,23 @@ def add_moments(probs: torch.Tensor, share: torch.Tensor, safety: float, out: to
 def solve(moments: Floats, tilts: Sequence[Tilt]) -> Floats:
     """Entropies H of the smoothed predictions, (n_tilts, ...) nats, from `moments` (n_moments, ...) at the one safety of `tilts`.
 
-    Newton's method for log sum q = 0, a convex and decreasing function of c, in float64: it stops one step after all are within
-    TOLERANCE, which leaves them within TOLERANCE^2 (1 + 1/lambda).
+    Newton's method for log sum q = 0, a convex and decreasing function of c, in float64: each prediction takes one step after it has come
+    within TOLERANCE, which leaves it within TOLERANCE^2 (1 + 1/lambda), and then stays, whatever those do that are solved with it.
     """
     flat, found = moments.reshape(len(moments), -1).astype(np.float64), []
     for tilt in tilts:
         terms, (low, high) = _terms(tilt.rate, tilt.safety, tilt.vocab_size), _entropies(tilt)
         sums = terms.T @ flat[: len(terms)]  # (n_terms, n) sum q as a polynomial of H in [low, high], mapped to [-1, 1]
         slopes, half, entropy = chebder(sums), (high - low) / 2, np.full(flat.shape[1], (low + high) / 2)
+        left = np.ones(len(entropy), bool)
         for _ in range(MAX_STEPS):
             place, rest = (entropy - low) / half - 1, tilt.vocab_size * np.exp(-entropy - 1 / tilt.rate)
             total = rest + chebval(place, sums, tensor=False)
             slope = chebval(place, slopes, tensor=False) / half - rest
             excess = np.log(total)
-            entropy = np.clip(entropy - excess * total / slope, low, high)
-            if not np.any(np.abs(excess) >= TOLERANCE):  # none that is NaN: a damaged model is to be seen
+            entropy = np.where(left, np.clip(entropy - excess * total / slope, low, high), entropy)
+            left &= np.abs(excess) >= TOLERANCE  # none that is NaN: a damaged model is to be seen
+            if not left.any():
                 break
         found.append(entropy)
     return np.reshape(found, (len(tilts), *moments.shape[1:]))

@@ -20,9 +20,9 @@ from gengap.models import sealed
 from gengap.paths import atomic_path
 from gengap.training.snapshots import MovingAverages
 
-# Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
 _MOST_PER_BYTE = 4  # bytes that a byte of a packed waypoint may stand for: less than two, of real weights
 _REMEDY = "what can be computed again is"
+# Numbers of two bytes: the upper one, sign and exponent, is told apart from the lower.
 _PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 1, "pb": 1}]
 
 
