@@ -26,7 +26,7 @@ from gengap.book.pages import (
     for_size,
     install_cell,
     merge_outputs,
-    named_figures,
+    take_drawings,
     with_install_cell,
 )
 from gengap.book.parameters import parameters
@@ -129,14 +129,16 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
+        files |= {f"figures/{figure}": svg for figure, svg in take_drawings(notebook).items()}
         files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
-        files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
         for size, path in runs.items():
             try:
                 page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
-            files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
+            page = for_size(page, size)
+            files |= {f"figures/{figure}": svg for figure, svg in take_drawings(page).items()}
+            files[f"{docname}/{size}.ipynb"] = nbformat.writes(page).encode()
         if runs:
             entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in runs]
 
