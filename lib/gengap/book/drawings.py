@@ -31,21 +31,20 @@ INKS = {
 
 
 class _Narrow(BaseFormatter):
+    """What a phone shows of a figure. It stays narrow: it has been drawn as it was, and is closed once it has been shown."""
+
     format_type = Unicode(NARROW)
-    _return_type = str
+
+    def __call__(self, shown: object) -> str | None:
+        if not isinstance(shown, Figure):
+            return None
+        make_narrow(shown)
+        return print_figure(shown, "svg")
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Figures are shown in two drawings."""
-    formatter = _Narrow(parent=shell.display_formatter)
-    formatter.for_type(Figure, _narrow_drawing)
-    shell.display_formatter.formatters[NARROW] = formatter  # the last in line
-
-
-def _narrow_drawing(fig: Figure) -> str:
-    """What a phone shows of a figure. It stays narrow: it has been drawn as it was, and is closed once it has been shown."""
-    make_narrow(fig)
-    return print_figure(fig, "svg")
+    shell.display_formatter.formatters[NARROW] = _Narrow(parent=shell.display_formatter)  # the last in line
 
 
 def in_both_themes(svg: str) -> str:
