@@ -96,7 +96,7 @@ coded = CodedModel(bits * 10**9, 20 * 10**9, 50304)
 np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded, sigma), rtol=1e-6)
 
 # %% [markdown]
-# So two models of any size have the same gap, near enough, if their parameters have seen equally many tokens and their $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it: the same trainings as those of {doc}`07_scaling_laws`, shorter or longer than the compute-optimal one,
+# So two models of any size have the same gap, near enough, if their parameters have seen equally many tokens and their $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it: the same trainings as those of {doc}`14_copying`, shorter or longer than the compute-optimal one,
 # each quantized and bounded like the rungs of {doc}`06_scale`.
 
 # %%
@@ -271,7 +271,7 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 #
 # ### On the ladder
 #
-# Two more laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`07_scaling_laws`; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`03_quantization` at all numbers of bits and to the records off the frontier.
+# Two more laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`15_frontier`; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`16_shorter_codes` at all numbers of bits and to the records off the frontier.
 
 # %%
 runs = load_runs(["grid"])
@@ -375,7 +375,7 @@ assert (split["r, bound"] > split["r, loss"]).all(), "the bound wants fewer toke
 table.style.hide(axis="index")
 
 # %% [markdown]
-# The same from real runs, without a law for the loss: at each budget a parabola in $\log N$ through the sizes that were trained there ({doc}`07_scaling_laws`), once through their losses and once through their bounds. The bounds are the certified ones where there is a record; a second series has the measured loss
+# The same from real runs, without a law for the loss: at each budget a parabola in $\log N$ through the sizes that were trained there ({doc}`15_frontier`), once through their losses and once through their bounds. The bounds are the certified ones where there is a record; a second series has the measured loss
 # of every run of the grid and the fitted gap.
 
 
