@@ -363,7 +363,7 @@ glue_all(ex_ratio_2=ratios[2], ex_ratio_6=ratios[6])
 pd.Series(ratios, name="GPTQ / rounding").rename_axis("bits").to_frame().style.format("{:.3f}")
 
 # %% [markdown]
-# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. What differs comes from weights that are clipped at the ends of the grid.
+# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. One reason why they still differ: feedback pushes weights beyond the ends of a coarse grid, where they are clipped.
 #
 # ```{solution-end}
 # ```
