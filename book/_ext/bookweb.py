@@ -10,8 +10,19 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from docutils import nodes
+from sphinx import addnodes
+from sphinxext import opengraph
 
 _NAME = re.compile(r'"name": "([\w-]+)"')
+
+
+def description(doctree, length: int, titles=()) -> str:
+    """The page in a sentence or two: its first paragraph of running text, without citations; a table of facts, a list is none."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, (nodes.section, nodes.document)) and not paragraph.next_node(addnodes.toctree):
+            words = re.sub(r"\s+([.,;:])", r"\1", re.sub(r"\s*\[[^\]]*\]", "", " ".join(paragraph.astext().split())))
+            return words if len(words) <= length else words[: words.rfind(" ", 0, length)] + " …"
+    return ""
 
 
 def _own_search(app, config):
@@ -29,8 +40,8 @@ def source_address(app, docname: str, figure: str) -> str:
     """Where the code that draws a figure is read: its line in the repository, or the notebook that comes with the page."""
     options, template = app.config.html_theme_options, "/".join(docname.split("/")[:2])
     lines = _lines(Path(os.environ.get("GENGAP_ROOT", "."), f"{template}.py"))
-    if (address := options.get("repository_url")) and figure in lines:
-        return f"{address}/blob/{options.get('repository_branch') or 'main'}/{template}.py#L{lines[figure]}"
+    if options.get("use_repository_button") and figure in lines:
+        return f"{options['repository_url']}/blob/{options.get('repository_branch') or 'main'}/{template}.py#L{lines[figure]}"
     up = "../" * docname.count("/")
     return f"{up}_sources/{docname}.ipynb"
 
@@ -62,6 +73,7 @@ def _map_the_site(app, exception):
 
 
 def setup(app):
+    opengraph.get_description = description  # its own takes the table of facts at the head of a chapter
     app.connect("config-inited", _own_search)
     app.connect("doctree-resolved", _name_sources)
     app.connect("build-finished", _map_the_site)
