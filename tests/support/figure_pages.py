@@ -13,7 +13,7 @@ from gengap import models
 from gengap.book.interactive import frontier, tokens
 from gengap.book.interactive.data import FIGURES, make
 from gengap.compression import Hypothesis
-from gengap.laws import fit_chinchilla
+from gengap.laws import ChinchillaLaw, fit_chinchilla
 from gengap.laws.allocation import BoundLaw, QuantizationLaw, VariationLaw
 from gengap.records import load_records, load_runs
 from gengap.statistics.companion import Companion
@@ -32,7 +32,8 @@ def bound_law() -> BoundLaw:
         np.array([run.n_train_tokens for run in runs], float),
         np.array([run.train.mean for run in runs]),
     ]
-    return BoundLaw(fit_chinchilla(*columns), VARIATION, QUANTIZATION, 2048)
+    start = ChinchillaLaw(E=0.5, A=70.0, B=400.0, alpha=0.3, beta=0.4)
+    return BoundLaw(fit_chinchilla(*columns, start=start), VARIATION, QUANTIZATION, 2048)
 
 
 def passage() -> dict:
@@ -71,6 +72,7 @@ def build_pages(folder: Path, caption: str = "A caption with *markup*.", names: 
         "html_theme": "sphinx_book_theme",
         "html_static_path": ["_static"],
         "html_css_files": ["book.css"],
+        "html_favicon": "_static/favicon.svg",
         "html_context": {"default_mode": "auto"},
         "root_doc": "index",
     }
