@@ -21,6 +21,7 @@ import nbformat
 import yaml
 
 import gengap
+from gengap.book.interactive.data import asked_for, make, take
 from gengap.book.pages import (
     check_install_cell,
     for_size,
@@ -130,6 +131,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
     root, executed_dir, stage_dir = project_root(), build_dir() / "notebooks", build_dir() / "site"
     config, toc = config or read_config(root), read_toc(root)
     files: dict[str, bytes] = {}
+    figures: set[str] = set()  # interactive ones, that pages show
+    kept: dict[str, Any] = {}  # their data, as far as notebooks made them
     other_sizes: dict[str, list[str]] = {}  # the pages of the appendix, by the page that they repeat
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -147,6 +150,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
+        kept |= take(notebook)
+        figures |= asked_for(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         if runs:
             other_sizes[docname] = list(runs)
             name_other_sizes(notebook, name, runs)
@@ -157,6 +162,7 @@ def stage(config: dict[str, Any] | None = None) -> Path:
                 page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
+            take(page)
             files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
 
     if other_sizes:
@@ -169,6 +175,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
             toc["chapters"] += chapters
     if "book/api.md" in files:
         files |= reference_pages()
+    figures |= asked_for(content.decode() for name, content in files.items() if name.endswith(".md"))
+    files |= make(figures, kept)
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
     built = _built_config(config, root, hashlib.sha256(static).hexdigest())
