@@ -28,7 +28,7 @@ from gengap.book.pages import (
     install_cell,
     merge_outputs,
     name_other_sizes,
-    named_figures,
+    take_drawings,
     with_install_cell,
 )
 from gengap.book.parameters import parameters
@@ -152,18 +152,20 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         notebook = merge_outputs(pair_path, main)
         kept |= take(notebook)
         figures |= asked_for(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        files |= {f"figures/{figure}": svg for figure, svg in take_drawings(notebook).items()}
         if runs:
             other_sizes[docname] = list(runs)
             name_other_sizes(notebook, name, runs)
         files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
-        files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
         for size, path in runs.items():
             try:
                 page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
             take(page)
-            files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
+            page = for_size(page, size)
+            files |= {f"figures/{figure}": svg for figure, svg in take_drawings(page).items()}
+            files[f"{docname}/{size}.ipynb"] = nbformat.writes(page).encode()
 
     if other_sizes:
         files[f"{APPENDIX}.md"] = _APPENDIX_PAGE.encode()
