@@ -10,6 +10,7 @@ from gengap.bounds.companion import companion_bound, online_bound
 from gengap.bounds.companion_grids import (
     COMPANION_PART,
     CodedCompanion,
+    CompanionChoice,
     Predictor,
     choose_companion,
     choose_share,
@@ -42,6 +43,38 @@ def coded_companion(companion: Companion, coded: CodedModel) -> CodedCompanion:
     return CodedCompanion(companion.code_length_bits, coded.n_train_tokens, coded.vocab_size, companion.floor, delta)
 
 
+class Estimate(NamedTuple):
+    """A bound with a companion, its constants chosen on the windows that it is evaluated on, without the error of that sample."""
+
+    bound: float  # nats/token
+    loss: float  # of its predictor q on the tokens given, nats/token
+    choice: CompanionChoice  # predictor, lambda, s
+
+
+def estimate_with(
+    coded: CodedModel, companion: Companion, statistics: BesideStatistics, among: Iterable[Predictor] = ()
+) -> Estimate:
+    """The least estimate on the predictors named in `among`, or on all that were evaluated: what is compared, and never certified."""
+    known, of_h = coded_companion(companion, coded), _with_its_part(coded)
+    choice = choose_companion(of_h, known, {p: statistics.of[p] for p in tuple(among) or statistics.of})
+    beside = statistics.of[choice.predictor]
+    excess = known.with_model(of_h) / choice.rate + choice.summand(beside).mean()
+    loss = (beside.loss + beside.excess).mean(dtype=float)
+    return Estimate(estimate_alone(coded, companion, statistics) + float(excess), float(loss), choice)
+
+
+def estimate_alone(coded: CodedModel, companion: Companion, statistics: BesideStatistics) -> float:
+    """mean X^u + eps on the tokens given, nats/token: the bound on the companion's own risk, without the error of a sample."""
+    known = coded_companion(companion, coded)
+    share = choose_share(known, statistics.loss, statistics.entropy)
+    mean = known.summand(statistics.loss, statistics.entropy, share).mean()
+    return known.complexity / known.rate(share) + float(mean)
+
+
+def _with_its_part(coded: CodedModel) -> CodedModel:
+    return replace(coded, failure_prob=(1 - COMPANION_PART) * coded.failure_prob)
+
+
 def bounds_with(
     evaluate: Callable[..., BesideStatistics],
     model,
@@ -58,7 +91,7 @@ def bounds_with(
     """
     known = coded_companion(companion, next(iter(coded.values())))
     offered = {name: predictors(c.paper_alpha) for name, c in coded.items()}
-    coded = {name: replace(c, failure_prob=(1 - COMPANION_PART) * c.failure_prob) for name, c in coded.items()}
+    coded = {name: _with_its_part(c) for name, c in coded.items()}
     n_pilot, numbers, cost = len(sample.pilot), sample.windows, sample.range_cost
     every = _once(p for kinds in offered.values() for kind in kinds.values() for p in kind)
     pilot = evaluate(model, companion, drawn[:n_pilot], numbers[:n_pilot], every, "companion, pilot")
