@@ -61,20 +61,20 @@ def test_estimates_are_the_bounds_on_the_windows_they_were_chosen_on():
     model, companion, rows, coded = scene()
     little, much = Predictor(0.02), Predictor(0.2, hedged=True)
     beside = beside_statistics(model, companion, rows, range(N_ROWS), [little, much])
-    least = estimate_with(coded["archive"], companion, beside)
-    each = {p: estimate_with(coded["archive"], companion, beside, [p]) for p in (little, much)}
-    assert least == min(each.values(), key=lambda found: found.bound)
+    least = estimate_with(coded["archive"], companion, beside, 0.3)
+    each = {p: estimate_with(coded["archive"], companion, beside, 0.3, [p]) for p in (little, much)}
+    assert least == min(each.values(), key=lambda found: found.gap)
     for p, found in each.items():
         of_h = replace(coded["archive"], failure_prob=(1 - COMPANION_PART) * 0.001)
         known = coded_companion(companion, coded["archive"])
         share = choose_share(known, beside.loss, beside.entropy)
-        bound = companion_bound(of_h, known, beside.of[p], found.choice, share, 0.0, 0.0)
+        bound = companion_bound(of_h, known, beside.of[p], found.choice, share, 0.3, 0.3)
         assert found.choice.predictor == p
-        assert found.bound == pytest.approx(bound.value, abs=1e-6)
+        assert found.gap == pytest.approx(bound.gap, abs=1e-6)
         assert found.loss == pytest.approx(bound.smoothing, abs=1e-6)
-        assert found.bound > found.loss
-    alone = online_bound(known, beside.loss, beside.entropy, share, 0.0)
-    assert estimate_alone(coded["archive"], companion, beside) == pytest.approx(alone.value, abs=1e-6)
+        assert found.gap > found.loss
+    alone = online_bound(known, beside.loss, beside.entropy, share, 0.3)
+    assert estimate_alone(coded["archive"], companion, beside, 0.3) == pytest.approx(alone.gap, abs=1e-6)
 
 
 def test_each_bound_has_the_predictor_that_its_name_says():

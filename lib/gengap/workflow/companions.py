@@ -46,29 +46,33 @@ def coded_companion(companion: Companion, coded: CodedModel) -> CodedCompanion:
 class Estimate(NamedTuple):
     """A bound with a companion, its constants chosen on the windows that it is evaluated on, without the error of that sample."""
 
-    bound: float  # nats/token
-    loss: float  # of its predictor q on the tokens given, nats/token
+    gap: float  # of the bound over a training loss, nats/token
+    loss: float  # of its predictor q on the tokens given, over the same, nats/token
     choice: CompanionChoice  # predictor, lambda, s
 
 
 def estimate_with(
-    coded: CodedModel, companion: Companion, statistics: BesideStatistics, among: Iterable[Predictor] = ()
+    coded: CodedModel,
+    companion: Companion,
+    statistics: BesideStatistics,
+    train_risk: float,
+    among: Iterable[Predictor] = (),
 ) -> Estimate:
-    """The least estimate on the predictors named in `among`, or on all that were evaluated: what is compared, and never certified."""
+    """The least estimate on the predictors in `among`, or on all that were evaluated: for comparisons, no certificate."""
     known, of_h = coded_companion(companion, coded), _with_its_part(coded)
     choice = choose_companion(of_h, known, {p: statistics.of[p] for p in tuple(among) or statistics.of})
     beside = statistics.of[choice.predictor]
-    excess = known.with_model(of_h) / choice.rate + choice.summand(beside).mean()
-    loss = (beside.loss + beside.excess).mean(dtype=float)
-    return Estimate(estimate_alone(coded, companion, statistics) + float(excess), float(loss), choice)
+    excess = known.with_model(of_h) / choice.rate + float(choice.summand(beside).mean())
+    loss = float((beside.loss + beside.excess).mean(dtype=float))
+    return Estimate(estimate_alone(coded, companion, statistics, train_risk) + excess, loss - train_risk, choice)
 
 
-def estimate_alone(coded: CodedModel, companion: Companion, statistics: BesideStatistics) -> float:
-    """mean X^u + eps on the tokens given, nats/token: the bound on the companion's own risk, without the error of a sample."""
+def estimate_alone(coded: CodedModel, companion: Companion, statistics: BesideStatistics, train_risk: float) -> float:
+    """Gap of the companion's own bound, mean X^u + eps, over a training loss, nats/token, without the error of a sample."""
     known = coded_companion(companion, coded)
     share = choose_share(known, statistics.loss, statistics.entropy)
-    mean = known.summand(statistics.loss, statistics.entropy, share).mean()
-    return known.complexity / known.rate(share) + float(mean)
+    mean = float(known.summand(statistics.loss, statistics.entropy, share).mean())
+    return known.complexity / known.rate(share) + mean - train_risk
 
 
 def _with_its_part(coded: CodedModel) -> CodedModel:
