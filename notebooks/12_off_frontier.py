@@ -493,7 +493,7 @@ glue_all(
     both_words=agree
     if min(times) > 1.5
     else "They do not agree that the bound wants more tokens than the loss.",
-    floor_words=f"Its floor $E$ came out at {floor:.0e} nats: these runs show none."
+    floor_words=f"Its floor E came out at {floor:.0e} nats: these runs show none."
     if floor < 0.01
     else f"Its floor is {floor:.2f} nats.",
 )
