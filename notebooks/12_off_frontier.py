@@ -110,7 +110,7 @@ np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded
 
 # %% [markdown]
 # So two models of any size have nearly the same gap, if their parameters have seen equally many tokens and their {term}`loss variation` $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it. Their trainings are those of
-# {doc}`07_scaling_laws`, shorter or longer than the compute-optimal one, each quantized and bounded like the rungs of {doc}`06_scale`.
+# {doc}`14_copying`, shorter or longer than the compute-optimal one, each quantized and bounded like the rungs of {doc}`06_scale`.
 
 # %%
 shown = points[
@@ -312,7 +312,7 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 #
 # ### On the ladder
 #
-# Two more laws are fitted. The loss on the training text is fitted to the runs of the grid, as in {doc}`07_scaling_laws`. The quantization gap is taken as $e^{-\rho b} N^{-a} r^{c}$ and fitted to the surveys of {doc}`03_quantization`, at all numbers of bits, and to the records
+# Two more laws are fitted. The loss on the training text is fitted to the runs of the grid, as in {doc}`15_frontier`. The quantization gap is taken as $e^{-\rho b} N^{-a} r^{c}$ and fitted to the surveys of {doc}`16_shorter_codes`, at all numbers of bits, and to the records
 # off the frontier.
 
 # %%
@@ -508,14 +508,14 @@ glue_all(bound_certified=words["bound, certified"])
 # | by parabolas through runs, gap fitted | {glue:text}`loss_runs` | {glue:text}`bound_runs` |
 # | by parabolas through certified bounds | | {glue:text}`bound_certified` |
 #
-# The two ways disagree on the loss, for the reason that {doc}`07_scaling_laws` gives: there is a step that the law cannot follow. We believe the parabolas, which need no law. {glue:text}`twenty_words` {glue:text}`both_words`
+# The two ways disagree on the loss, for the reason that {doc}`14_copying` gives: there is a step that the law cannot follow. We believe the parabolas, which need no law. {glue:text}`twenty_words` {glue:text}`both_words`
 #
 # By the laws the bound's number grows as $F^{k}$ with $k$ = {glue:text}`slope:.2f`; equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit.
 #
 # ### How many bits
 #
 # From the least to the greatest compute of the table the best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`. With more tokens a parameter a bit costs less. This is rounding after training. What training *for* few bits does to the paper's gap on the
-# frontier, the surveys of {doc}`03_quantization` tell:
+# frontier, the surveys of {doc}`16_shorter_codes` tell:
 
 # %%
 by_bits = pd.DataFrame(

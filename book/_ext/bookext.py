@@ -73,6 +73,18 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", f"{template}.ipynb")
 
 
+def _outside_of_the_path(app, pagename, templatename, context, doctree):
+    """A page of the appendix has no previous and no next one, and none leads to it: the path ends before it."""
+
+    def in_appendix(docname):
+        return docname == "book/sizes" or (Path(app.srcdir) / f"{docname.rsplit('/', 1)[0]}.ipynb").is_file()
+
+    _, before, after = app.builder.relations.get(pagename, (None, None, None))
+    for side, neighbour in (("prev", before), ("next", after)):
+        if in_appendix(pagename) or (neighbour and in_appendix(neighbour)):
+            context[side] = None
+
+
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
@@ -116,6 +128,7 @@ def setup(app):
     app.connect("env-get-outdated", _outdated_by_records)
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
+    app.connect("html-page-context", _outside_of_the_path, priority=100)
     app.connect("html-page-context", _without_thebe, priority=950)
     app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)

@@ -8,6 +8,7 @@ warning, a page without outputs.
 import ast
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,22 @@ def _line_block(match: re.Match[str]) -> str:
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
+_BEFORE_A_LABEL = (
+    "^:label: ",
+    "^:name: ",
+    r"{solution} ",
+    r"{solution-start} ",
+    r"{solution-end} ",
+)  # to the end of the line
 # Paths relative to the page: {doc}`path`, {doc}`text <path>`, [text](path)
 _RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
+
+
+def name_other_sizes(notebook: nbformat.NotebookNode, stem: str, sizes: Iterable[str]) -> None:
+    """Lead from the page `stem`.ipynb to the same page for other model sizes."""
+    links = ", ".join(f"{{doc}}`{size} <{stem}/{size}>`" for size in sizes)
+    first = _cells(notebook, "markdown")[0]
+    first.source += f"\n\n*The same page for other sizes:* {links}."
 
 
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
@@ -160,7 +175,8 @@ def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNod
             labels.add(figure["name"])
             figure["name"] += f"-{size}"
     names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True))) or "(?!)"  # without labels: no match
-    use = re.compile(rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE)
+    places = rf"(?<=[`<(#])(?:{names})(?=[`>)])", *(rf"(?<={before})(?:{names})$" for before in _BEFORE_A_LABEL)
+    use = re.compile("|".join(places), re.MULTILINE)
     for cell in words:
         cell.source = _RELATIVE.sub(r"\1../", use.sub(lambda match: f"{match[0]}-{size}", cell.source))
     words[0].source = re.sub(r"^# (.*)$", rf"# \1: {size}", words[0].source, count=1, flags=re.MULTILINE)

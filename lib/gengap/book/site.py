@@ -26,6 +26,7 @@ from gengap.book.pages import (
     for_size,
     install_cell,
     merge_outputs,
+    name_other_sizes,
     named_figures,
     with_install_cell,
 )
@@ -46,6 +47,14 @@ orphan: true
 ```{{eval-rst}}
 .. automodule:: {name}
 {table}```
+"""
+APPENDIX = "book/sizes"
+_APPENDIX_PAGE = """# Other sizes
+
+Some pages are run for every model size. The book shows one of the sizes; here are the same pages for the others, with the same words and other numbers.
+
+```{tableofcontents}
+```
 """
 FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
 
@@ -107,12 +116,13 @@ def stage(config: dict[str, Any] | None = None) -> Path:
 
     `build/notebooks` holds `NN_name.ipynb`, or for a notebook run per model size `NN_name/<model_size>.ipynb`, or
     `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its parameters cell is the page, each other
-    one a page below. `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
+    one a page of the appendix. `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
     Raises `UserError` for the first page that is not fit to print.
     """
     root, executed_dir, stage_dir = project_root(), build_dir() / "notebooks", build_dir() / "site"
     config, toc = config or read_config(root), read_toc(root)
     files: dict[str, bytes] = {}
+    other_sizes: dict[str, list[str]] = {}  # the pages of the appendix, by the page that they repeat
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             files[path.relative_to(root).as_posix()] = path.read_bytes()
@@ -129,6 +139,9 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
+        if runs:
+            other_sizes[docname] = list(runs)
+            name_other_sizes(notebook, name, runs)
         files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
         files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
         for size, path in runs.items():
@@ -137,9 +150,15 @@ def stage(config: dict[str, Any] | None = None) -> Path:
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
             files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
-        if runs:
-            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in runs]
 
+    if other_sizes:
+        files[f"{APPENDIX}.md"] = _APPENDIX_PAGE.encode()
+        pages = [{"file": f"{docname}/{size}"} for docname, sizes in other_sizes.items() for size in sizes]
+        chapters = [{"file": APPENDIX, "sections": pages}]
+        if "parts" in toc:
+            toc["parts"].append({"caption": "Appendix", "chapters": chapters})
+        else:
+            toc["chapters"] += chapters
     if "book/api.md" in files:
         files |= reference_pages()
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
