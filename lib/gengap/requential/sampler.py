@@ -5,12 +5,25 @@ LayerNorm before them, the two rotated parts of query and key, and the first mat
 normalized input. So a token takes a dozen operations a layer, about 0.05 ms for the smallest rungs. The logits are the model's own, up to rounding.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import GPTNeoXForCausalLM
 
 from gengap.errors import UserError
+
+
+class Drawn(NamedTuple):
+    """Rows from a model's own distribution, and what it predicted there."""
+
+    rows: torch.Tensor  # (n_rows, n + 1) int64
+    hidden: torch.Tensor  # (n_rows, n, d) what the head reads
+    head: tuple[torch.Tensor, torch.Tensor]  # (d, V), (V,): the logits are hidden @ head[0] + head[1]
+
+    def part(self, rows: slice) -> "Drawn":
+        return Drawn(self.rows[rows], self.hidden[rows], self.head)
 
 
 class Sampler:
@@ -32,8 +45,8 @@ class Sampler:
         self._n_rotated = cos.shape[1]
         left = self._head_size - self._n_rotated
         self._cos, self._sin = F.pad(cos, (0, left), value=1.0), F.pad(sin, (0, left))  # (positions, head_size)
-        shape = config.num_hidden_layers, n_rows * self._n_heads, n_positions, self._head_size
-        self._keys, self._values = torch.zeros(shape), torch.zeros(shape)
+        shape = config.num_hidden_layers, n_rows * self._n_heads, self._head_size, n_positions
+        self._keys, self._values = torch.zeros(shape), torch.zeros(shape).transpose(2, 3).contiguous()
         self._layers = [self._arranged(layer) for layer in self._body.layers]
         inner = self._width + self._layers[0][0].shape[1] - 5 * self._width
         self._mixed = torch.ones(n_rows, inner + 1)  # attention, MLP, and a one that the bias is multiplied with
@@ -58,6 +71,10 @@ class Sampler:
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor, position: int) -> torch.Tensor:
         """(n_rows, V) after `tokens` (n_rows,) int64 at `position`; those at all earlier positions have been read."""
+        return torch.addmm(self._out[1], self._hidden(tokens, position), self._out[0])
+
+    def _hidden(self, tokens: torch.Tensor, position: int) -> torch.Tensor:
+        """(n_rows, d) what the head reads."""
         n_rows, n_heads, size, d = self._n_rows, self._n_heads, self._head_size, self._width
         x = F.embedding(tokens, self._body.embed_in.weight)
         cos, sin = self._cos[position], self._sin[position]
@@ -66,29 +83,27 @@ class Sampler:
             y = torch.addmm(bias, F.layer_norm(x, (d,), eps=self._eps), into)
             turned = y[:, 2 * d : 4 * d].view(n_rows, 2, n_heads, size)
             query_key = torch.addcmul(y[:, : 2 * d].view(n_rows, 2, n_heads, size) * cos, turned, sin)
-            keys[:, position].view(n_rows, n_heads, size).copy_(query_key[:, 1])
+            keys[:, :, position].view(n_rows, n_heads, size).copy_(query_key[:, 1])
             values[:, position].view(n_rows, n_heads, size).copy_(y[:, 4 * d : 5 * d].view(n_rows, n_heads, size))
-            scores = torch.bmm(query_key[:, 0].reshape(-1, 1, size), keys[:, : position + 1].transpose(1, 2))
+            scores = torch.bmm(query_key[:, 0].reshape(-1, 1, size), keys[:, :, : position + 1])
             attended = torch.bmm(scores.softmax(-1), values[:, : position + 1])
             mixed[:, :d] = attended.view(n_rows, d)
             mixed[:, d:-1] = F.gelu(y[:, 5 * d :])
             x = torch.addmm(x, mixed, out)
-        return torch.addmm(self._out[1], F.layer_norm(x, (d,), eps=self._eps), self._out[0])
+        return F.layer_norm(x, (d,), eps=self._eps)
 
     @torch.no_grad()
-    def draw(self, first: np.ndarray, uniforms: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows from the model's own distribution, and the logits that they were drawn from.
-
-        `first` (n_rows,) tokens to begin with, `uniforms` (n, n_rows) in [0, 1): (n_rows, n + 1) int64 and (n_rows, n, V).
-        """
+    def draw(self, first: np.ndarray, uniforms: np.ndarray) -> Drawn:
+        """Rows that begin with the tokens `first` (n_rows,); `uniforms` (n, n_rows) in [0, 1) decide what follows."""
         n = len(uniforms)
         rows = torch.empty(n + 1, self._n_rows, dtype=torch.int64)
-        logits = torch.empty(n, self._n_rows, self._head.weight.shape[0])
+        hidden = torch.empty(n, self._n_rows, self._width)
         rows[0] = torch.from_numpy(first.astype(np.int64))
         for position, at in enumerate(torch.from_numpy(uniforms)):
-            logits[position] = self.logits(rows[position], position)
-            rows[position + 1] = chosen(logits[position].softmax(-1), at)
-        return rows.T, logits.transpose(0, 1)
+            hidden[position] = self._hidden(rows[position], position)
+            probs = torch.addmm(self._out[1], hidden[position], self._out[0]).softmax(-1)
+            rows[position + 1] = chosen(probs, at)
+        return Drawn(rows.T, hidden.transpose(0, 1), self._out)
 
 
 def chosen(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
@@ -97,7 +112,7 @@ def chosen(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     In two steps, so that no sum over the vocabulary is a running one: which thirty-second of it, then which token there.
     """
     parts = probs.view(len(probs), 32, -1)
-    ends = parts.sum(-1, dtype=torch.float64).cumsum(-1)
+    ends = parts.sum(-1).cumsum(-1, dtype=torch.float64)
     wanted = (uniforms * ends[:, -1])[:, None]
     part = torch.searchsorted(ends, wanted, right=True).clamp_(max=31)  # (n, 1)
     inside = parts[torch.arange(len(probs)), part[:, 0]].cumsum(-1, dtype=torch.float64)
