@@ -67,7 +67,11 @@ class Shown:
 
     def number(self, key):
         """A number as the figure computed it."""
-        return float(self.page.evaluate(f"new Promise(r => setTimeout(r)).then(() => {self._control(key)}.getAttribute('value'))"))
+        return float(
+            self.page.evaluate(
+                f"new Promise(r => setTimeout(r)).then(() => {self._control(key)}.getAttribute('value'))"
+            )
+        )
 
 
 def close(found, expected):
@@ -78,7 +82,11 @@ def close(found, expected):
 
 
 def test_pages_ask_for_figures_by_their_names():
-    texts = ["# A\n\n```{interactive} area\nWords.\n```\n", ":::{interactive} frontier\n:::\n", "see {interactive} nothing"]
+    texts = [
+        "# A\n\n```{interactive} area\nWords.\n```\n",
+        ":::{interactive} frontier\n:::\n",
+        "see {interactive} nothing",
+    ]
     assert data.asked_for(texts) == {"area", "frontier"}
 
 
@@ -114,7 +122,9 @@ def test_explorer_shows_what_is_certified(browser, address):
 
 
 @in_browser
-@pytest.mark.parametrize("moves", [{"n": 120}, {"ratio": 90}, {"bits": 5}, {"v": 190, "delta": 30}, {"sigma": 3, "ratio": 150}])
+@pytest.mark.parametrize(
+    "moves", [{"n": 120}, {"ratio": 90}, {"bits": 5}, {"v": 190, "delta": 30}, {"sigma": 3, "ratio": 150}]
+)
 def test_explorer_agrees_with_the_library(browser, address, moves):
     figure = Shown(browser, address, "bound-explorer")
     own = figure.at("sigma")
@@ -357,7 +367,9 @@ def test_figures_work_from_the_keyboard_and_speak(browser, address, name):
     )
     assert unnamed == []
     assert browser.evaluate(f"{root}.querySelector('.stage > *').getAttribute('aria-label').length") > 30
-    assert browser.evaluate(f"[...{root}.querySelectorAll('table')].every(t => t.caption && t.querySelector('th[scope]'))")
+    assert browser.evaluate(
+        f"[...{root}.querySelectorAll('table')].every(t => t.caption && t.querySelector('th[scope]'))"
+    )
     assert figure.page.errors == []
 
 
@@ -368,7 +380,9 @@ def test_figures_fit_the_page(browser, address, name, width):
     browser.view(width, 900)
     Shown(browser, address, name)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    sizes = browser.evaluate("[...document.querySelectorAll('.stage svg text')].map(t => parseFloat(getComputedStyle(t).fontSize))")
+    sizes = browser.evaluate(
+        "[...document.querySelectorAll('.stage svg text')].map(t => parseFloat(getComputedStyle(t).fontSize))"
+    )
     assert min(sizes, default=12) >= 11
     cut = browser.evaluate(
         "(() => { const box = document.querySelector('.stage').getBoundingClientRect();"
