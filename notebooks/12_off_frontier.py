@@ -45,6 +45,8 @@ import pandas as pd
 from gengap import models, published
 from gengap.book.figures import named_axis, plain, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
+from gengap.book.interactive.frontier import describe
+from gengap.book.interactive.kept import keep
 from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
 from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -317,6 +319,9 @@ glue_interval(
     "damage", quantization_fit.law.ratio_exponent, *quantization_fit.interval("ratio_exponent", level)
 )
 glue_all(halving=2 * math.log(2), level=100 * level)
+
+# %% tags=["remove-cell"]
+keep("frontier", describe(law, runs))  # the interactive figures of other pages
 
 # %% [markdown]
 # A bit divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f` ({glue:text}`rate_low:.2f` to {glue:text}`rate_high:.2f`), and $4^{-b}$ is $\rho$ = {glue:text}`halving:.2f`. Along training it goes as $r$ to the power {glue:text}`damage:+.2f` ({glue:text}`damage_low:+.2f` to {glue:text}`damage_high:+.2f`);
