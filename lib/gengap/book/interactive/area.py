@@ -73,7 +73,9 @@ def _rung(record: BoundRecord) -> dict[str, Any]:
         "n_train_tokens": spec.n_train_tokens,
         "final": final,
         "tokens": (log.tokens_per_step * steps).tolist(),
-        "paid": {name: (log.tokens_per_step * np.cumsum(nll))[steps - 1].tolist() for name, nll in paid.items()},  # nats
+        "paid": {
+            name: (log.tokens_per_step * np.cumsum(nll))[steps - 1].tolist() for name, nll in paid.items()
+        },  # nats
         "archive_bits": record.quantization.code_length_bits["archive"],
         "averaged": record.online and {"information": record.online.information, "gap": record.online.gap},
     }

@@ -35,7 +35,9 @@ def make(names: set[str], kept: Mapping[str, Data]) -> dict[str, bytes]:
         try:
             content = json.dumps(_short(FIGURES[name](kept)), allow_nan=False, ensure_ascii=False)
         except KeyError as error:
-            raise UserError(f"the figure {name!r} needs {error}, which no notebook kept: run them again (`make book`)") from error
+            raise UserError(
+                f"the figure {name!r} needs {error}, which no notebook kept: run them again (`make book`)"
+            ) from error
         files[f"interactive/{name}.json"] = content.encode()
     return files
 
