@@ -1,6 +1,6 @@
 """The craft of a built book: every page measured in a browser, in both themes and at both widths.
 
-    python tests/support/checklist.py [HTML [PAGE ...]]    # prints what is wrong on which page, and the measures of the prose
+python tests/support/checklist.py [HTML [PAGE ...]]    # prints what is wrong on which page, and the measures of the prose
 """
 
 import json

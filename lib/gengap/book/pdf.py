@@ -21,7 +21,9 @@ from gengap.paths import atomic_path, build_dir, project_root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MINUTES = 20  # that the browser may take
-_NOT_PRINTED = ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe, .jb-noprint, summary"
+_NOT_PRINTED = (
+    ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe, .jb-noprint, summary"
+)
 _SHRINK = """
 const wide = () => {
   for (const box of document.querySelectorAll("mjx-container[display=true], table")) {
@@ -37,7 +39,9 @@ def browser() -> str:
     """The Chromium of this machine. Raises `UserError` without one."""
     if found := next(filter(None, map(shutil.which, BROWSERS)), None):
         return found
-    raise UserError("the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)")
+    raise UserError(
+        "the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)"
+    )
 
 
 def _slug(docname: str) -> str:
@@ -65,7 +69,9 @@ class _Printed:
         """Style sheets and the set-up of the equations, as the first page has them."""
         soup = self.soups[self.pages[0]]
         kept = [tag for tag in soup.find_all("link", rel="stylesheet")]
-        kept += [tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text]
+        kept += [
+            tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text
+        ]
         for tag in kept:
             for name in {"href", "src"} & set(tag.attrs):
                 tag[name] = self._file(self.pages[0], tag[name])
@@ -129,9 +135,21 @@ def _contents(printed: _Printed, toc: dict, numbers: dict[str, int]) -> str:
 
 def _print(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        command = [
+            browser(),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
         command += [f"--user-data-dir={profile}", "--allow-file-access-from-files", "--virtual-time-budget=600000"]
-        command += ["--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={target}", source.as_uri()]
+        command += [
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            f"--print-to-pdf={target}",
+            source.as_uri(),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, timeout=60 * MINUTES, check=False)
         except subprocess.TimeoutExpired as error:
@@ -143,7 +161,9 @@ def _print(source: Path, target: Path) -> None:
 def page_numbers(path: Path) -> dict[str, int]:
     """The page, counted from 1, of each place in a PDF that something links to."""
     reader = PdfReader(path)
-    return {name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()}
+    return {
+        name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()
+    }
 
 
 def make_pdf() -> Path:

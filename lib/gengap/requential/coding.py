@@ -23,7 +23,10 @@ class Sent(NamedTuple):
 
 
 def choose(
-    log_ratios: Callable[[int], NDArray], times: Callable[[int], NDArray], most_log_ratio: float, most_proposals: int = 2**62
+    log_ratios: Callable[[int], NDArray],
+    times: Callable[[int], NDArray],
+    most_log_ratio: float,
+    most_proposals: int = 2**62,
 ) -> Sent:
     """The encoder's search. `log_ratios` and `times` give log r(X_k) and T_k for the i-th chunk of proposals; no r exceeds e^`most_log_ratio`.
 
