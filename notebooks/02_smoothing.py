@@ -158,6 +158,12 @@ for vocab_size in (2, 3, 256, V, 50_304):
     assert np.all(smoothing.closed_form_cost(grid, vocab_size) > smoothing.worst_case_cost(grid, vocab_size))
 
 # %% [markdown]
+# Here is what smoothing does to single tokens. Try it: move the smoothing weight, colour by $X - Y$, then change the reference.
+#
+# ```{interactive} token-viewer
+# A passage of the training text as the smallest rung sees it. The second reference is that model as it was before it had read the passage; what such a reference is good for is the subject of {doc}`11_companion`.
+# ```
+#
 # ## The trade-off in $\alpha$
 #
 # Much smoothing costs loss, little smoothing leaves a large range, which the inequality multiplies by $\mathcal C$. This model has

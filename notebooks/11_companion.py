@@ -61,6 +61,8 @@ import torch
 from gengap import models
 from gengap.book.figures import FAMILIES, TERMS, family_panels, named_axis, size_axis, stacked_bars
 from gengap.book.glue import glue_all, glue_range
+from gengap.book.interactive.kept import keep
+from gengap.book.interactive.tokens import describe, token_texts
 from gengap.bounds import CodedModel, draw_windows, split_failure_prob
 from gengap.bounds.companion_grids import COMPANION_PART, LITTLE, N_PREDICTORS, Predictor
 from gengap.compression import METHODS, Hypothesis
@@ -174,6 +176,13 @@ glue_all(
 )
 glue_all(loss_u=loss_u.mean() - train_risk, least_alpha=100 * hedges[0].alpha)
 glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_bits)
+
+# %% tags=["remove-cell"]
+row, number = drawn[window], int(sample.windows[window])  # the token viewer of chapter 02 shows a part of it
+keep(
+    "token-viewer",
+    describe(record, model, companion, row, number, token_texts(spec, row[1:]), slice(80, 200)),
+)
 
 # %% [markdown]
 # | | root mean square, nats |

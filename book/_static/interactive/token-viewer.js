@@ -50,8 +50,8 @@ figures.define("token-viewer", (ui, data) => {
     chosen = Math.min(n - 1, Math.max(0, chosen + step));
     ui.redraw();
   });
-  const spans = data.texts.map((text, k) => el("span", { role: "option", id: `${ui.id}-t${k}`, onclick: () => { chosen = k; ui.redraw(); } }, visible(text)));
-  data.texts.forEach((text, k) => { list.append(spans[k]); if (text.includes("\n")) list.append(el("br")); });
+  const spans = data.texts.map((text, k) => el("span", { role: "option", id: `${ui.id}-t${k}`, onclick: () => { chosen = k; ui.redraw(); } }, visible(text, "⏎\n")));
+  list.append(...spans);
 
   return () => {
     const i = data.alphas.indexOf(alpha.value), now = values(reference.value, i), kind = shown.value || wanted.current, of = now[kind];
@@ -82,7 +82,7 @@ figures.define("token-viewer", (ui, data) => {
       data.texts.map((text, k) => [`${k + 1} ${visible(text)}`, ...["loss", "baseline", "stray", "summand"].map((key) => fixed(3)(now[key][k]))]));
   };
 
-  function visible(text) { return text.replaceAll("\n", "⏎").replaceAll(" ", "\u00a0").replaceAll("\t", "⇥"); }
+  function visible(text, line = "⏎") { return text.replaceAll("\n", line).replaceAll(" ", "\u00a0").replaceAll("\t", "⇥"); }
   function spoken(text) {
     const names = { "\n": "new line", " ": "space", "\t": "tab" };
     return text.trim() ? `“${text.trim()}”` : [...new Set(text)].map((c) => names[c] ?? c).join(" and ") || "nothing";
