@@ -67,12 +67,11 @@ class Shown:
         return float(self.page.evaluate(f"{self._control(key)}.dataset.value"))
 
     def number(self, key):
-        """A number as the figure computed it."""
-        return float(
-            self.page.evaluate(
-                f"new Promise(r => setTimeout(r)).then(() => {self._control(key)}.getAttribute('value'))"
-            )
-        )
+        """A number as the figure computed it, without complaint."""
+        drawn = "new Promise(r => setTimeout(r))"
+        found = self.page.evaluate(f"{drawn}.then(() => {self._control(key)}.getAttribute('value'))")
+        assert self.page.errors == []
+        return float(found)
 
 
 def close(found, expected):

@@ -19,10 +19,10 @@ figures.define("frontier", (ui, data) => {
   }
   const bound = (n, d, bits) => loss(n, d) + gap(n, d, bits);
   const total = (n) => n + data.omega * Math.cbrt(n); // all parameters, from those outside the embeddings
-  function outside(n) { // and back, by Newton's method
-    let m = n;
-    for (let i = 0; i < 60; i += 1) m -= (total(m) - n) / (1 + (data.omega / 3) * m ** (-2 / 3));
-    return m;
+  function outside(n) { // and back: t^3 + omega t = n by Newton's method, from the right
+    let t = Math.cbrt(n);
+    for (let i = 0; i < 60; i += 1) t -= (t ** 3 + data.omega * t - n) / (3 * t * t + data.omega);
+    return t ** 3;
   }
   // The counted size with the least value at F = 6 (counted size) D: a grid over its logarithm, then golden sections.
   function least(value, flops, counted) {
@@ -161,7 +161,7 @@ figures.define("frontier", (ui, data) => {
     for (const kind of ["loss", "bound"]) plane.append(svg("circle", { cx: u(best[kind].m), cy: v(best[kind].d), r: 5.5, style: `fill: var(${colours[kind]})` }));
     image.append(plane);
     for (const [kind, anchor, dx] of [["bound", "end", -10], ["loss", "end", -12]]) {
-      const place = both[kind].findLast(({ m, d }) => m < u.domain[1] / 1.2 && d < v.domain[1] / (kind === "bound" ? 1.6 : 1.2));
+      const place = both[kind].findLast(({ m, d }) => m < u.domain[1] / 1.2 && d < v.domain[1] / (kind === "bound" ? 8 : 1.2));
       if (place && place.d > v.domain[0] && place.m > u.domain[0] * 4) image.append(svg("text", { x: u(place.m) + dx, y: v(place.d) + 4, "text-anchor": anchor, class: "strong halo" }, `least ${kind}`));
     }
 
