@@ -100,11 +100,11 @@ if record is None:
 # ## Hard tokens are hard for everyone
 #
 # Take the model of this page, {glue:text}`model_size`, in the form that the paper bounds: quantized to {glue:text}`bits:d` bits and mixed with a little of the uniform distribution. Beside it stands its {term}`companion` $u$. For each training row that is the model
-# *as it was before that row was read*, kept as a snapshot: an average of the weights over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
+# *as it was before that row was read*. More exactly, it is a snapshot of averaged weights, over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
 #
 # {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. The rule was preferred to others after a look at this text, so {glue:text}`rule_bits:.0f` bits are paid for it, enough for {glue:text}`n_rules:,.0f` rules.
 #
-# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows and look at three numbers for each token: $X^q$, what the final model loses; $X^u$, what its companion loses; and the difference $Z = X^q - X^u$.
+# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows. For each token we look at three numbers: the final model's loss $X^q$, its companion's loss $X^u$, and the difference $Z = X^q - X^u$.
 
 # %%
 budget = split_failure_prob(failure_prob)
@@ -607,7 +607,7 @@ assert (certificates["certified gap"] + record.risks.train.mean < math.log(vocab
 certificates.style.format("{:.3f}")
 
 # %% [markdown]
-# The quantity that {doc}`04_prequential` could only *read as if* someone found a code of that length is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
+# {doc}`04_prequential` can only ask what this quantity would give *if* someone found a code of that length. Here it is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
 # parameter, {glue:text}`files:.1f` times the file. But nobody has to send it.
 #
 # ## What falls with scale?
@@ -737,7 +737,7 @@ glue_all(runtime_seconds=time.process_time() - started)
 # %% [markdown]
 # ## What agreed, what did not
 #
-# * **Agreed**: the paper's argument, with one more predictable thing in it. For the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model, and {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` on the {glue:text}`n_with_companion:d` rungs that have a record with a companion.
+# * **Agreed**: the paper's argument, with one more predictable thing in it. With the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model. On the {glue:text}`n_with_companion:d` rungs that have a record with a companion it is {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f`.
 # * **Agreed, and more than was claimed**: the prequential number of section 5 needs no assumption. It is a certificate, for the online predictors. Compression and prediction are the ends of one curve, whose least point lies between them: below the companion alone on {glue:text}`n_below:d` of {glue:text}`n_with_companion:d` rungs.
 # * **To be told apart**: bound and gap. At a fixed number of bits, with size {glue:text}`trend_words`. What makes the bounds fall is the loss.
 # * **Not shown**: anything about fresh documents, or about a model trained for several epochs. A second pass has no predictable snapshots.
