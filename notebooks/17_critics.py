@@ -15,10 +15,10 @@
 # %% [markdown]
 # # Is it the companion that does the work?
 #
-# {doc}`11_companion` halves the certified gap by means of a {term}`companion`, a model that was there before each token. A critic will say that this is progressive validation in disguise. Each snapshot is validated on text that it has not seen, which works for any sequence of models, and the final model is hung on it; its code is decoration. Is
-# that so?
+# {doc}`11_companion` halves the certified gap with a {term}`companion`, a model that was there before each token. A critic will say: progressive validation in disguise. Validate each snapshot on text that it has not seen, which works for any sequence of models, and hang the final model on it. The companion does all the
+# work; the code of the model is decoration. Is that so?
 #
-# **Answer.** No. There is an exact test: a hypothesis helps if and only if it *and* its code describe the text in fewer nats than the companion alone. The trained model passes it, and models that know nothing fail. And everything rests on one word, *before*: each slip breaks the bound.
+# **Answer.** No. There is an exact test: a hypothesis helps if and only if it *and* its code describe the text in fewer nats than the companion alone. Hedged by its companion the trained model passes, and models that know nothing fail. All of it rests on one word, *before*: each slip breaks the bound.
 #
 # | test | outcome, nats above the training loss |
 # |---|---|
@@ -571,7 +571,7 @@ model_best, control_best = outcomes["hedged, best"].iloc[0], outcomes["hedged, b
 glue_all(model_best=model_best, model_word="below" if model_best < alone else "not below")
 glue_all(control_best=control_best, control_word="above" if control_best > alone else "not above")
 glue_all(companion_gap=archive.companion.gap, n_heldout=len(heldout), allowed=100 * failure_prob)
-glue_all(model_size=model_size, bits=bits, n_windows=n_windows)
+glue_all(alone=alone, model_size=model_size, bits=bits, n_windows=n_windows)
 glue_all(final_place="above" if named[final_name].gap > alone else "below")
 
 # %% [markdown]
