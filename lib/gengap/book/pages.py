@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 
+from gengap.book.drawings import NARROW, SVG, in_both_themes
 from gengap.errors import UserError
 
 # Lines on stderr that look like warnings and are known to be harmless: pattern -> reason.
@@ -183,13 +184,17 @@ def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNod
     return notebook
 
 
-def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
-    """The named figures of a page as SVG files, for prose pages that show them too."""
+def take_drawings(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
+    """The named figures of a page as SVG files, for prose pages that show them too; the narrow ones are taken out of the page."""
     found = {}
     for cell in notebook.cells:
-        for output in cell.get("outputs", []) if "name" in _figure(cell) else []:
-            if svg := output.get("data", {}).get("image/svg+xml"):
-                found[f"{_figure(cell)['name']}.svg"] = "".join(svg).encode()
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            narrow = data.pop(NARROW, None)
+            if svg := data.get(SVG):
+                data[SVG] = in_both_themes("".join(svg))
+            if name := _figure(cell).get("name"):
+                drawn = {f"{name}.svg": data.get(SVG), f"{name}.narrow.svg": narrow and in_both_themes("".join(narrow))}
+                found |= {file: svg.encode() for file, svg in drawn.items() if svg}
     return found
 
 
