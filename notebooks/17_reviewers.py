@@ -265,7 +265,12 @@ methods = {
         closed_form_azuma_gap(coded(N, n_rows, V)),
     ),
     "Lotfi et al. 2024b, Azuma": ("any text", "range × √(complexity/2)", pythia_1b.azuma_gap, paid.azuma.gap),
-    "the paper, Thm 3.4": ("any text, losses that vary little", "complexity × log V", pythia_1b.gap, paid.paper.gap),
+    "the paper, Thm 3.4": (
+        "any text, losses that vary little",
+        "complexity × log V",
+        pythia_1b.gap,
+        paid.paper.gap,
+    ),
     "ours": ("as the paper", "complexity/λ", math.nan, paid.tight.gap),
     "ours, length of the file": ("as the paper", "complexity/λ", math.nan, archive.tight.gap),
     "ours, with a companion": (

@@ -38,7 +38,9 @@ def browser() -> str:
     """The Chromium of this machine. Raises `UserError` without one."""
     if found := next(filter(None, map(shutil.which, BROWSERS)), None):
         return found
-    raise UserError("the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)")
+    raise UserError(
+        "the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)"
+    )
 
 
 def _slug(docname: str) -> str:
@@ -66,7 +68,9 @@ class _Printed:
         """Style sheets and the set-up of the equations, as the first page has them."""
         soup = self.soups[self.pages[0]]
         kept = [tag for tag in soup.find_all("link", rel="stylesheet")]
-        kept += [tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text]
+        kept += [
+            tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text
+        ]
         for tag in kept:
             for name in {"href", "src"} & set(tag.attrs):
                 tag[name] = self._file(self.pages[0], tag[name])
@@ -128,9 +132,21 @@ def _contents(printed: _Printed, toc: dict, numbers: dict[str, int]) -> str:
 
 def _print(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        command = [
+            browser(),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
         command += [f"--user-data-dir={profile}", "--allow-file-access-from-files", "--virtual-time-budget=600000"]
-        command += ["--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={target}", source.as_uri()]
+        command += [
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            f"--print-to-pdf={target}",
+            source.as_uri(),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, timeout=60 * MINUTES, check=False)
         except subprocess.TimeoutExpired as error:
@@ -142,7 +158,9 @@ def _print(source: Path, target: Path) -> None:
 def page_numbers(path: Path) -> dict[str, int]:
     """The page, counted from 1, of each place in a PDF that something links to."""
     reader = PdfReader(path)
-    return {name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()}
+    return {
+        name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()
+    }
 
 
 def make_pdf() -> Path:
