@@ -23,7 +23,10 @@ class Sent(NamedTuple):
 
 
 def choose(
-    log_ratios: Callable[[int], NDArray], times: Callable[[int], NDArray], most_log_ratio: float, most_proposals: int = 2**62
+    log_ratios: Callable[[int], NDArray],
+    times: Callable[[int], NDArray],
+    most_log_ratio: float,
+    most_proposals: int = 2**62,
 ) -> Sent:
     """The encoder's search. `log_ratios` and `times` give log r(X_k) and T_k for the i-th chunk of proposals; no r exceeds e^`most_log_ratio`.
 
@@ -41,12 +44,6 @@ def choose(
         if math.log(t[-1]) - most_log_ratio >= best:
             return Sent(found, False)
     return Sent(found, True)
-
-
-def elias_delta_bits(index: NDArray) -> NDArray[np.int64]:
-    """Bits of Elias' delta code of positive integers: at most u + 2 log2(1 + u) + 1 with u = log2 of the index."""
-    bits = np.floor(np.log2(np.asarray(index, float))).astype(np.int64)  # exact below 2^53
-    return bits + 2 * np.floor(np.log2(bits + 1)).astype(np.int64) + 1
 
 
 def arrival_times(rng: np.random.Generator) -> Callable[[int], NDArray]:
