@@ -37,5 +37,5 @@ def requential(
         print(f"{which:<10}{length.total / record.identity.n_params:>8.3f} bits a parameter")
     for name in ("student_train", "student_heldout", "teacher_heldout"):
         print(f"{name:<17}{getattr(record, name).mean:.3f} ± {getattr(record, name).standard_error:.3f} nats/token")
-    for path in publish_requential() if publish else [path]:
-        print(f"record: {path}")
+    for written in publish_requential() if publish else [path]:
+        print(f"record: {written}")

@@ -100,7 +100,7 @@ class RequentialRecord(Stored):
     teacher_heldout: Estimate
     settings: BoundSettings | None = optional()
     evidence: Evidence | None = optional()
-    bounds: dict[Length, StudentBounds] = {}
+    bounds: dict[Length, StudentBounds] = Field(default={}, exclude_if=lambda bounds: not bounds)
     online: OnlineBound | None = optional()  # of the teacher of each moment
     run_key: Sha256
     provenance: Provenance  # its seconds are those of the training
