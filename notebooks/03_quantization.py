@@ -17,29 +17,27 @@
 #
 # | | |
 # |---|---|
-# | **Paper section** | 3.4 and 4 (code length by GPTQ), 5.2 (why larger models quantize better) |
-# | **Reads** | a checkpoint and its training rows; the surveys of every rung that was surveyed, here or before |
+# | **Paper section** | 3.4 and 4 (code length by GPTQ) |
+# | **Reads** | a checkpoint and its training rows |
 # | **Writes** | nothing |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes for this size on one core |
 #
-# The bound charges for the length $L(h)$ of a code for the model. A float32 parameter costs 32 bits, a quantized one $b$; the paper takes GPTQ
-# {cite}`frantar2023gptq` at $b = 4$ and $L(h) = bN$. This page derives GPTQ on one layer by hand, quantizes the whole model by three methods, counts its bits in three
-# ways, the last of which is the length of a real file, and asks the loss surface why rounding costs what it costs.
+# The bound charges for the length $L(h)$ of a code for the model. A float32 parameter costs 32 bits, a quantized one $b$. The paper takes GPTQ
+# {cite}`frantar2023gptq` at $b = 4$ and $L(h) = bN$.
+#
+# This page derives GPTQ on one layer by hand, quantizes the whole model by three methods, and counts its bits in three
+# ways. The last of them is the length of a real file. How short a file can be, and what rounding costs, is the subject of {doc}`16_shorter_codes`.
 
 # %% tags=["parameters"]
 model_size: str = "ladder-100k"  # a key of gengap.models.REGISTRY
 group_size: int = 128  # weights that share a float16 scale
 n_calibration_windows: int = 32  # training windows that GPTQ sees
-n_fisher_windows: int = 400  # training windows that say which weights matter
 n_evaluation_windows: int = 32  # other training windows, on which losses are measured
-gap_nats: float = 0.08  # loss increase asked for when steps are chosen for entropy coding, nats/token
-n_retraining_steps: int = 300  # of four windows each
 seed: int = 0  # of all draws
 
 # %%
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,20 +46,13 @@ import pandas as pd
 import torch
 
 from gengap import models
-from gengap.book.figures import TERMS, stacked_bars
-from gengap.book.glue import glue_all, glue_range
-from gengap.compression import archive, curvature
+from gengap.book.glue import glue_all
+from gengap.compression import archive
 from gengap.compression.engine import block_shape, fit_grid, gptq, round_to_nearest
 from gengap.compression.layerwise import quantize
-from gengap.compression.methods import METHODS
-from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
-from gengap.compression.retraining import Retraining, price_per_bit, retrain
 from gengap.errors import UserError
-from gengap.records import load_records, load_surveys
 from gengap.statistics import token_statistics
 from gengap.tokens import sample_rows
-from gengap.units import nats_from_bits
-from gengap.workflow.jobs import BEST_CODE
 
 plt.style.use("gengap.book")
 torch.set_grad_enabled(False)
@@ -76,13 +67,14 @@ calibration = sample_rows(train_rows, n_calibration_windows, seed + 1)[:, :-1]  
 # %% [markdown]
 # ## A layer's weights as integers
 #
-# A quantized matrix holds an integer code $q_{ij} \in \{0, \dots, 2^b - 1\}$ for each weight, and for each block of about {glue:text}`group_size` weights one float16 scale $s$:
+# A quantized matrix holds an integer code $z_{ij} \in \{0, \dots, 2^b - 1\}$ for each weight. For each block of about {glue:text}`group_size:d` weights it holds one float16 scale $\tau$, the step of the block's grid:
 #
 # $$
-# \hat w_{ij} = (q_{ij} - 2^{b-1})\, s .
+# \hat w_{ij} = (z_{ij} - 2^{b-1})\, \tau .
 # $$ (eq-quantized-weight)
 #
 # Take the second matrix of the first layer's feed-forward block. Rounding every weight to the nearest value of its grid is the baseline, RTN.
+
 
 # %%
 name = "gpt_neox.layers.0.mlp.dense_4h_to_h"
@@ -104,10 +96,11 @@ np.testing.assert_array_equal(nearest, round_to_nearest(weight, grid))
 # What matters is not how far the weights move but how far the layer's *outputs* do. With $x$ the layer's input, drawn from the training windows,
 #
 # $$
-# \mathbb E\, \lVert (\hat W - W) x \rVert^2 = \operatorname{tr}\,(\hat W - W)\, H\, (\hat W - W)^{\mathsf T}, \qquad H = \mathbb E\, x x^{\mathsf T} .
+# \mathbb E\, \lVert (\hat W - W) x \rVert^2 = \operatorname{tr}\,(\hat W - W)\, S\, (\hat W - W)^{\mathsf T}, \qquad S = \mathbb E\, x x^{\mathsf T} .
 # $$ (eq-layer-error)
 #
-# $H$ is called the layer's Hessian, since {eq}`eq-layer-error` is a quadratic function of each row with that second derivative. It is a mean over activations; a hook on the layer collects it.
+# $S$ is the second moment of the layer's inputs. (The literature calls it the layer's Hessian: {eq}`eq-layer-error` is a quadratic function of each row with that second derivative.) It is a mean over activations; a hook on the layer collects it.
+
 
 # %%
 inputs = []
@@ -117,13 +110,13 @@ handle = model.get_submodule(name).register_forward_pre_hook(
 model.gpt_neox(torch.from_numpy(calibration.astype(np.int64)))
 handle.remove()
 x = torch.cat(inputs).double().numpy()  # (n_tokens, cols)
-H = x.T @ x / len(x)  # (cols, cols)
+S = x.T @ x / len(x)  # (cols, cols)
 
 
 def output_error(codes):
     """Equation (layer-error)."""
     error = dequantize(codes) - weight.numpy()
-    return np.einsum("rc,cd,rd->", error, H, error)
+    return np.einsum("rc,cd,rd->", error, S, error)
 
 
 direct = np.mean(np.sum((x @ (dequantize(nearest) - weight.numpy()).T) ** 2, axis=1))
@@ -132,29 +125,33 @@ np.testing.assert_allclose(output_error(nearest), direct, rtol=1e-5)
 # %% [markdown]
 # ## GPTQ by hand
 #
-# Inputs are correlated, so an error made in one column can be made good in others. Suppose column $j$ has been rounded, with error $e = w_j - \hat w_j$ in some row, and the columns $R$ that are still
-# free may move by $\delta$. Minimizing $\tfrac12 (\delta, -e)\, H\, (\delta, -e)^{\mathsf T}$ over $\delta$ gives
+# Inputs are correlated, so an error made in one column can be made good in others. Suppose column $j$ has been rounded, with error $e = w_j - \hat w_j$ in some row, and the columns $J$ that are still
+# free may move by $\gamma$. Minimizing $\tfrac12 (\gamma, -e)\, S\, (\gamma, -e)^{\mathsf T}$ over $\gamma$ gives
 #
 # $$
-# \delta = e\, H_{RR}^{-1} H_{Rj} = -\frac{e}{[H^{-1}]_{jj}}\, [H^{-1}]_{Rj} , \qquad \text{cost} = \frac{e^2}{2\,[H^{-1}]_{jj}} ,
+# \gamma = e\, S_{JJ}^{-1} S_{Jj} = -\frac{e}{[S^{-1}]_{jj}}\, [S^{-1}]_{Jj} , \qquad \text{cost} = \frac{e^2}{2\,[S^{-1}]_{jj}} ,
 # $$ (eq-feedback)
 #
-# where $H^{-1}$ is the inverse for the columns not yet rounded, $j$ included. (Block inversion turns the first form into the second.) So GPTQ goes through the columns one by one: round, divide the error by the pivot, feed it back
-# into the rest, drop the column. The inverse of the smaller matrix need not be computed afresh: if $H^{-1} = U^{\mathsf T} U$ with $U$ upper triangular, its rows are all that is ever
-# needed, $[H^{-1}]_{jR} / [H^{-1}]_{jj} = U_{jR} / U_{jj}$ with the column's own remaining inverse on the left. Columns with the strongest inputs go first, while there are many others to make up for them; and one percent of the mean is
+# where $S^{-1}$ is the inverse for the columns not yet rounded, $j$ included. (Block inversion turns the first form into the second.) So GPTQ goes through the columns one by one. It rounds, divides the error by the pivot, feeds it back
+# into the rest, and drops the column.
+#
+# The inverse of the smaller matrix need not be computed afresh. If $S^{-1} = U^{\mathsf T} U$ with $U$ upper triangular, the rows of $U$ are all that is ever
+# needed: $[S^{-1}]_{jJ} / [S^{-1}]_{jj} = U_{jJ} / U_{jj}$, with the column's own remaining inverse on the left.
+#
+# Two details. Columns with the strongest inputs go first, while there are many others to make up for them. And one percent of the mean is
 # added to the diagonal, so that the factor exists.
 
 
 # %%
-def cholesky_of_inverse(H, damping=0.01):
-    """Order of the columns, and U with U'U the inverse of the damped H in that order."""
-    order = np.argsort(-np.diag(H), kind="stable")
-    damped = H + damping * np.mean(np.diag(H)) * np.eye(len(H))
+def cholesky_of_inverse(S, damping=0.01):
+    """Order of the columns, and U with U'U the inverse of the damped S in that order."""
+    order = np.argsort(-np.diag(S), kind="stable")
+    damped = S + damping * np.mean(np.diag(S)) * np.eye(len(S))
     return order, np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
 
 
-order, U = cholesky_of_inverse(H)
-damped = H + 0.01 * np.mean(np.diag(H)) * np.eye(len(H))
+order, U = cholesky_of_inverse(S)
+damped = S + 0.01 * np.mean(np.diag(S)) * np.eye(len(S))
 np.testing.assert_allclose(U.T @ U, np.linalg.inv(damped[np.ix_(order, order)]), rtol=1e-6, atol=1e-8)
 
 
@@ -175,7 +172,7 @@ by_hand = round_columns(weight.double().numpy(), order, U)
 # The engine finds the same integers, and both leave less error in the outputs than rounding does, though the weights themselves may move further:
 
 # %%
-engine = gptq(weight, torch.from_numpy(H), grid)
+engine = gptq(weight, torch.from_numpy(S), grid)
 assert np.mean(by_hand == engine) > 0.998  # float64 against float32: a tie may fall either way
 assert output_error(engine) < output_error(nearest)
 both = {"round to nearest": nearest, "GPTQ": engine}
@@ -189,11 +186,12 @@ pd.DataFrame(
 ).style.format("{:.4f}")
 
 # %% [markdown]
-# **Which engine?** The paper used auto-gptq. Its last release, 0.7.1, cannot be imported beside any recent transformers, and the project is archived; here llm-compressor (of the vLLM project) does the column
+# **Which engine?** The paper used auto-gptq. Its last release, 0.7.1, cannot be imported beside any recent transformers, and the project is archived. Here llm-compressor (of the vLLM project) does the column
 # loop. On a fixed layer the two give the same codes: `benchmarks/autogptq` ran auto-gptq once in an environment of its own, and a test compares with the numbers it left.
 #
-# **Embeddings.** The input of an embedding is one-hot, $x = e_t$ with probability $p_t$, so its Hessian $\mathbb E\, e_t e_t^{\mathsf T} = \operatorname{diag}(p)$ is diagonal: two tokens never fire together, no error can be made
+# **Embeddings.** The input of an embedding is one-hot, $x = e_t$ with probability $p_t$, so $S = \mathbb E\, e_t e_t^{\mathsf T} = \operatorname{diag}(p)$ is diagonal. Two tokens never fire together, no error can be made
 # good elsewhere, and GPTQ *is* round-to-nearest. In a small model most parameters are of that kind.
+
 
 # %%
 shares = np.bincount(calibration.ravel(), minlength=spec.vocab_size)[:64] / calibration.size + 1e-4
@@ -206,12 +204,16 @@ np.testing.assert_array_equal(one_hot, round_to_nearest(embedding, embedding_gri
 # ## The whole model, and three ways to count its bits
 #
 # Layer after layer is calibrated on the outputs of the quantized layers before it. *QuIP*-style quantization {cite}`chee2023quip` first rotates the columns of each matrix by a random Hadamard matrix, which spreads outliers over all
-# weights, and rotates back when the model is used. What the code length is depends on who counts:
+# weights, and rotates back when the model is used.
+#
+# What the code length is depends on who counts:
 #
 # * **nominal** (paper): $bN$ bits;
 # * **honest** (ours): every code at $b$ bits, every scale, norm and bias at 16;
-# * **archive** (ours): $8 \times$ the bytes of a file, from which this library alone rebuilds every integer, plus $2 \lceil \log_2 \text{bits} \rceil + 1$ bits that make it prefix-free. Codes are entropy-coded by
-#   {cite}`bamler2022understanding`'s range coder; the file learns its histograms as it goes, shares them between matrices, and picks one for each weight by what its row and column have shown so far.
+# * **archive** (ours): $8 \times$ the bytes of a file, from which this library alone rebuilds every integer, plus $2 \lceil \log_2 \text{bits} \rceil + 1$ bits that make it {term}`prefix-free <prefix-free code>`.
+#
+# In the archive, codes are entropy-coded by
+# {cite}`bamler2022understanding`'s range coder. The file learns its histograms as it goes, shares them between matrices, and picks one for each weight by what its row and column have shown so far.
 
 
 # %%
@@ -229,299 +231,38 @@ loss = float(token_statistics(model, evaluation).nll.mean())
 
 
 def measure(quantized, bits):
-    """What a quantization of this model costs, and what its file is long."""
+    """Loss increase by a quantization of this model, nats/token, and bits a parameter."""
     gap = float(token_statistics(quantized.build(config), evaluation).nll.mean()) - loss
     lengths = lengths_of(quantized, bits)
     return {"gap": gap} | {name: length / spec.n_params for name, length in lengths.items()}
 
 
 # %%
-at_four_bits = pd.DataFrame(
-    {m: measure(quantize(model, m, 4, group_size, calibration, seed), 4) for m in ("gptq", "quip", "rtn")}
-).T
+by_method = {m: quantize(model, m, 4, group_size, calibration, seed) for m in ("gptq", "quip", "rtn")}
+at_four_bits = pd.DataFrame({m: measure(quantized, 4) for m, quantized in by_method.items()}).T
 assert (at_four_bits["archive"] < at_four_bits["honest"]).all()
 at_four_bits.style.format("{:.3f}")
 
 # %% [markdown]
-# ## Every rung, every method, every number of bits
+# *Gap* is the loss increase in nats per token on {glue:text}`n_evaluation:d` windows; then the bits a parameter under the three accountings. The honest count lies above nominal, because scales and norms have to be sent too. The file lies below it, because codes are not uniform.
 #
-# One model at one setting says little. `gengap survey` quantizes a rung in every way, again with other draws of the windows that a method looks at, writes each file, reads it back and
-# refuses to go on unless it decodes bit for bit; then it measures loss and bounds on the same windows for all of them. The surveys of all rungs:
-
-# %%
-found = load_surveys("ladder")
-assert found, "`make book` surveys the smallest rung"
-rungs = [survey.identity.size for survey in found]
-table = pd.DataFrame(
-    {
-        "rung": survey.identity.size,
-        "method": METHODS[cell.method].label,
-        "b": cell.bits,
-        "gap": cell.gap,
-        "± seeds": cell.seed_error,
-        "± windows": cell.window_error,
-        **{name: length / survey.identity.n_params for name, length in cell.code_length_bits.items()},
-        "paper's bound": survey.train_risk + cell.paper_gap,
-        **{f"ours, {name}": survey.train_risk + gap for name, gap in cell.tight_gaps.items()},
-    }
-    for survey in found
-    for cell in survey.cells
-).set_index(["rung", "method", "b"])
-assert (table["archive"] < table["honest"]).all()
-
-# %% tags=["output_scroll"]
-table.style.format("{:.3f}").format("{:.4f}", subset=["gap", "± seeds", "± windows"])
-
-# %% [markdown]
-# *Gap* is the loss increase in nats per token, with its standard error over draws and over evaluation windows (the latter shared by all rows of a rung); then the bits a parameter under the three accountings, and the bounds on the
-# risk that each length gives (paper: nominal length), in nats per token. They are estimates on {glue:text}`n_windows` windows, without the error of that sample; {doc}`05_bound` certifies. For the last two methods $b$ is the length
-# of the file that was asked for, and codes have eight bits in the honest accounting.
-
-# %% mystnb={"figure": {"caption": "Loss increase by quantization against the bits of a weight, for every rung; bars are standard errors over draws of the calibration windows. Gaps that the windows cannot tell from zero are left out. Dashed: a fall by a factor of four for each bit.", "name": "fig-quantization-gap"}, "image": {"alt": "Three panels, GPTQ, QuIP and round-to-nearest: quantization gap against bits on a logarithmic scale, one line per rung; all fall by about four for each bit."}}
-b = np.arange(2, 9)
-shades = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(found)))
-fig, axes = plt.subplots(1, 3, sharey=True, figsize=(7.5, 3.2))
-for ax, method in zip(axes, ("gptq", "quip", "rtn"), strict=True):
-    for survey, shade in zip(found, shades, strict=True):
-        cells = [survey.cell(method, bits) for bits in b]
-        points = [(c.bits, c.gap, c.seed_error) for c in cells if c.gap > 2 * c.window_error]
-        style = {"color": shade, "markersize": 4, "linewidth": 1, "label": survey.identity.size}
-        ax.errorbar(*np.reshape(points, (-1, 3)).T, fmt="o-", **style)
-    ax.plot(b, 0.8 * 4.0 ** (2 - b), "--C5", linewidth=1)
-    ax.set(yscale="log", title=METHODS[method].label, xlabel="bits of a code, $b$", xticks=b)
-axes[0].set_ylabel("quantization gap, nats per token")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
-plt.show()
-
-# %% [markdown]
-# ## Steps chosen for entropy coding
-#
-# An entropy coder charges for what codes say and not for how many values they could take. So the grid may be as wide as it likes, and the only thing left to choose is its step $s_{ij}$. To second order an error
-# $e_i$ in row $i$ of a matrix costs $\tfrac12 g_i\, e_i H e_i^{\mathsf T}$ nats a token, where $g_i$ is the mean squared gradient of the loss with respect to output $i$ (targets drawn from the model: the
-# Fisher information, with inputs and outputs of a layer taken as independent). By {eq}`eq-feedback` GPTQ makes this a sum over columns, $\tfrac12 g_i d_j e_{ij}^2$ with $d_j = 1/U_{jj}^2$.
-# Uniform rounding with step $s$ has $\mathbb E\, e^2 = s^2/12$ and costs $-\log_2 s$ bits plus a constant. At the least rate for a given cost,
-# all weights must therefore cost the same:
-#
-# $$
-# s_{ij} = \frac{\Delta}{\sqrt{g_i d_j}} , \qquad \text{predicted gap} = \frac{N \Delta^2}{24} .
-# $$ (eq-entropy-step)
-#
-# One number, the gap that we are ready to pay, fixes the step of every weight of every matrix. Frequent tokens get fine steps, rare ones coarse steps, without a word about bits. The file stores
-# a power of two for each row and of $\sqrt 2$ for each column, in about a bit each.
-
-# %%
-factors = fisher_factors(model, sample_rows(train_rows, n_fisher_windows, seed + 1)[:, :-1], seed)
-asked = [gap_nats / 2, gap_nats, 2 * gap_nats]
-coded = [quantize_for_entropy(model, factors, gap) for gap in asked]
-shortest = coded[1]
-by_entropy = pd.DataFrame([{"predicted gap": g} | measure(q, 8) for g, q in zip(asked, coded, strict=True)])
-entropy_factor = float((by_entropy["gap"] / by_entropy["predicted gap"]).max())
-assert (by_entropy["gap"] / by_entropy["predicted gap"]).min() > 1 / 3
-assert entropy_factor < 3
-by_entropy[["predicted gap", "gap", "archive"]].rename(
-    columns={"gap": "measured gap", "archive": "bits/parameter"}
-).style.format("{:.3f}").hide(axis="index")
-
-# %% [markdown]
-# The factor between prediction and measurement is at most {glue:text}`entropy_factor:.1f` here. Asking for a gap or for a length is the same thing; the surveys ask for 2, 3 and 4 bits a parameter.
-#
-# ## Retraining on the grid
-#
-# All methods so far leave the weights where training left them and round. But the bound asks for *some* short hypothesis with a low loss, not for this one. With steps and scales fixed, let every weight be a real number $z$ of grid steps, used as
-# $\operatorname{round}(z)$, and minimize what the bound charges for,
-#
-# $$
-# \hat R_q(z) + \frac{\log 2}{\lambda D} \sum_{ij} |z_{ij}|\, \frac{1}{\log 2} \operatorname{arsinh} \frac{1}{m_{ij}} ,
-# $$ (eq-retraining)
-#
-# the gradient passing through the rounding as if it were not there {cite}`bengio2013estimating`. The factor in front is the derivative of $C/\lambda$ with respect to one more bit; the sum
-# estimates the bits: where codes have mean magnitude $m_{ij}$, from their row and column, they are roughly two-sided geometric, and one step away from zero costs $\operatorname{arsinh}(1/m_{ij})/\log 2$ bits.
-#
-# A method that aims at $b$ bits a parameter has to meet them *after* retraining. The file is therefore measured along the way: while it is longer than $bN$ bits the price rises, and training goes on until it is not. So the nominal length of
-# a retrained file is the length of a code, and the nominal bound holds for it; for GPTQ at 4 bits it holds a fortiori, because the file needs less than $4N$ bits.
-#
-# Much of the gain is not quantization at all. The training text is read again, which is more training, and a small model after one epoch still learns: the loss can even fall below the checkpoint's. The bound allows it, since it holds for all coded
-# hypotheses at once, however they were found; "the training loss" above which gaps are counted stays the checkpoint's. How much that is, a control tells: the same windows and the same rates on a grid eight times as fine, and no price for length.
-
-
-# %%
-def price(spec, rate=0.17):
-    """Nats of the bound for one more bit a parameter: N log 2 / (lambda D)."""
-    return nats_from_bits(spec.n_params) / (rate * spec.n_train_tokens)
-
-
-np.testing.assert_allclose(price(spec), price_per_bit(spec.n_params, spec.n_train_tokens))
-short = Retraining(n_steps=n_retraining_steps)
-finer = quantize_for_entropy(model, factors, gap_nats / 8**2)
-control = retrain(finer, config, train_rows, 0.0, seed, replace(short, code_rate=8 * short.code_rate))
-on_grid = retrain(shortest, config, train_rows, price(spec), seed, short)
-ways = {
-    "rounded": shortest,
-    "retrained on the grid": on_grid,
-    "control: retrained, hardly rounded": control,
-}
-retrained = pd.DataFrame({way: measure(q, 8) for way, q in ways.items()}).T[["gap", "archive"]]
-assert retrained.loc["retrained on the grid", "gap"] < retrained.loc["rounded", "gap"]
-retrained.rename(columns={"gap": "loss less the checkpoint's", "archive": "bits/parameter"}).style.format(
-    "{:.3f}"
-)
-
-# %% [markdown]
-# ## Which code gives the best bound?
-#
-# Fewer bits shrink the complexity and raise the loss. The optimum depends on the bound: it is where a bit more costs as much as it saves.
-
-# %% mystnb={"figure": {"caption": "Gap of our bound over the training loss against the length of the file, for every rung and method. Dashed: the paper's bound with GPTQ at nominal 4 bits.", "name": "fig-bound-against-bits"}, "image": {"alt": "One panel per rung: gap of our bound against archive bits per parameter for GPTQ, entropy-coded steps and the retrained model; curves have their minimum near three bits, and the retrained model lies lowest on all rungs but the smallest, far below the paper's gap."}}
-n_columns = min(4, len(found))
-n_lines = -(-len(found) // n_columns)
-figsize = max(3.8, 2.2 * n_columns), 0.9 + 2.5 * n_lines
-fig, axes = plt.subplots(n_lines, n_columns, sharey=True, figsize=figsize, squeeze=False)
-for ax in axes.flat[len(found) :]:
-    ax.remove()
-for ax, survey in zip(axes.flat, found, strict=False):
-    for method, style in zip(METHODS, ("o-C0", "s-C1", "^-C2", "D-C3", "*C4", "v-C5"), strict=False):
-        cells = [cell for cell in survey.cells if cell.method == method and cell.bits <= 6]
-        lengths = [cell.code_length_bits["archive"] / survey.identity.n_params for cell in cells]
-        gaps = [cell.tight_gaps["archive"] for cell in cells]
-        size = 8 if method == "qat" else 4
-        ax.plot(lengths, gaps, style, markersize=size, linewidth=1, label=METHODS[method].label)
-    paper_gap = survey.cell("gptq", 4).paper_gap
-    ax.axhline(paper_gap, linestyle="--", linewidth=1, color="C5", label="paper, nominal 4 bits")
-    ax.set(title=survey.identity.size, xlabel="bits/parameter", ylim=(0.8, 2.2))
-for ax in axes[:, 0]:
-    ax.set_ylabel("gap, nats per token")
-fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-plt.show()
-
-
-# %%
-def file_gap(cell):
-    """Of our bound with the length of the file, nats per token."""
-    return cell.tight_gaps["archive"]
-
-
-def best_codes(survey):
-    """The least gaps of one rung, nats per token, and the bits that give them."""
-    of_gptq = [survey.cell("gptq", bits) for bits in b]
-    best_gptq = min(of_gptq, key=file_gap)
-    return {
-        "paper's gap, 4 bits": survey.cell("gptq", 4).paper_gap,
-        "paper's best bits": min(of_gptq, key=lambda cell: cell.paper_gap).bits,
-        "GPTQ's best bits, ours": best_gptq.bits,
-        "our gap, best GPTQ file": file_gap(best_gptq),
-        "our gap, entropy-coded steps": min(file_gap(c) for c in survey.cells if c.method == "entropy"),
-        "our gap, best file": file_gap(survey.best()),
-    }
-
-
-summary = pd.DataFrame({survey.identity.size: best_codes(survey) for survey in found}).T
-summary["ratio without retraining"] = summary["our gap, entropy-coded steps"] / summary["paper's gap, 4 bits"]
-summary["ratio"] = summary["our gap, best file"] / summary["paper's gap, 4 bits"]
-assert summary["ratio"].max() <= 0.70
-assert summary["ratio"].iloc[-1] <= 0.65
-summary.style.format("{:.3f}").format("{:.0f}", subset=["paper's best bits", "GPTQ's best bits, ours"])
-
-# %% [markdown]
-# Where does the rest sit? Only {glue:text}`gap_share:.0f` % of it is what quantization does to the loss of the largest rung. Most is the price of the description, {glue:text}`best_bits:.2f` bits a parameter, through $C/\lambda$, together with
-# what losses vary around the model's own entropy; then comes the cost of smoothing. With 20 tokens a parameter only a shorter description could lower it much, and a nat is dear: one bit a parameter less is worth {glue:text}`nats_per_bit:.2f`.
-
-# %% mystnb={"figure": {"caption": "What the gap of our bound consists of, for the best file of each rung; the outline is the paper's gap with GPTQ at nominal 4 bits.", "name": "fig-rest"}, "image": {"alt": "Stacked bars for each rung: description and variation, by far the largest part, smoothing, and the quantization gap, which is small; together they fill about three fifths of the outline of the paper's gap."}}
-best = [survey.best() for survey in found]
-terms = [(cell.tight_deviation, cell.tight_smoothing, cell.gaps[0]) for cell in best]
-terms = pd.DataFrame(terms, index=rungs, columns=["deviation", "smoothing", "quantization_gap"])
-styles = TERMS | {"deviation": ("description and variation", TERMS["deviation"][1])}
-fig, ax = plt.subplots()
-outline = {"facecolor": "none", "edgecolor": "C5", "linestyle": "--", "linewidth": 1.2}
-ax.bar(range(len(found)), summary["paper's gap, 4 bits"], 0.7, **outline)
-stacked_bars(ax, terms, styles, sums=True)
-ax.set(xlabel="parameters", ylabel="gap over the training loss, nats per token")
-fig.legend(loc="outside lower center", ncols=3)
-plt.show()
-
-# %% [markdown]
-# Estimates choose, certificates count. {doc}`05_bound` ran on the best code of a rung too; this is what is certified with everything paid, the error of sampling included. The file is the one with the book's best code ({glue:text}`best_code`) where there is a record of it, and elsewhere the one that the surveys above prefer. Their windows were drawn independently of the certificates', so each row makes *one*
-# statement about a sample. The lower of two certificates on the same windows would have had to pay for two ({prf:ref}`thm-betting`).
-
-# %%
-surveyed = {survey.identity.size: survey for survey in found}
-by_code = {}  # rung -> {(method, bits): record}, smallest rung first
-for record in load_records("ladder"):
-    code = record.quantization.method, record.quantization.bits
-    if record.identity.size in surveyed:
-        by_code.setdefault(record.identity.size, {})[code] = record
-
-
-def certified_gap(record):
-    """Of our bound with the length of the file, nats per token."""
-    return record.bounds["archive"].tight.gap
-
-
-certified = {}
-for size, coded_records in by_code.items():
-    plain = coded_records.get(("gptq", 4))
-    if plain and len(coded_records) > 1:
-        seen = {(cell.method, cell.bits) for cell in surveyed[size].cells}.intersection(coded_records)
-        code = min(seen, key=lambda code: file_gap(surveyed[size].cell(*code)))  # not by the certificates
-        code = BEST_CODE if BEST_CODE in coded_records else code
-        record = coded_records[code]
-        certified[size] = {
-            "training loss": plain.risks.train.mean,
-            "paper, GPTQ, nominal": plain.bounds["nominal"].paper.value,
-            "ours, GPTQ, its file": plain.bounds["archive"].tight.value,
-            "ours, best file": record.bounds["archive"].tight.value,
-            "best file": f"{METHODS[code[0]].label}, {code[1]} bits",
-            "ratio of gaps": certified_gap(record) / plain.bounds["nominal"].paper.gap,
-        }
-certified = pd.DataFrame(certified).T
-glue_all(best_code=f"{METHODS[BEST_CODE[0]].label}, {BEST_CODE[1]} bits")
-assert certified["ratio of gaps"].max() <= 0.70
-certified.style.format("{:.3f}", subset=[name for name in certified if name != "best file"])
-
-# %%
-largest = found[-1]
-overhead = {
-    (survey.identity.size, cell.method, cell.bits): (cell.code_length_bits["archive"] - cell.side_bits)
-    / cell.codes_entropy_bits
-    for survey in found
-    for cell in survey.cells
-}
-up_to_six = max(value for (_, _, bits), value in overhead.items() if bits <= 6)
-assert up_to_six < 1.01
-assert max(overhead.values()) < 1.02
-glue_all(group_size=group_size, n_windows=found[0].settings.n_windows, entropy_factor=entropy_factor)
-glue_all(overhead=up_to_six, overhead_most=max(overhead.values()), largest=rungs[-1])
-for bits in (2, 3, 4):
-    glue_all(**{f"gap_{bits}": largest.cell("gptq", bits).gap})
-glue_all(best_paper_bits=summary["paper's best bits"].iloc[-1])
-glue_all(best_tight_bits=summary["GPTQ's best bits, ours"].iloc[-1])
-glue_all(best_bits=best[-1].code_length_bits["archive"] / largest.identity.n_params)
-glue_all(nats_per_bit=price(models.get(largest.identity.model_size)))
-glue_all(gap_share=100 * best[-1].gaps[0] / file_gap(best[-1]))
-glue_all(certified_most=certified["ratio of gaps"].max())
-glue_range("ratio", summary["ratio"])
-glue_all(ratio_unretrained=summary["ratio without retraining"].max())
-glue_all(control=-retrained.loc["control: retrained, hardly rounded", "gap"])
-glue_all(retrained=retrained.loc["rounded", "gap"] - retrained.loc["retrained on the grid", "gap"])
-
-# %% [markdown]
-# On {glue:text}`largest` parameters GPTQ costs {glue:text}`gap_2:.3f`, {glue:text}`gap_3:.3f` and {glue:text}`gap_4:.3f` nats at 2, 3 and 4 bits; the paper's bound is least at {glue:text}`best_paper_bits:.0f` bits, ours with the file's length at
-# {glue:text}`best_tight_bits:.0f`. Over all rungs the best file leaves {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` of the paper's gap at nominal 4 bits, and without retraining at most {glue:text}`ratio_unretrained:.2f`. Certified, sampling paid, it is at most {glue:text}`certified_most:.2f`.
-#
+# (quantization-file)=
 # ## The file
 #
-# The archive is read back without anything but this library, bit for bit, and a damaged one is refused. In all files of the surveys, what is left when scales, norms and biases are counted at 16 bits each is at most {glue:text}`overhead:.3f` times
-# the empirical entropy of the codes, matrix by matrix, up to six bits: what contexts gain pays for what learning them costs. (Not used: the order of the $4d$ neurons of a layer is free, so sorting them by any rule could save up to $\log_2 (4d)!$ bits a layer.) With more bits, histograms of up to 256 values have to be learned from a small model, and it is up to {glue:text}`overhead_most:.3f`.
+# The archive is read back without anything but this library, bit for bit, and a damaged one is refused.
+
 
 # %%
+written = by_method["gptq"]
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "model.ggq"
-    length_bits = archive.write(shortest, config, path)
+    length_bits = archive.write(written, config, path)
     back = archive.read(path, config)
     content = path.read_bytes()
-for key, tensor in shortest.tensors.items():
+for key, tensor in written.tensors.items():
     np.testing.assert_array_equal(tensor.codes, back.tensors[key].codes)
 tokens = torch.from_numpy(evaluation[:2, :-1].astype(np.int64))
-assert torch.equal(shortest.build(config)(tokens).logits, back.build(config)(tokens).logits)
+assert torch.equal(written.build(config)(tokens).logits, back.build(config)(tokens).logits)
 assert length_bits == archive.prefix_free_bits(len(content))
 
 damaged = bytearray(content)
@@ -533,109 +274,107 @@ except UserError as refusal:
 else:
     raise AssertionError("a damaged archive was read")
 
-# %% [markdown]
-# ## Why rounding costs what it costs
-#
-# To second order around trained weights the loss rises by $\tfrac12 e^{\mathsf T} \mathcal H e$, with $\mathcal H$ now the Hessian of the *loss* over all $N$ parameters. Independent rounding errors of variance
-# $\Delta^2/12$ make that a trace, and the paper's argument for error feedback replaces it:
-#
-# $$
-# \text{round to nearest: } \frac{\Delta^2}{24} \operatorname{tr} \mathcal H , \qquad
-# \text{LDLQ on incoherent weights: } \frac{\Delta^2}{24}\, \frac{(\operatorname{tr} \mathcal H^{1/2})^2}{N} .
-# $$ (eq-rounding-loss)
-#
-# The second is never larger (Cauchy-Schwarz), and much smaller when few directions carry the curvature. Neither needs $\mathcal H$ itself. A product $\mathcal H v$ costs about two gradients; $k$ of them, from a random start, give the Lanczos matrix
-# whose eigenvalues and first components are a Gauss quadrature of the spectral density {cite}`ubaru2017fast,ghorbani2019investigation`. CoLA {cite}`potapczynski2023cola` supplies operator and Lanczos. We take the Gauss-Newton matrix, which is
-# positive and is $\mathcal H$ where the model fits.
-
 # %%
-spectra = {survey.identity.size: survey.spectral_estimate for survey in found}
-traces = {}
-for size, spectrum in spectra.items():
-    trace, error = spectrum.trace_of(lambda x: x)
-    root, root_error = spectrum.trace_of(lambda x: np.sqrt(np.maximum(x, 0)))
-    columns = {"trace": trace, "± trace": error, "trace of the root": root, "± root": root_error}
-    traces[size] = columns | {"products": spectrum.n_products}
-traces = pd.DataFrame(traces).T
-traces["root^2 / N"] = traces["trace of the root"] ** 2 / [survey.identity.n_params for survey in found]
-assert (traces["root^2 / N"] < traces["trace"]).all()  # Cauchy-Schwarz
-traces.style.format("{:.1f}").format("{:.0f}", subset=["products", "trace of the root", "± root"])
-
-# %% mystnb={"figure": {"caption": "Share of the eigenvalues of the Gauss-Newton matrix above x, by Lanczos quadrature, for every rung: almost all directions of the parameter space are nearly flat. Each step is a node of a quadrature.", "name": "fig-spectrum"}, "image": {"alt": "Share of eigenvalues larger than x, both axes logarithmic, one line per rung: a steep fall over many orders of magnitude with a long thin tail of large eigenvalues."}}
-top = max(spectrum.nodes.max() for spectrum in spectra.values())
-grid_x = np.geomspace(top * 1e-8, top * 1.01, 400)
-fig, ax = plt.subplots()
-for (size, spectrum), shade in zip(spectra.items(), shades, strict=True):
-    above = 1 - spectrum.distribution(grid_x)
-    above[above <= 0.3 / spectrum.size] = np.nan
-    ax.step(grid_x, above, where="post", color=shade, label=size)
-ax.set(xscale="log", yscale="log", xlabel="eigenvalue", ylabel="share of eigenvalues above")
-ax.legend(title="parameters")
-plt.show()
-
-# %% mystnb={"figure": {"caption": "Predicted against measured quantization gap over 2 to 8 bits and over all rungs, nats per token. Left: rounding by the trace. Right: QuIP by the LDLQ limit, which is a limit and not a prediction. Dashed: equality.", "name": "fig-predicted-gap"}, "image": {"alt": "Two scatter plots on logarithmic axes, measured gap against predicted gap, coloured by rung. The trace prediction lies along the diagonal; the LDLQ limit lies below the measured gaps of QuIP by a constant factor."}}
-predicted = pd.DataFrame(
-    {
-        "rung": survey.identity.size,
-        "bits": bits,
-        "rounding": survey.cell("rtn", bits).gap,
-        "QuIP": survey.cell("quip", bits).gap,
-        "noise": survey.cell("rtn", bits).window_error,
-        "trace": curvature.predicted_gap_rounding(
-            survey.cell("rtn", bits).squared_step, traces.loc[survey.identity.size, "trace"]
-        ),
-        "limit": curvature.predicted_gap_incoherent(
-            survey.cell("quip", bits).squared_step,
-            traces.loc[survey.identity.size, "trace of the root"],
-            survey.identity.n_params,
-        ),
-    }
-    for survey in found
-    for bits in b
+in_file = at_four_bits.loc["gptq", "archive"]
+glue_all(group_size=group_size, n_evaluation=n_evaluation_windows, file_bits=in_file)
+glue_all(
+    file_says="so the nominal bound holds for it a fortiori" if in_file < 4 else "which is more than nominal"
 )
-fig, axes = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(7.5, 3.8))
-for ax, measured, prediction in ((axes[0], "rounding", "trace"), (axes[1], "QuIP", "limit")):
-    for size, shade in zip(rungs, shades, strict=True):
-        part = predicted[(predicted["rung"] == size) & (predicted[measured] > 2 * predicted["noise"])]
-        ax.plot(part[prediction], part[measured], "o", color=shade, markersize=4, label=size)
-    ax.plot([1e-4, 10], [1e-4, 10], "--C5", linewidth=1)
-    ax.set(xscale="log", yscale="log", title=f"{measured}, by the {prediction}")
-    ax.set_xlabel("predicted gap, nats per token")
-axes[0].set_ylabel("measured gap, nats per token")
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(found))
-plt.show()
-
-
-# %%
-def factor_between(measured, prediction):
-    """By how much the two differ at 4 to 6 bits, as a factor of at least one (geometric mean), for each rung."""
-    middle = predicted[predicted["bits"].between(4, 6) & (predicted[measured] > 0)]
-    ratios = np.log(middle[measured] / middle[prediction]).groupby(middle["rung"]).mean()
-    return np.exp(np.abs(ratios))
-
-
-trace_factors, limit_factors = factor_between("rounding", "trace"), factor_between("QuIP", "limit")
-assert trace_factors.max() < 10  # the order of magnitude, with no free constant, on every rung
-for place, at in (("first", 0), ("last", -1)):
-    glue_all(**{f"trace_{place}": traces["trace"].iloc[at]})
-    glue_all(**{f"flat_{place}": (traces["trace"] / traces["root^2 / N"]).iloc[at]})
-    glue_all(**{f"{method}_4_{place}": found[at].cell(method, 4).gap for method in ("rtn", "gptq", "quip")})
-glue_range("limit", limit_factors)
-glue_all(n_products=traces["products"].iloc[0], trace_factor=trace_factors.max(), smallest=rungs[0])
-glue_all(runtime_minutes=(time.monotonic() - started) / 60)
+glue_all(
+    gptq_error=output_error(engine) / output_error(nearest), file_bytes=len(content), n_params=spec.n_params
+)
 
 # %% [markdown]
-# Each spectrum took {glue:text}`n_products:.0f` products; errors are those over probes, plus what the last half of the Lanczos steps changed. From {glue:text}`smallest` to {glue:text}`largest` parameters the trace goes from
-# {glue:text}`trace_first:.0f` to {glue:text}`trace_last:.0f`, and the saving that error feedback could bring at best, trace over $(\operatorname{tr}\,(\cdot)^{1/2})^2/N$, from {glue:text}`flat_first:.0f` to {glue:text}`flat_last:.0f` times:
-# the spectrum of a larger model decays faster, as the paper argues. At 4 to 6 bits the trace predicts the gap of rounding up to a factor of {glue:text}`trace_factor:.2f` on every rung.
+# The file has {glue:text}`file_bytes:,` bytes for {glue:text}`n_params:,` parameters: {glue:text}`file_bits:.2f` bits each, {glue:text}`file_says`.
+#
+# (Not used: the order of the $4d$ neurons of a layer is free, so sorting them by any rule could save up to $\log_2 (4d)!$ bits a layer.)
 #
 # ## What agreed, what did not
 #
-# * **Agreed.** GPTQ written in ten lines gives the engine's integers, and the engine those of auto-gptq. Gaps fall by four for each bit, and the trace of the curvature predicts their size within a factor of {glue:text}`trace_factor:.1f` over all bits and rungs, with no free constant.
-# * **Beyond the paper.** The number of bits need not be assumed: the paper's bound is least at {glue:text}`best_paper_bits:.0f` and not at 4. Steps chosen for the entropy coder go further than any fixed $b$, in place of mixed bits for each layer: every row and column has its own.
-#   Retraining on the grid gains most. On this page's model it lowers the loss of the file by {glue:text}`retrained:.3f` nats; {glue:text}`control:.3f` nats of further training alone would do, so that part of the gain is a model trained a little longer and not a shorter code.
-# * **Did not.** The LDLQ formula is a limit for this architecture, not a prediction: QuIP pays {glue:text}`limit_least:.1f` to {glue:text}`limit_most:.1f` times as much. It assumes that errors are fed back through the *whole* Hessian, whereas the methods see one layer's inputs at a time, and the embeddings, most of a
-#   small model, give no feedback at all.
-# * **Did not, so far.** The paper's quantization gap falls with size. On this ladder GPTQ at 4 bits costs {glue:text}`gptq_4_first:.3f` nats at {glue:text}`smallest` parameters and {glue:text}`gptq_4_last:.3f` at {glue:text}`largest`, with one outlier between: in a rung whose first layer holds a few large weights, rounding
-#   suffers, and random rotations help (compare QuIP in the table). {doc}`06_scale` asks for the trend.
-# * **Kept apart.** The gaps of this page are estimates on a sample of windows; certified values are in {doc}`05_bound`.
+# * **Agreed**: GPTQ written in ten lines gives the engine's integers, and the engine those of auto-gptq. On the layer above it leaves {glue:text}`gptq_error:.2f` of the output error of rounding.
+# * **Did not**: $bN$ is the length of no code, since scales, norms and biases are not in it. Counted honestly the model is longer.
+# * **Beyond the paper**: the file is shorter than nominal, and nothing about its length has to be believed.
+#
+# ## Exercises
+#
+# ```{exercise} Two columns
+# :label: ex-03-1
+#
+# A row has two weights, whose inputs have $S = \bigl(\begin{smallmatrix} 1 & r \\ r & 1 \end{smallmatrix}\bigr)$. The first has been rounded with error $e$. By how much should the second move, and what is left of the cost $e^2/2$ of moving nothing? Take $r = 0.9$.
+# ```
+#
+# ```{solution} ex-03-1
+# :class: dropdown
+#
+# $\gamma = r e$ by the first form of {eq}`eq-feedback`. Since $[S^{-1}]_{11} = 1/(1 - r^2)$, the cost is $(1 - r^2)\, e^2/2$: of what it was, {glue:text}`ex_left:.2f`. The stronger the correlation, the more an error can be made good.
+# ```
+
+# %%
+r = 0.9
+pair = np.array([[1, r], [r, 1]])
+moves = np.linspace(0, 2, 2001)  # gamma for e = 1
+costs = [0.5 * np.array([-1, move]) @ pair @ np.array([-1, move]) for move in moves]
+np.testing.assert_allclose(moves[np.argmin(costs)], r, atol=1e-3)
+np.testing.assert_allclose(2 * min(costs), 1 / np.linalg.inv(pair)[0, 0], atol=1e-6)
+glue_all(ex_left=2 * min(costs))
+
+# %% [markdown]
+# ```{exercise} When does feedback pay?
+# :label: ex-03-2
+#
+# Quantize the layer of this page to 2, 3, 4 and 6 bits, by GPTQ and by rounding, and compare the errors of the outputs. Does the ratio depend much on the number of bits? Why should it not?
+# ```
+#
+# ```{solution-start} ex-03-2
+# :class: dropdown
+# ```
+
+# %%
+ratios = {}
+for some_bits in (2, 3, 4, 6):
+    finer = fit_grid(weight, some_bits, block_shape(*weight.shape, 0))
+
+    def error_of(codes, grid=finer, half=2 ** (some_bits - 1)):
+        moved = (codes.astype(float) - half) * float(grid.scales[0, 0]) - weight.numpy()
+        return np.einsum("rc,cd,rd->", moved, S, moved)
+
+    ratios[some_bits] = error_of(gptq(weight, torch.from_numpy(S), finer)) / error_of(
+        round_to_nearest(weight, finer)
+    )
+assert max(ratios.values()) < 1
+glue_all(ex_ratio_2=ratios[2], ex_ratio_6=ratios[6])
+pd.Series(ratios, name="GPTQ / rounding").rename_axis("bits").to_frame().style.format("{:.3f}")
+
+# %% [markdown]
+# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. What differs comes from weights that are clipped at the ends of the grid.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Why a file has to say where it ends
+# :label: ex-03-3
+#
+# Let the code words be all files, a file of $m$ bytes costing $8m$ bits. What is the sum in Kraft's inequality {eq}`eq-kraft`? What do the $2 \lceil \log_2 \text{bits} \rceil + 1$ extra bits do to it, and what do they cost the model of this page?
+# ```
+#
+# ```{solution-start} ex-03-3
+# :class: dropdown
+# ```
+
+# %%
+lengths = 8.0 * np.arange(1, 2**20)  # bits of all files up to a megabyte, one for each length
+without = np.ones_like(lengths).sum()  # 2^(8m) files of m bytes at 2^(-8m) each
+with_length = (2.0 ** -(2 * np.ceil(np.log2(lengths)) + 1)).sum()
+assert without > 1
+assert with_length < 1
+extra = archive.prefix_free_bits(len(content)) - 8 * len(content)
+glue_all(ex_kraft=with_length, ex_extra=extra, ex_extra_share=100 * extra / (8 * len(content)))
+
+# %% [markdown]
+# There are $2^{8m}$ files of $m$ bytes, so each length adds 1, and the sum diverges: the files are no prefix-free code, and the union bound would claim more than all of the probability. With the length sent first, the sum over all files up to a megabyte is {glue:text}`ex_kraft:.2f`. For this model that costs {glue:text}`ex_extra:d` bits, {glue:text}`ex_extra_share:.3f` % of the file.
+#
+# ```{solution-end}
+# ```
+
+# %%
+glue_all(runtime_minutes=(time.monotonic() - started) / 60)

@@ -1,7 +1,8 @@
-"""Local Sphinx extension of the book: numbers from records, launch links of per-size pages, fields in the reference."""
+"""Local Sphinx extension of the book: numbers from records, narrow drawings, heads of tables, launch links of per-size pages, fields in the reference."""
 
 import hashlib
 import inspect
+import posixpath
 import re
 from pathlib import Path
 
@@ -36,12 +37,16 @@ def _follow(value, path: str):
 class RecordRole(SphinxRole):
     """`` {record}`ladder-100k: bounds.nominal.paper.value: .3f` `` prints that number of the model's record."""
 
+    def look_up(self, name: str):
+        """What the path starts from."""
+        return _records()[name]
+
     def run(self):
         size, path, spec = (part.strip() for part in (self.text + ":").split(":")[:3])
         pages = self.env.__dict__.setdefault("record_pages", set())
         pages.add(self.env.docname)
         try:
-            text = format(_follow(_records()[size], path), spec)
+            text = format(_follow(self.look_up(size), path), spec)
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             message = self.inliner.reporter.error(f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
@@ -73,10 +78,58 @@ def _launch_the_template(app, pagename, templatename, context, doctree):
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", f"{template}.ipynb")
 
 
+def _outside_of_the_path(app, pagename, templatename, context, doctree):
+    """A page of the appendix has no previous and no next one, and none leads to it: the path ends before it."""
+
+    def in_appendix(docname):
+        return docname == "book/sizes" or (Path(app.srcdir) / f"{docname.rsplit('/', 1)[0]}.ipynb").is_file()
+
+    _, before, after = app.builder.relations.get(pagename, (None, None, None))
+    for side, neighbour in (("prev", before), ("next", after)):
+        if in_appendix(pagename) or (neighbour and in_appendix(neighbour)):
+            context[side] = None
+
+
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
     context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
+
+
+def _narrow_drawings(app, doctree):
+    """A figure that was drawn for a phone too (`gengap.book.drawings`) remembers that drawing."""
+    for image in doctree.findall(nodes.image):
+        for name in (*image.parent.get("ids", ()), Path(image["uri"]).stem):
+            path = f"figures/{name}.narrow.svg"
+            if (Path(app.srcdir) / path).is_file():
+                image["narrow"] = path
+                app.env.images.add_file(app.env.docname, path)
+                app.env.note_dependency(path)
+
+
+def _visit_image(self, node):
+    """The page shows the narrow drawing, if there is one, on a phone."""
+    if path := node.get("narrow"):
+        self.builder.images[path] = self.builder.env.images[path][1]
+        source = posixpath.join(self.builder.imgpath, self.builder.images[path])
+        self.body.append(f'<picture><source media="(max-width: 600px)" srcset="{source}">')
+    type(self).visit_image(self, node)
+
+
+def _depart_image(self, node):
+    type(self).depart_image(self, node)
+    self.body.append("</picture>" if "narrow" in node else "")
+
+
+def _name_what_heads_head(app, pagename, templatename, context, doctree):
+    """Head cells say what they head: those of a table's head its columns, others their row."""
+
+    def scoped(table):
+        scope = "col" if table[1] == "head" else "row"
+        return re.sub(r"<th(?=[ >])(?![^>]*\bscope=)", f'<th scope="{scope}"', table[0])
+
+    if body := context.get("body"):
+        context["body"] = re.sub(r"<t(head|body)\b.*?</t\1>", scoped, body, flags=re.DOTALL)
 
 
 def _displays(app, what, name, obj, options, lines):
@@ -113,9 +166,13 @@ def setup(app):
     if "sphinx.ext.autodoc" not in app.extensions:
         raise ExtensionError("bookext needs sphinx.ext.autodoc before it")
     app.add_role("record", RecordRole())
+    app.add_node(nodes.image, override=True, html=(_visit_image, _depart_image))
+    app.connect("doctree-read", _narrow_drawings)
+    app.connect("html-page-context", _name_what_heads_head)
     app.connect("env-get-outdated", _outdated_by_records)
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)
+    app.connect("html-page-context", _outside_of_the_path, priority=100)
     app.connect("html-page-context", _without_thebe, priority=950)
     app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)

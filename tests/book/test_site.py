@@ -271,10 +271,14 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     per_size(project, "ladder-100k", "ladder-800k", "ladder-50k", text=TEXT + links)
     write(project / "build" / "notebooks" / "01_page" / "ladder-3m.failed.ipynb", notebook())
     stage_dir = site.stage()
-    entry = site.read_toc(stage_dir)["chapters"][0]
-    assert [page["title"] for page in entry["sections"]] == ["ladder-50k", "ladder-800k"]
+    *chapters, appendix = site.read_toc(stage_dir)["chapters"]
+    assert not any("sections" in entry for entry in chapters)
+    assert appendix["file"] == "book/sizes"
+    pages = [f"notebooks/01_page/ladder-{size}" for size in ("50k", "800k")]
+    assert [page["file"] for page in appendix["sections"]] == pages
     main, other = staged(project), staged(project, "notebooks/01_page/ladder-50k")
     assert main.cells[0].source.startswith("# A page\n")
+    assert "{doc}`ladder-50k <01_page/ladder-50k>`, {doc}`ladder-800k <01_page/ladder-800k>`" in main.cells[0].source
     assert other.cells[0].source.startswith("# A page: ladder-50k\n")
     text = other.cells[0].source
     assert "{eq}`eq-one-ladder-50k`" in text
@@ -336,7 +340,11 @@ def test_launch_buttons_and_links_appear_with_the_address_alone(project):
     per_size(project, "ladder-100k", "ladder-50k")
     html = site.build(site.stage(config=config)).parent
     names = ["notebooks/01_page", "notebooks/01_page/ladder-50k"]
-    assert htmlcheck.check() == 3
+    assert htmlcheck.check() == 4  # with that of the appendix
+    for name, has_neighbours in {"book/index": True, names[0]: True, names[1]: False}.items():
+        soup = BeautifulSoup((html / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+        assert bool(soup.select(".prev-next-area a")) == has_neighbours
+    assert not soup.find("link", rel=["next", "prev"])
     for name in ["book/index", *names]:
         text = (html / f"{name}.html").read_text()
         assert not re.search("colab|mybinder|github", text)

@@ -156,8 +156,11 @@ def _execute(notebook: Path, output: Path, failed: Path, parameters: Mapping[str
                 log_output=False,
                 start_timeout=300,
                 config=config,
-                # Sharp at any size, on any ground.
-                extra_arguments=["--InlineBackend.figure_formats={'svg'}"],
+                # Sharp at any size, on any ground; and drawn again for a phone.
+                extra_arguments=[
+                    "--InlineBackend.figure_formats={'svg'}",
+                    "--IPKernelApp.extensions=gengap.book.drawings",
+                ],
             )
         except papermill.PapermillExecutionError as error:
             raise UserError(

@@ -8,11 +8,13 @@ warning, a page without outputs.
 import ast
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
+from gengap.book.drawings import NARROW, SVG, in_both_themes
 from gengap.errors import UserError
 
 # Lines on stderr that look like warnings and are known to be harmless: pattern -> reason.
@@ -147,8 +149,22 @@ def _line_block(match: re.Match[str]) -> str:
 
 
 _LABEL = re.compile(r"^\$\$ \(([\w-]+)\)|^\(([\w-]+)\)=|^:(?:label|name): ([\w-]+)", re.MULTILINE)
+_BEFORE_A_LABEL = (
+    "^:label: ",
+    "^:name: ",
+    r"{solution} ",
+    r"{solution-start} ",
+    r"{solution-end} ",
+)  # to the end of the line
 # Paths relative to the page: {doc}`path`, {doc}`text <path>`, [text](path)
 _RELATIVE = re.compile(r"(\{doc\}`(?:[^`<]*<)?|\]\()(?!/|#|\w+:)(?=[\w.])")
+
+
+def name_other_sizes(notebook: nbformat.NotebookNode, stem: str, sizes: Iterable[str]) -> None:
+    """Lead from the page `stem`.ipynb to the same page for other model sizes."""
+    links = ", ".join(f"{{doc}}`{size} <{stem}/{size}>`" for size in sizes)
+    first = _cells(notebook, "markdown")[0]
+    first.source += f"\n\n*The same page for other sizes:* {links}."
 
 
 def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNode:
@@ -160,20 +176,25 @@ def for_size(notebook: nbformat.NotebookNode, size: str) -> nbformat.NotebookNod
             labels.add(figure["name"])
             figure["name"] += f"-{size}"
     names = "|".join(map(re.escape, sorted(labels, key=len, reverse=True))) or "(?!)"  # without labels: no match
-    use = re.compile(rf"(?<=[`<(#])({names})(?=[`>)])|(?<=^:label: )({names})$|(?<=^:name: )({names})$", re.MULTILINE)
+    places = rf"(?<=[`<(#])(?:{names})(?=[`>)])", *(rf"(?<={before})(?:{names})$" for before in _BEFORE_A_LABEL)
+    use = re.compile("|".join(places), re.MULTILINE)
     for cell in words:
         cell.source = _RELATIVE.sub(r"\1../", use.sub(lambda match: f"{match[0]}-{size}", cell.source))
     words[0].source = re.sub(r"^# (.*)$", rf"# \1: {size}", words[0].source, count=1, flags=re.MULTILINE)
     return notebook
 
 
-def named_figures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
-    """The named figures of a page as SVG files, for prose pages that show them too."""
+def take_drawings(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
+    """The named figures of a page as SVG files, for prose pages that show them too; the narrow ones are taken out of the page."""
     found = {}
     for cell in notebook.cells:
-        for output in cell.get("outputs", []) if "name" in _figure(cell) else []:
-            if svg := output.get("data", {}).get("image/svg+xml"):
-                found[f"{_figure(cell)['name']}.svg"] = "".join(svg).encode()
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            narrow = data.pop(NARROW, None)
+            if svg := data.get(SVG):
+                data[SVG] = in_both_themes("".join(svg))
+            if name := _figure(cell).get("name"):
+                drawn = {f"{name}.svg": data.get(SVG), f"{name}.narrow.svg": narrow and in_both_themes("".join(narrow))}
+                found |= {file: svg.encode() for file, svg in drawn.items() if svg}
     return found
 
 

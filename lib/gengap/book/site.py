@@ -21,12 +21,14 @@ import nbformat
 import yaml
 
 import gengap
+from gengap.book.interactive.data import asked_for, make, take
 from gengap.book.pages import (
     check_install_cell,
     for_size,
     install_cell,
     merge_outputs,
-    named_figures,
+    name_other_sizes,
+    take_drawings,
     with_install_cell,
 )
 from gengap.book.parameters import parameters
@@ -46,6 +48,14 @@ orphan: true
 ```{{eval-rst}}
 .. automodule:: {name}
 {table}```
+"""
+APPENDIX = "book/sizes"
+_APPENDIX_PAGE = """# Other sizes
+
+Some pages are run for every model size. The book shows one of the sizes; here are the same pages for the others, with the same words and other numbers.
+
+```{tableofcontents}
+```
 """
 FOOTER_PACKAGES = ("gengap", "numpy", "torch", "transformers", "llmcompressor", "jupyter-book")
 
@@ -94,12 +104,20 @@ def sync_install_cells() -> list[Path]:
     return changed
 
 
-def _footer(root: Path) -> str:
-    """One line of HTML: what this copy of the book was made with."""
+_LICENCES = (
+    'Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/" rel="license">CC BY 4.0</a>; '
+    'code: <a href="https://opensource.org/license/mit" rel="license">MIT</a>.'
+)
+
+
+def _footer(root: Path, address: str = "") -> str:
+    """Two lines of HTML: what this copy of the book was made with, and what may be done with it."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in FOOTER_PACKAGES]
     git = ["git", "-C", str(root), "describe", "--always", "--dirty=-modified", "--exclude=*"]
     commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip() or "unknown"
-    return f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
+    made = f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
+    others = f' <a href="{address.rstrip("/")}/versions.html">All versions</a>.' if address else ""
+    return f"{made}\n<p>{_LICENCES}{others}</p>"
 
 
 def stage(config: dict[str, Any] | None = None) -> Path:
@@ -107,12 +125,15 @@ def stage(config: dict[str, Any] | None = None) -> Path:
 
     `build/notebooks` holds `NN_name.ipynb`, or for a notebook run per model size `NN_name/<model_size>.ipynb`, or
     `NN_name/<model_size>/<job>.ipynb` of which the size's default job counts: the size in its parameters cell is the page, each other
-    one a page below. `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
+    one a page of the appendix. `config` replaces the project's `_config.yml` (tests). Files that did not change are not touched.
     Raises `UserError` for the first page that is not fit to print.
     """
     root, executed_dir, stage_dir = project_root(), build_dir() / "notebooks", build_dir() / "site"
     config, toc = config or read_config(root), read_toc(root)
     files: dict[str, bytes] = {}
+    figures: set[str] = set()  # interactive ones, that pages show
+    kept: dict[str, Any] = {}  # their data, as far as notebooks made them
+    other_sizes: dict[str, list[str]] = {}  # the pages of the appendix, by the page that they repeat
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             files[path.relative_to(root).as_posix()] = path.read_bytes()
@@ -129,19 +150,35 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
+        kept |= take(notebook)
+        figures |= asked_for(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        files |= {f"figures/{figure}": svg for figure, svg in take_drawings(notebook).items()}
+        if runs:
+            other_sizes[docname] = list(runs)
+            name_other_sizes(notebook, name, runs)
         files[f"{docname}.ipynb"] = nbformat.writes(notebook).encode()
-        files |= {f"figures/{figure}": svg for figure, svg in named_figures(notebook).items()}
         for size, path in runs.items():
             try:
                 page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
-            files[f"{docname}/{size}.ipynb"] = nbformat.writes(for_size(page, size)).encode()
-        if runs:
-            entry["sections"] = [{"file": f"{docname}/{size}", "title": size} for size in runs]
+            take(page)
+            page = for_size(page, size)
+            files |= {f"figures/{figure}": svg for figure, svg in take_drawings(page).items()}
+            files[f"{docname}/{size}.ipynb"] = nbformat.writes(page).encode()
 
+    if other_sizes:
+        files[f"{APPENDIX}.md"] = _APPENDIX_PAGE.encode()
+        pages = [{"file": f"{docname}/{size}"} for docname, sizes in other_sizes.items() for size in sizes]
+        chapters = [{"file": APPENDIX, "sections": pages}]
+        if "parts" in toc:
+            toc["parts"].append({"caption": "Appendix", "chapters": chapters})
+        else:
+            toc["chapters"] += chapters
     if "book/api.md" in files:
         files |= reference_pages()
+    figures |= asked_for(content.decode() for name, content in files.items() if name.endswith(".md"))
+    files |= make(figures, kept)
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
     built = _built_config(config, root, hashlib.sha256(static).hexdigest())
@@ -182,9 +219,15 @@ def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dic
     """
     built = copy.deepcopy(config)
     html = built.setdefault("html", {})
-    html["extra_footer"] = _footer(root)
-    context = built.setdefault("sphinx", {}).setdefault("config", {}).setdefault("html_context", {})
-    context["static_digest"] = static_digest
+    html["extra_footer"] = _footer(root, html.get("baseurl", ""))
+    sphinx = built.setdefault("sphinx", {}).setdefault("config", {})
+    sphinx.setdefault("html_context", {})["static_digest"] = static_digest
+    address = html.get("baseurl", "")
+    sphinx |= {
+        "ogp_site_name": config.get("title", ""),
+        "ogp_site_url": address,
+        "ogp_social_cards": {"enable": bool(address)},
+    }
     if config.get("repository", {}).get("url"):
         html |= {"use_repository_button": True, "use_issues_button": True}
         return built

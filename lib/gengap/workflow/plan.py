@@ -28,8 +28,9 @@ _SHAPES = ((44, 1, 4), (40, 2, 4), (32, 5, 2), (24, 13, 2))
 _SHAPED = "ladder-200k"
 _UNIQUE = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the compute-optimal tokens that are different
 _REPEATED = ("ladder-50k", "ladder-100k", "ladder-200k", "ladder-400k")
-# The families beside the ladder, trained on a GPU: learning rates that their two smallest rungs were tried with.
+# The families beside the ladder, trained on a GPU (the largest on a processor, with the same precision): learning rates that their two smallest rungs were tried with.
 _BESIDE = (*llama.MODELS, *dictionary.MODELS)
+_ON_A_PROCESSOR = ("llama-800k",)
 _TRIED = {
     "llama-50k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
     "llama-100k": (0.0035, 0.005, 0.0071, 0.01, 0.0141, 0.02),
@@ -73,7 +74,8 @@ def _declared() -> Iterator[PlannedRun]:
         for share in _UNIQUE:
             yield PlannedRun("repeat", f"unique-{share:g}x", Run(_RUNGS[size], unique_share=share))
     for spec in _BESIDE:
-        yield PlannedRun("grid", grid_run(1), Run(spec, device="cuda"))
+        where = {"precision": "float32"} if spec.model_size in _ON_A_PROCESSOR else {"device": "cuda"}
+        yield PlannedRun("grid", grid_run(1), Run(spec, **where))
         for rate in _TRIED.get(spec.model_size, ()):
             yield PlannedRun("rate", f"rate-{rate:g}", Run(replace(spec, peak_lr=rate), device="cuda"))
         for seed in SEEDS.get(spec.model_size, ()):
