@@ -82,7 +82,7 @@ glue_all(seed_percent=100 * seed_error, level=100 * level, middle=plain(middle))
 #
 # The ladder's trainings are those of {ref}`laws-runs`: nine sizes at several lengths, and for the smallest sizes other seeds, learning rates, shapes, and texts that are read again. Another seed changes a held-out loss by {glue:text}`seed_percent:.1f` % (one standard deviation). Intervals are {glue:text}`level:.0f` % unless stated.
 #
-# We write $F = 6ND$ for the compute of a training; Kaplan et al. write $C$.
+# Kaplan's models were larger by orders of magnitude, on other text, with other batches and schedules: {ref}`a table <kaplan-settings>` sets the two side by side. We write $F = 6ND$ for the compute of a training; Kaplan et al. write $C$.
 
 # %% [markdown]
 # ## The learning rate
