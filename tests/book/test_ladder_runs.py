@@ -51,6 +51,10 @@ def test_the_law_is_that_of_the_grid():
 
 
 def test_too_few_runs_are_refused_in_a_sentence():
-    for few in ([], [run for run in RECORDS if run.group == "grid"][:7], [run for run in RECORDS if run.group == "seed"]):
+    for few in (
+        [],
+        [run for run in RECORDS if run.group == "grid"][:7],
+        [run for run in RECORDS if run.group == "seed"],
+    ):
         with pytest.raises(ValueError, match="`make ladder`"):
             ladder_runs(few)
