@@ -158,6 +158,12 @@ for vocab_size in (2, 3, 256, V, 50_304):
     assert np.all(smoothing.closed_form_cost(grid, vocab_size) > smoothing.worst_case_cost(grid, vocab_size))
 
 # %% [markdown]
+# Here is what smoothing does to single tokens. Try it: move the smoothing weight, colour by $X - Y$, then change the reference.
+#
+# ```{interactive} token-viewer
+# A passage of the training text as the smallest rung sees it. The second reference is that model as it was before it had read the passage; what such a reference is good for is the subject of {doc}`11_companion`.
+# ```
+#
 # ## The trade-off in $\alpha$
 #
 # Much smoothing costs loss, little smoothing leaves a large range, which the inequality multiplies by $\mathcal C$. This model has
@@ -391,7 +397,7 @@ plt.show()
 # %% [markdown]
 # On {glue:text}`n_best:,` tokens the best smoothing, at its best rate {glue:text}`rate_of_best:.2f`, brings the gap from {glue:text}`mixing_gap:.3f` to {glue:text}`best_gap:.3f` nats,
 # by {glue:text}`left_percent:.1f` %. Within the inequality {eq}`eq-smoothing-tight` that is all: no smoothing of a calibrated model can gain more in it, so what remains is the price of the code. Shorter codes
-# ({doc}`03_quantization`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
+# ({doc}`16_shorter_codes`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
 # far, the same code costs less (statement {ref}`T12 <statement-t12>`).
 
 # %%

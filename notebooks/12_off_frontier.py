@@ -58,6 +58,8 @@ import pandas as pd
 from gengap import models, published
 from gengap.book.figures import named_axis, plain, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
+from gengap.book.interactive.frontier import describe
+from gengap.book.interactive.kept import keep
 from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
 from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -226,7 +228,7 @@ for place, point in (("first", first), ("last", last)):
     glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
 
 # %% [markdown]
-# From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
+# From {glue:text}`first_r:.0f` tokens a parameter to {glue:text}`last_r:.0f` the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
 #
 # The line leaves out quantization and the error of a sample. So we compare it with the gap as the paper evaluates it, without the two: the records lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from it, at every size. With a constant $\Sigma$ the longest
 # training would lie {glue:text}`constant_excess:.0f` % above its line.
@@ -363,6 +365,9 @@ damage_word = (
     "lies above zero" if damage.low > 0 else "lies below zero" if damage.high < 0 else "contains zero"
 )
 glue_all(halving=2 * math.log(2), level=100 * level, damage_word=damage_word)
+
+# %% tags=["remove-cell"]
+keep("frontier", describe(law, runs))  # the interactive figures of other pages
 
 # %% [markdown]
 # One bit more divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f`; if it fell as $4^{-b}$, $\rho$ would be {glue:text}`halving:.2f`. As training goes on it changes as $r^c$ with $c$ = {glue:text}`damage:+.2f`. {cite:t}`kumar2024precision` find that it grows; here the

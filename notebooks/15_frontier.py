@@ -223,6 +223,12 @@ glue_all(
 #
 # The law says {glue:text}`ratio:.1f` at {glue:text}`middle` parameters ({glue:text}`ratio_low:.1f` to {glue:text}`ratio_high:.0f`). {glue:text}`levels` {glue:text}`believed` The law has a floor of {glue:text}`floor` and misses runs by {glue:text}`misfit:.0f` times what another seed changes.
 #
+# Try it: raise the compute, then count without embeddings, which the next section is about.
+#
+# ```{interactive} frontier
+# Least loss and least bound at a given compute, by the laws that {doc}`12_off_frontier` fits to the *training* loss of the same runs. The diamond is the minimum of the parabola through the runs themselves, where three sizes reach the budget.
+# ```
+#
 # ## Kaplan or Chinchilla: a matter of counting
 #
 # {cite:t}`pearce2024reconciling` explain most of the difference between the two exponents. Kaplan counted parameters and compute *without* embeddings, on small models, where embeddings are most of what there is. With $N'$ parameters outside the embeddings, $N = N' + \omega\, N'^{1/3}$ in a family that keeps its

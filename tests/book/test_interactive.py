@@ -1,5 +1,6 @@
 """The interactive figures: staged from the library, and in a real browser, where a moved control must give the library's number."""
 
+import itertools
 import math
 
 import figure_pages
@@ -15,7 +16,7 @@ from gengap.bounds.concentration import shifted_log
 from gengap.errors import UserError
 from gengap.laws import information
 from gengap.laws.allocation import allocate
-from gengap.laws.frontier import nonembedding_exponent, nonembedding_frontier
+from gengap.laws.frontier import Curve, isoflop, nonembedding_exponent, nonembedding_frontier
 from gengap.records import load_records, load_runs
 from gengap.training import TrainingLog
 
@@ -66,12 +67,11 @@ class Shown:
         return float(self.page.evaluate(f"{self._control(key)}.dataset.value"))
 
     def number(self, key):
-        """A number as the figure computed it."""
-        return float(
-            self.page.evaluate(
-                f"new Promise(r => setTimeout(r)).then(() => {self._control(key)}.getAttribute('value'))"
-            )
-        )
+        """A number as the figure computed it, without complaint."""
+        drawn = "new Promise(r => setTimeout(r))"
+        found = self.page.evaluate(f"{drawn}.then(() => {self._control(key)}.getAttribute('value'))")
+        assert self.page.errors == []
+        return float(found)
 
 
 def close(found, expected):
@@ -299,6 +299,25 @@ def test_frontier_agrees_with_the_library(browser, address, budget, bits):
     close(figure.number("loss-value"), law.loss(n, d))
     close([figure.number("loss-size"), figure.number("loss-ratio")], [n, d / n])
     np.testing.assert_allclose(figure.number("exponent"), law.loss.allocation_exponent, rtol=1e-4)
+
+
+@in_browser
+def test_frontier_shows_the_minima_of_the_runs(browser, address):
+    figure = Shown(browser, address, "frontier")
+    runs = sorted(load_runs(["grid"]), key=lambda run: (run.shape.n_params, run.n_train_tokens))
+    curves = [
+        Curve(n, *np.array([(run.n_train_tokens, run.train.mean) for run in mine], float).T)
+        for n, mine in itertools.groupby(runs, key=lambda run: run.shape.n_params)
+    ]
+    found = 0
+    for place in range(20, 120, 4):
+        figure.set("flops", place)
+        optima, shown = isoflop(curves, [figure.at("flops")]), figure.number("runs-ratio")
+        assert math.isnan(shown) == (not optima)
+        if optima:
+            close(shown, optima[0].n_tokens / optima[0].n_params)
+            found += 1
+    assert found >= 3
 
 
 @in_browser
