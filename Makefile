@@ -9,7 +9,7 @@ GENGAP := $(BIN)/python -m gengap.cli
 ENV := .venv/.installed
 TOOLS := .venv/tools
 
-.PHONY: help book test test-runs test-cluster lint sync sweep ladder report lock audit clean
+.PHONY: help book pdf test test-runs test-cluster lint sync sweep ladder report lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,9 @@ $(ENV): requirements.lock cpu.lock cuda.lock pyproject.toml
 book: $(ENV)  ## corpus, training, quantization, bounds, notebooks, and the book in _build/html
 	$(GENGAP) book --cores $(CORES)
 	@echo "The book is ready: open $$PWD/_build/html/index.html"
+
+pdf: book  ## the whole book as one file, _build/book.pdf (printed by Chromium: Debian: apt-get install chromium)
+	$(GENGAP) site pdf
 
 sweep: $(ENV)  ## records and pages for MODELS="pythia-70m ladder-300k" [REVISIONS="step1000 step4000"] [BITS="3 4"] [METHODS="gptq rtn"] [ARGS="--n-windows 500 -- --executor slurm --jobs 20"]
 	$(GENGAP) sweep $(MODELS) $(REVISIONS:%=--revision %) $(BITS:%=--bits %) $(METHODS:%=--method %) --cores $(CORES) $(ARGS)
@@ -48,11 +51,13 @@ test-runs: $(ENV)  ## whole runs, kills included: half an hour
 test-cluster: $(ENV)  ## a sweep on a real Slurm of one node (as root; Debian: apt-get install slurm-wlm munge)
 	$(BIN)/python -m pytest -m cluster
 
-lint: $(ENV)  ## style, the layers of the library, and every notebook in step with its pair
+lint: $(ENV)  ## style, the layers of the library, every notebook in step with its pair, the workflow
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo --no-cache
 	$(GENGAP) sync --check
+	$(BIN)/python -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --quiet --offline .github/workflows
 
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook
 	$(GENGAP) sync

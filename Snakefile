@@ -18,7 +18,7 @@ from gengap.workflow import graph, jobs
 PYTHON = sys.executable  # its scripts would not start in a folder with a $ in its name
 BOOK, SHORTEST = jobs.book_jobs(), jobs.shortest_jobs()
 SURVEYS = [f"build/results/{place_of(models.get(jobs.SURVEYED))}"]  # of chapter 16; those of larger rungs are published
-SNAPSHOTS = ["build/results/ladder/50k/snapshots/step-0000000.safetensors"]  # of chapter 11, the first of many
+SNAPSHOTS = ["build/results/ladder/50k/snapshots/step-0000000.safetensors"]  # of chapters 11 and 17, the first of many
 PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]
@@ -194,7 +194,7 @@ rule page:
         files(f"{QUANTIZED}.json", BOOK + SHORTEST),
         files(f"{QUANTIZED}.ggq", BOOK + SHORTEST),
         lambda w: SURVEYS if w.page == "16_shorter_codes" else [],
-        lambda w: SNAPSHOTS if w.page == "11_companion" else [],
+        lambda w: SNAPSHOTS if w.page in ("11_companion", "17_critics") else [],
     params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
     wildcard_constraints: page="|".join(OF_RESULTS) or "none",

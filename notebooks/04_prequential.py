@@ -131,6 +131,12 @@ glue_all(final_gain=float(np.mean(log.online_nll[int(0.6 * len(excess)) : falls]
 # before that fall the online loss stays {glue:text}`final_gain:.2f` nats above the final one, partly because large steps keep the weights shaking. That part is noise of the optimizer, not information, and a code that cooled
 # the model down before every batch would not pay for it.
 #
+# Try it: go up the rungs one by one, then cool the copy that codes.
+#
+# ```{interactive} area
+# Information content of every rung, as an area and in bits a parameter. The dashed green line is as high above the final loss as the area is large, spread over all tokens: $K(h)/D$.
+# ```
+#
 # ## Every rung
 #
 # The error is that of the final loss where it was measured on a sample of windows, multiplied by $D$.
@@ -345,7 +351,7 @@ glue_all(peak_size=peak, per_token_peak=contents[peak].nats_per_token)
 # %% [markdown]
 # ## A cooler code
 #
-# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({doc}`07_scaling_laws`). A code could do the same: before each block, cool a copy, code the block with it, and go on with the
+# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({ref}`laws-runs`). A code could do the same: before each block, cool a copy, code the block with it, and go on with the
 # trunk. It takes more computing and is just as decodable. Its losses between the branches lie on a line in $\log t$; before the first one we keep the online loss.
 
 

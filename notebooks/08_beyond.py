@@ -15,16 +15,25 @@
 # %% [markdown]
 # # Ground truth: a source that is known exactly
 #
+# How much of a certified gap is real? A bound says that the {term}`token-wise risk` is at most so much. Of a language model nobody knows the risk, so nobody can say. Here we train transformers on texts whose next-token
+# probabilities are a table. Then the risk {eq}`eq-token-wise-risk` is a sum, and the truth stands beside every bound.
+#
+# **Answer.** Every bound lies above the truth, and far above it. After one reading hardly any of the gap is generalization. Nearly all that is not smoothing or quantization is the price of a long code.
+#
+# | question | answer |
+# |---|---|
+# | Does a bound lie below the truth? | no: {glue:text}`n_bounds` bounds on {glue:text}`n_models` models, none |
+# | How large is the true gap? | after one reading {glue:text}`true_gap_smallest:.3f` (smallest model) and {glue:text}`true_gap_largest:.3f` nats (largest); after {glue:text}`n_repeats:.0f` readings {glue:text}`true_gap_repeated:.2f` |
+# | How large does the paper's bound say it is? | {glue:text}`paper_gap_smallest:.2f` and {glue:text}`paper_gap_largest:.2f` nats; after {glue:text}`n_repeats:.0f` readings {glue:text}`paper_gap_repeated:.2f` |
+# | What part of a certified gap is real? | largest model: {glue:text}`real_paper_largest:.0f` % of the paper's, {glue:text}`real_ours_largest:.0f` % of ours, {glue:text}`real_companion:.0f` % with a companion |
+# | What is the rest? | price of the code: {glue:text}`with_code:.3f` nats of it would be {glue:text}`fixed_in_advance:.3f` for a model fixed beforehand |
+#
 # | | |
 # |---|---|
 # | **Paper section** | 3.3 (Thm 3.4), seen from where the paper cannot stand; the experiment is ours |
 # | **Reads** | nothing: texts are drawn from sources made here |
 # | **Writes** | small checkpoints under `build/sources/` |
 # | **Runtime** | {glue:text}`runtime_seconds:.0f` seconds on one core, training included |
-#
-# A bound says that the risk is at most so much. For a language model nobody knows the risk, so nobody can say how much of the bound is true. Here we
-# train transformers on a text whose next-token probabilities are a table. Then the token-wise risk {eq}`eq-token-wise-risk` is a sum, and the true gap can
-# stand beside every bound's.
 
 # %% tags=["parameters"]
 vocab_size: int = 64  # V, tokens of the source and of the models
@@ -37,7 +46,7 @@ bits: int = 4  # per quantized weight
 group_size: int = 128  # weights that share a scale
 seed: int = 0  # of sources, texts, models
 
-# %%
+# %% tags=["hide-input"]
 import hashlib
 import math
 import time
@@ -94,10 +103,9 @@ rng = np.random.default_rng(seed)
 #
 # Both remember two tokens. The next token's distribution is a row of a table with $V^2$ rows, known exactly:
 #
-# * **language-like**: each of the last two tokens has a say of its own, with weights 0.6 and 0.4; what it says is a row of a source with text's mixture
-#   of easy and hard steps ({doc}`01_freedman`). It has structure that a small transformer can find.
-# * **random table**: every pair of tokens has a row of its own, drawn from a Dirichlet distribution. There is nothing to find but the table, and the table is larger than
-#   the models.
+# * **language-like**: each of the last two tokens has a say of its own, with weights 0.6 and 0.4. What it says is a row of a source with text's mixture of easy and hard steps ({doc}`01_freedman`). A small transformer can find
+#   this structure.
+# * **random table**: every pair of tokens has a row of its own, drawn from a Dirichlet distribution. There is nothing to find but the table, and the table is larger than the models.
 
 
 # %%
@@ -137,11 +145,11 @@ pd.DataFrame(
 # %% [markdown]
 # ## Texts and models
 #
-# A text is made of independent rows, each begun in the same start state. So the state before each token is a function of the row itself, and it is all that the past
-# says about the next token: the earlier rows add nothing. A row's first token is given, the others are predicted.
+# A text is made of independent rows, each begun in the same start state. So the state before each token is a function of the row itself, and it is all that the past says about the next token. A row's first token is given, the others are
+# predicted.
 #
-# The models are rungs below the ladder's first: same architecture, same training, one epoch, $D = 20N$ tokens. Two more situations should make the true gap larger: the random table,
-# and a text of $D = N$ tokens, read {glue:text}`n_repeats:.0f` times over. The bound does not care how often a text is read, $D$ is the number of tokens *drawn*.
+# The models are rungs below the ladder's first: same architecture, same training, one epoch, $D = 20N$ tokens. Two more situations should make the true gap larger. One is the random table. The other is a text of $D = N$ tokens that is read
+# {glue:text}`n_repeats:.0f` times over. There $D$ still counts the tokens *drawn*: the bound does not care how often a text is read.
 
 
 # %%
@@ -184,7 +192,7 @@ runs["read many times"] = train_on(language, repeated_width, n_repeats)
 training_seconds = time.monotonic() - before_training
 
 # %% [markdown]
-# Then each model is quantized as in {doc}`03_quantization`, and its code length is that of a file, scales and norms included.
+# Each model is quantized as in {doc}`03_quantization`. Its code length is that of a file, with scales and norms included.
 
 # %%
 coded, quantized = {}, {}
@@ -202,21 +210,21 @@ pd.DataFrame(
         "D, tokens": {name: run.states.size for name, run in runs.items()},
         "L(h), bits": {name: c.code_length_bits for name, c in coded.items()},
         "bits per parameter": {k: c.code_length_bits / runs[k].spec.n_params for k, c in coded.items()},
-        "C, nats/token": complexity_of,
+        "complexity, nats/token": complexity_of,
     }
-).style.format("{:,.0f}").format("{:.3f}", subset=["bits per parameter", "C, nats/token"])
+).style.format("{:,.0f}").format("{:.3f}", subset=["bits per parameter", "complexity, nats/token"])
 
 # %% [markdown]
 # ## The true risk
 #
-# In state $i$ the source emits token $x$ with probability $p(x\mid i)$. With $i_k$ the state before token $k$ and $X_k(x)$ the loss that the model *would* have suffered at $x$,
+# In state $i$ the source emits token $x$ with probability $p(x\mid i)$. With $i_k$ the state before token $k$, and $X_k(x)$ the loss that the model *would* have suffered at $x$,
 #
 # $$
 # R(h) = \frac1D\sum_{k=1}^{D}\mathbb E[X_k\mid\mathcal F_{k-1}] = \frac1D\sum_{k=1}^{D}\sum_{x=1}^{V} p(x\mid i_k)\,X_k(x) .
 # $$ (eq-source-true-risk)
 #
-# This is the risk of all these bounds: the *token-wise* risk on the training contexts. The contexts are those of the training text, unchanged; only the next tokens are drawn afresh, all of them at once by
-# the sum. It is not the risk on a new text.
+# This is the *token-wise* risk on the training contexts, which all these bounds are about. The contexts stay those of the training text. Only the next tokens are drawn afresh, and the sum draws all of them at once. It is not the risk on
+# a new text.
 
 
 # %%
@@ -255,7 +263,7 @@ by_hand = conditional_risk(first.source.probs[first.states[part]], -log_probs)
 np.testing.assert_allclose(first.source.conditional_risk(first.states[part], log_probs), by_hand, rtol=1e-12)
 
 # %% [markdown]
-# The sum claims to be what would happen if every next token were drawn afresh. So we draw them afresh, in each of the contexts of the smallest model's text, and compare:
+# The sum claims to be what would happen if every next token were drawn afresh. So we draw them, in each of the contexts of the smallest model's text, and compare:
 
 # %%
 levels = np.cumsum(first.source.probs, axis=1)
@@ -275,10 +283,14 @@ glue_all(fresh_mean=fresh_losses.mean(), fresh_error=standard_error, fresh_exact
 #
 # ## The gap of the model that was trained
 #
-# Before any bound: by how much is the training loss too good? Three numbers help to judge it. The **source's own gap** is that of the true distribution, which has learnt nothing: pure luck of the draw. What the
-# model's gap has beyond it was **learnt from noise**.
-# The **excess** is how far the true risk lies above the entropy of the source in these contexts, below which no model can be. And $N/D$ is what classical asymptotics (Akaike's correction) expects of a
-# maximum likelihood fit of $N$ regular parameters; one pass of stochastic gradient descent is not such a fit.
+# Before any bound: by how much is the training loss too good? Four columns help to judge.
+#
+# | column | meaning |
+# |---|---|
+# | source's own gap | that of the true distribution, which has learnt nothing: the luck of the draw |
+# | learnt from noise | what the model's gap has beyond it |
+# | excess | true risk less the entropy of the source in these contexts, below which no model can be |
+# | $N/D$ | what Akaike's correction expects of a maximum likelihood fit of $N$ regular parameters; one pass of stochastic gradient descent is not such a fit |
 
 # %%
 evaluated, gaps = {}, {}
@@ -309,23 +321,28 @@ assert (gaps["excess"] > 0).all()  # Gibbs: no model is better than the truth
 gaps.style.format("{:.4f}")
 
 # %% [markdown]
-# Read once, a text teaches a model little of its noise: the true gap is {glue:text}`true_gap_smallest:.3f` nats for the smallest model and {glue:text}`true_gap_largest:.3f` for the largest of these,
-# well below $N/D$ = {glue:text}`akaike_largest:.2f`. It is tiny because each token was new when the model met it: no gradient had seen that token before, so the loss that was suffered
-# was an honest sample of the risk at that moment. What remains comes from the steps after the meeting. This argument needs one epoch. Where the text is read {glue:text}`n_repeats:.0f` times the gap is
-# {glue:text}`true_gap_repeated:.2f` nats. On the random table the gap is small for the opposite reason: the model has learnt next to nothing, and its loss is {glue:text}`excess_table:.2f` nats above the entropy.
+# After one reading a text has taught a model little of its noise. The true gap of the largest model is {glue:text}`true_gap_largest:.3f` nats, where $N/D$ is {glue:text}`akaike_largest:.2f`. Each token was new when the model met it: no gradient
+# had seen it before, so the loss suffered was an honest sample of the risk at that moment. What remains comes from the steps after the meeting.
+#
+# This argument needs one epoch. After {glue:text}`n_repeats:.0f` readings the gap is {glue:text}`true_gap_repeated:.2f` nats. On the random table it is small for the opposite reason: the model has learnt next to nothing, and its risk lies
+# {glue:text}`excess_table:.2f` nats above the entropy.
 #
 # ## Every bound beside the truth
 #
-# All bounds are evaluated on all $D$ tokens, so that nothing is left to sampling, with the archive's code length. Each bounds the risk of a predictor of its own: the quantized model, smoothed in the
-# way that suits this bound. So each is compared with the true risk of *its* predictor. For uniform mixing $X_k(x) = -\log((1-\alpha)\,p_h(x) + \alpha/V)$. The maximum-entropy predictor of
-# {prf:ref}`thm-maximum-entropy` is, with $p$ the model's prediction after a little mixing and $\mathcal H_k$ its own entropy, known from the evaluation of the bound,
+# All bounds are evaluated on all $D$ tokens, so that nothing is left to sampling, with the archive's code length. Each bounds the risk of a predictor of its own: the quantized model, smoothed in the way that suits this bound. So each is
+# compared with the true risk of *its* predictor:
+#
+# * *Azuma, paper, uniform mixing*: $X_k(x) = -\log((1-\alpha)\,p_h(x) + \alpha/V)$, each with its own $\alpha$.
+# * *maximum entropy*: the predictor of {prf:ref}`thm-maximum-entropy`. With $p$ the model's prediction after a little mixing, and $H_k$ the predictor's own entropy, known from the evaluation of the bound,
 #
 # $$
-# X_k(x) = c_k - W\!\left(\frac{p(x)\,e^{c_k}}{\lambda}\right), \qquad c_k = \mathcal H_k + \frac1\lambda .
+# X_k(x) = c_k - W\!\left(\frac{p(x)\,e^{c_k}}{\lambda}\right), \qquad c_k = H_k + \frac1\lambda .
 # $$ (eq-source-maximum-entropy)
 #
-# Of the bounds with a companion ({doc}`11_companion`), one speaks of a uniform mixture too, two of the model hedged with what it was before each row, and one of that companion itself. The model that read its
-# text many times had a companion as well: what it was in its first reading.
+# * *companion* ({doc}`11_companion`): a uniform mixture again; the {term}`companion`, here what the model was before each row, enters the proof only.
+# * *lightly hedged, hedged, online*: the model mixed with at most 5 % of its companion, with more of it, and that companion itself.
+#
+# The model that read its text many times had a companion as well: what it was in its first reading.
 
 
 # %%
@@ -431,8 +448,7 @@ at_the_end = [name for name in runs if found[name]["maximum entropy"].rate == ti
 assert at_the_end == ["random table", "read many times"]
 
 # %% [markdown]
-# Every bound lies above the truth, as the assertion says. That takes a companion that had not seen the row. Had we taken the model that read its text {glue:text}`n_repeats:.0f` times as its own companion, the same formula would have
-# "certified" less than the truth:
+# Every bound lies above the truth, as the assertion says. That takes a companion that had not seen the row. Suppose that the model which read its text {glue:text}`n_repeats:.0f` times were its own companion:
 
 # %%
 name = "read many times"
@@ -449,7 +465,9 @@ assert leaked < leaked_truth  # no certificate: its companion knew the tokens
 glue_all(leaked=leaked, leaked_truth=leaked_truth)
 
 # %% [markdown]
-# {glue:text}`leaked:.3f` nats, where the truth is {glue:text}`leaked_truth:.3f`. How far the real certificates lie above the truth, for the models that read the language-like text once:
+# The same formula "certifies" {glue:text}`leaked:.3f` nats where the truth is {glue:text}`leaked_truth:.3f`. A companion that knows the tokens gives no certificate.
+#
+# How far do the real certificates lie above the truth? For the models that read the language-like text once:
 
 # %% mystnb={"figure": {"caption": "What is true and what is certified, for models trained for one epoch on the language-like source. Each bound (archive code length) concerns its own smoothed version of the quantized model; two true risks are shown: of the trained model itself, hardly above its training loss, and of its maximum-entropy version, which our bound with that name is about. Dashed: the entropy of the source, and the loss of guessing.", "name": "fig-source-truth"}, "image": {"alt": "Nats per token against parameters for three models. Training loss and true risk of the trained model coincide and fall towards the dashed entropy of the source. Above them, all falling: the true risk of the maximum-entropy predictor, our two bounds, which nearly coincide, the paper's bound and the Azuma bound."}}
 sizes = [runs[name].spec.n_params for name in by_size]
@@ -480,8 +498,8 @@ fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %% [markdown]
-# The gap of a bound is its distance from the training loss $\hat R_h$ of the model that was trained. Part of that distance is real: the bound's predictor is quantized and smoothed, so it *is* worse, and then there is the
-# generalization gap proper, between the risk of the smoothed model and its own training loss. The rest is the price of not knowing.
+# The gap of a bound is its distance from the training loss $\hat R_h$ of the model that was trained. Part of that distance is real: the bound's predictor is quantized and smoothed, so it *is* worse, and it has a generalization gap of its own.
+# The rest is the price of not knowing.
 
 # %%
 entries = {
@@ -501,16 +519,16 @@ comparison.style.format("{:.3f}").format("{:.0f}", subset=["real, %"])
 # %% [markdown]
 # ## What the rest pays for
 #
-# For our bound with maximum entropy the whole gap can be laid out, since it is an identity. With $\hat R_s$ the training loss of the smoothed model,
+# For our bound with maximum entropy the gap can be laid out completely, since the following is an identity. With $\hat R_{\mathrm s}$ and $R_{\mathrm s}$ the training loss and the true risk of the smoothed model,
 #
 # $$
-# \text{bound} - \hat R_h = \underbrace{\hat R_s - \hat R_h}_{\text{quantization, smoothing}} + \underbrace{R_s - \hat R_s}_{\text{generalization}} +
+# \text{bound} - \hat R_h = \underbrace{\hat R_{\mathrm s} - \hat R_h}_{\text{quantization, smoothing}} + \underbrace{R_{\mathrm s} - \hat R_{\mathrm s}}_{\text{generalization}} +
 # \underbrace{\frac{L(h)\log 2}{\lambda D}}_{\text{code length}} + \underbrace{\frac{\log(|G|/\delta)}{\lambda D}}_{\text{certainty}} +
-# \underbrace{\frac1D\sum_k (f_k - X_k) - (R_s - \hat R_s)}_{\text{variation}} .
+# \underbrace{\frac1D\sum_k (f_k - X_k) - (R_{\mathrm s} - \hat R_{\mathrm s})}_{\text{variation}} .
 # $$ (eq-source-parts)
 #
-# The first two are real. The third is the cost of the description of the model: the bound must hold for all $2^{L(h)}$ models that have as short a code, the ones that memorized included. The fourth is what one
-# statement about one model costs.
+# The first two parts are real. The third is the cost of describing the model: the bound must hold for all $2^{L(h)}$ models that have as short a code, and some of those memorized the text. The fourth is what a statement about a single
+# model would cost.
 
 
 # %%
@@ -547,9 +565,8 @@ fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Is it the code length, and not the inequality? The variation would be small too if $\lambda$ could be: a large $L(h)$ asks for a large $\lambda$, and then every stray loss counts.
-# the same inequality, the same smoothed model, the same tokens, for a model that had been fixed before the text was drawn, so that $L(h) = 0$ and the constants may be chosen
-# accordingly:
+# Does the slack come from the code length or from the inequality? A long code asks for a large $\lambda$, and then every stray loss counts. So take the same inequality, smoothed model and tokens, but pretend that the model had been fixed before
+# the text was drawn: $L(h) = 0$, and $\lambda$ may be small.
 
 # %%
 without_code = {}
@@ -566,6 +583,9 @@ without_code.style.format("{:.4f}")
 
 # %%
 smallest, largest = by_size[0], by_size[-1]
+assert (parts.loc[by_size, "generalization"] < 0.05 * parts.loc[by_size].sum(axis=1)).all()  # "hardly any"
+assert (without_code["fixed in advance"] < 0.1 * without_code["with the code length"]).all()  # "nearly all"
+assert found["read many times"]["maximum entropy"].value > log_vocab  # it warns
 real_share = comparison["real, %"]
 places = {"smallest": smallest, "largest": largest, "table": "random table", "repeated": "read many times"}
 for place, name in places.items():
@@ -584,6 +604,7 @@ glue_all(
     online_gap=found[largest]["online"].gap,
 )
 glue_all(hedged_gap=found[largest]["hedged"].gap, real_companion=real_share[largest, "companion"])
+glue_all(n_models=len(runs))
 glue_all(mixing_wins=", ".join(mixed_best) or "none", n_sizes=len(by_size), n_bounds=len(comparison))
 glue_all(n_tokens=vocab_size, failure_prob=failure_prob, n_repeats=n_repeats, log_vocab=log_vocab)
 glue_all(bits_per_parameter=coded[largest].code_length_bits / runs[largest].spec.n_params)
@@ -593,23 +614,111 @@ rest_seconds = time.monotonic() - started - training_seconds
 glue_all(runtime_seconds=rest_seconds + sum(run.training_seconds for run in runs.values()))
 
 # %% [markdown]
-# For the largest of the models that read their text once, what separates the bound (uniform mixing) from the smoothed training loss falls from {glue:text}`with_code:.3f` to {glue:text}`fixed_in_advance:.3f` nats. So nearly all of the slack is paid for one thing: a code of
-# {glue:text}`bits_per_parameter:.2f` bits a parameter, for a model that was given 20 tokens a parameter. The model did not use that capacity to memorize, but its code does not say so. A shorter description of the *same* model would
-# lower the bound; nothing about the text or the inequality needs to change.
+# For the largest model that read its text once, the slack of the bound (uniform mixing) over the smoothed training loss falls from {glue:text}`with_code:.3f` to {glue:text}`fixed_in_advance:.3f` nats. Nearly all of it was paid for one thing: a code of
+# {glue:text}`bits_per_parameter:.2f` bits a parameter, for a model that was given 20 tokens a parameter. The model did not use that capacity to memorize, but its code does not say so. A shorter description of the *same* model would lower the
+# bound.
 #
 # ## What agreed, what did not
 #
-# * **Agreed**: all {glue:text}`n_bounds` bounds, {glue:text}`n_kinds` on each of five models, lie above the true risk of the predictor they speak of. Each may fail with probability {glue:text}`failure_prob` at most;
-#   how often bounds fail is counted in {doc}`01_freedman`, where texts are cheap. Five texts cannot show that.
+# * **Agreed**: all {glue:text}`n_bounds` bounds, {glue:text}`n_kinds` on each of {glue:text}`n_models` models, lie above the true risk of their predictors. Each may fail with probability {glue:text}`failure_prob`. A few texts cannot show how often one does;
+#   {doc}`01_freedman` counts it, where texts are cheap.
 # * **Agreed**: loss, true risk and bounds fall together with size, and order the models in the same way.
-# * **Different from what a bound's gap suggests**: models that read their text once have a true gap of {glue:text}`true_gap_smallest:.3f` to {glue:text}`true_gap_largest:.3f` nats, the paper's bound a gap of {glue:text}`paper_gap_smallest:.2f` to {glue:text}`paper_gap_largest:.2f`. For the largest,
-#   {glue:text}`real_paper_largest:.0f` % of the paper's gap is real and {glue:text}`real_ours_largest:.0f` % of ours, but almost all of *that* is the smoothing and quantization that we asked for; generalization proper is
-#   {glue:text}`generalization_largest:.4f` of our {glue:text}`our_gap_largest:.2f` nats. A larger real share is no merit by itself: our bound smooths more, which costs risk and buys range.
-# * **A companion pays**: for the largest model the gap of the predictor that is mixed with the uniform distribution falls to {glue:text}`companion_gap:.2f` nats, {glue:text}`real_companion:.0f` % of it real; hedged it is {glue:text}`hedged_gap:.2f`,
-#   of the companion alone {glue:text}`online_gap:.2f`.
-# * **Different**: maximum entropy is not always the better smoothing. It is when the model is calibrated; here uniform mixing gave the lower bound for: {glue:text}`mixing_wins`.
-# * **Not shown by the bound**: of the {glue:text}`n_sizes` models that read language-like text once, Azuma's inequality certifies {glue:text}`useful_azuma` to be better than guessing, the paper's bound {glue:text}`useful_paper`, ours {glue:text}`useful_maximum`, though all of them are.
-#   With a vocabulary of {glue:text}`n_tokens` tokens guessing costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
-# * **The other way round**: where a text was read {glue:text}`n_repeats:.0f` times there is a gap to be warned of, {glue:text}`true_gap_repeated:.2f` nats, and the bound does warn: it is {glue:text}`bound_repeated:.2f`, above guessing.
-#   There and on the random table the best constants lie at the end of their grid and the smoothed predictor all but guesses; a large real share then means that the bound has given up on the model.
-# * **Left open**: these sources have {glue:text}`n_tokens` tokens and a memory of two. That a language model's true gap is as small can be expected after one epoch, for the reason given above; it cannot be computed.
+# * **Different from what a gap suggests**: of the real part almost all is the smoothing and quantization that we asked for. Generalization proper is {glue:text}`generalization_largest:.4f` of our {glue:text}`our_gap_largest:.2f` nats for the largest
+#   model. A larger real share is no merit by itself: our bound smooths more, which costs risk and buys range.
+# * **A companion pays**: for the largest model and the uniform mixture the gap falls to {glue:text}`companion_gap:.2f` nats. Hedged it is {glue:text}`hedged_gap:.2f`, and {glue:text}`online_gap:.2f` for the companion alone.
+# * **Different**: maximum entropy is the better smoothing where the model is calibrated. Uniform mixing gave the lower bound for: {glue:text}`mixing_wins`.
+# * **Not shown by the bound**: all {glue:text}`n_sizes` models that read language-like text once are better than guessing. Azuma's inequality certifies it for {glue:text}`useful_azuma` of them, the paper's bound for {glue:text}`useful_paper`, ours for
+#   {glue:text}`useful_maximum`. Guessing among so few tokens costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
+# * **The other way round**: where a text was read {glue:text}`n_repeats:.0f` times there is a gap to be warned of, and the bound does warn. It is {glue:text}`bound_repeated:.2f` nats, above guessing. There and on the random table the best constants lie at the end of
+#   their grid. The smoothed predictor all but guesses: the bound has given up on the model.
+# * **Left open**: these sources have {glue:text}`n_tokens` tokens and a memory of two. That a language model's true gap is as small can be expected after one epoch, for the reason given above. It cannot be computed.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} One state, by hand
+# :label: ex-beyond-1
+#
+# In some state the source emits three tokens with probabilities 0.7, 0.2 and 0.1, and the model predicts 0.5, 0.3 and 0.2. What does this state contribute to the sum {eq}`eq-source-true-risk`? What is the least that any model could contribute? What
+# is the difference called?
+# ```
+#
+# ```{solution-start} ex-beyond-1
+# :class: dropdown
+# ```
+
+# %%
+p, q = np.array([0.7, 0.2, 0.1]), np.array([0.5, 0.3, 0.2])
+term, least = conditional_risk(p, -np.log(q)), conditional_risk(p, -np.log(p))
+np.testing.assert_allclose([term, least], [0.8869, 0.8018], atol=5e-5)
+np.testing.assert_allclose(term - least, (p * np.log(p / q)).sum())
+
+# %% [markdown]
+# $0.7 \log 2 + 0.2 \log\frac{10}{3} + 0.1 \log 5 = 0.887$ nats. The least is the entropy, 0.802, at $q = p$. The difference, 0.085, is the Kullback-Leibler divergence from $q$ to $p$; averaged over the contexts it is the column *excess*.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The luck of the draw
+# :label: ex-beyond-2
+#
+# The source's own gap has mean zero. Draw some texts of 2,048 and some of 32,768 tokens from the language-like source. How does the standard deviation of its own gap fall with the length, and how large would you expect it to be for the text of the largest model?
+# ```
+#
+# ```{solution-start} ex-beyond-2
+# :class: dropdown
+# ```
+
+
+# %%
+def own_gaps(n_rows, n_texts=100):
+    """Of so many texts, the mean entropy less the mean loss of the true distribution, nats/token."""
+    own_rng = np.random.default_rng([seed, n_rows])
+    for _ in range(n_texts):
+        text = language.sample(n_rows, seq_len + 1, own_rng)
+        before, after = text.states[:, 1:], text.tokens[:, 1:]
+        yield (language.entropies()[before] + np.log(language.probs[before, after])).mean()
+
+
+short, long = (float(np.std(list(own_gaps(n_rows)), ddof=1)) for n_rows in (16, 256))
+expected = long * math.sqrt(256 / len(runs[largest].rows))
+assert 3 < short / long < 5.3  # four, but for chance
+assert abs(gaps.loc[largest, "source's own gap"]) < 4 * expected
+glue_all(
+    luck_short=short, luck_long=long, luck_expected=expected, luck_seen=gaps.loc[largest, "source's own gap"]
+)
+pd.Series(
+    {"2,048 tokens": short, "32,768 tokens": long, "expected of the largest model's text": expected}
+).to_frame("standard deviation, nats")
+
+# %% [markdown]
+# The differences are those of a {term}`martingale`, so they are uncorrelated and the standard deviation falls as $1/\sqrt n$: sixteen times the tokens, a quarter of it ({glue:text}`luck_short:.4f` and {glue:text}`luck_long:.4f` nats). For the text of the largest model one
+# expects about {glue:text}`luck_expected:.4f`; it was {glue:text}`luck_seen:+.4f`.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Reading twice
+# :label: ex-beyond-3
+#
+# Somebody counts every reading as new text: $D$ is then {glue:text}`n_repeats:.0f` times as large and the complexity as much smaller. The martingale inequality still holds for that longer sequence. Why is the certificate worth nothing? How large would the true gap be that it speaks of?
+# ```
+#
+# ```{solution-start} ex-beyond-3
+# :class: dropdown
+# ```
+#
+# In the second reading a token is no longer random: given the past, it is known. So $\mathbb E[X_k \mid \mathcal F_{k-1}] = X_k$ there, and only the first reading adds to the gap. The inequality is true, but it bounds another risk, in which all but one of the readings
+# have a gap of zero.
+
+# %%
+repeated = gaps.loc["read many times"]
+diluted = (repeated["true risk"] + (n_repeats - 1) * repeated["training loss"]) / n_repeats
+assert repeated["true risk"] - repeated["training loss"] > 10 * (diluted - repeated["training loss"])
+glue_all(diluted_gap=diluted - repeated["training loss"])
+
+# %% [markdown]
+# That gap is {glue:text}`diluted_gap:.3f` nats, the true one divided by the number of readings. $D$ has to count the tokens drawn.
+#
+# ```{solution-end}
+# ```

@@ -15,6 +15,9 @@
 # %% [markdown]
 # # Every model, side by side
 #
+# How well do the models predict that were run, and what is certified of each? This page answers for any set of records: those of the book, or the ones you name. First it counts on how many models each
+# claim holds; then come all numbers, and how they move with size and with the length of the training.
+#
 # | | |
 # |---|---|
 # | **Paper section** | 4 and the table of the public reviews, for whatever was run |
@@ -22,17 +25,17 @@
 # | **Writes** | nothing |
 # | **Runtime** | seconds |
 #
-# A record holds everything that is known about one model at one checkpoint under one quantization. This page shows any set of them together: of one family or of several,
-# of one size at many bits, of one model along its training. `make sweep` makes records, `gengap report RECORDS...` makes this page of the ones you name.
+# A record holds everything that is known about one model, at one checkpoint, under one quantization. `make sweep` makes records; `gengap report RECORDS...` makes this page of the ones you name.
 #
-# What is bounded is the token-wise risk on the training contexts, of the quantized and smoothed model, with the probability that its record states (99 % unless
-# it was asked otherwise). Losses and bounds are in nats per token; models with different vocabularies cannot be compared by them, only by their distance from guessing.
+# What is bounded is the token-wise risk on the training contexts, and the predictor that has it is the quantized and smoothed model. Each bound holds with the probability that its record states, 99 % unless
+# another was asked for. Losses and bounds are in nats per token. Models with different vocabularies cannot be compared by them, but by their distance from guessing.
 
 # %% tags=["parameters"]
 files: list = []  # paths of records; empty: all published ones and this machine's
 
-# %%
+# %% tags=["hide-input"]
 import math
+from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -71,9 +74,38 @@ def with_companion(record, kind):
 
 
 # %% [markdown]
+# ## What holds, and how often
+#
+# Each row is a claim of the paper or of this book, counted over the records shown. Records that are mere arithmetic count too.
+
+# %%
+claims = {
+    "the paper's bound is below guessing": [r.bounds["nominal"].paper.value < log_vocab(r) for r in records],
+    "ours, archive, is below guessing": [r.bounds["archive"].tight.value < log_vocab(r) for r in records],
+    "ours is below the paper's": [r.bounds["nominal"].tight.value < r.bounds["nominal"].paper.value for r in records],
+    "Freedman (paper) is below Azuma": [r.bounds["nominal"].paper.value < r.bounds["nominal"].azuma.value for r in records],
+    "the archive is shorter than nominal": [
+        r.quantization.code_length_bits["archive"] < r.quantization.code_length_bits["nominal"] for r in records
+    ],
+}  # fmt: skip
+pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held in claims.items()}).T.style
+
+# %% [markdown]
 # ## Losses and bounds
 #
-# A name that ends in *(arithmetic)* is that of a record that certifies nothing, for the reason that is printed here. *Paper* and *Azuma* count the bits asked for, for every parameter, as the paper does, and so does *ours*; *archive* is our bound with the length of the real file. *With a companion* is the bound of the chapter *What do you pay for?* on the paper's predictor and *hedged* that on the model with at most 5 % of its companion, both with that length, where snapshots of the training were at hand. A bound above the loss of *guessing* says nothing. Each bound by itself holds with probability 99 %; that all of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
+# | column | what it is |
+# |---|---|
+# | loss, held-out loss | of the trained model, on its training text and on text kept apart |
+# | quantized | training loss of the quantized model |
+# | Azuma, paper, ours | bounds that count the bits asked for, for every parameter, as the paper does |
+# | archive | our bound, with the length of the real file |
+# | with a companion | bound on the paper's predictor; the proof uses snapshots of the training (chapter *What do you pay for?*); length of the file |
+# | hedged, 5 % | bound on the model mixed with at most 5 % of its companion; length of the file |
+# | guessing | $\log V$: a bound above it says nothing |
+#
+# A name that ends in *(arithmetic)* is that of a record that certifies nothing; the reason is printed below. Bounds with a companion are missing where no snapshots were at hand.
+#
+# Each bound holds with its own probability. That all bounds of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
 
 # %%
 for record in records:
@@ -106,7 +138,7 @@ table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["p
 # %% [markdown]
 # ## The terms
 #
-# The paper's bound taken apart, a bar per record; the marks on it are the other bounds of the same model, and the short line is the loss of guessing.
+# What is each bound made of? A bar for each record shows the terms of the paper's bound. Marks on it are the other bounds of the same model, and the short line is the loss of guessing.
 
 # %% mystnb={"image": {"alt": "A stacked bar per record with the terms of the paper's bound in nats per token; a triangle marks Azuma's bound, a diamond ours, a dot ours with the archive's code length, and a short line the loss of guessing."}, "figure": {"caption": "The terms of the paper's bound, nominal code length, for every record; marks: Azuma's bound, ours, and ours with the archive's length; the short line is guessing.", "name": "fig-report-terms"}}
 nominal = [record.bounds["nominal"] for record in records]
@@ -133,15 +165,24 @@ plt.show()
 # %% [markdown]
 # ## Against size
 #
-# One record per size: of its trainings the one nearest to 20 tokens a parameter, and of that the one with the least bound once everything in its file is counted. A point above 100 % is no better than guessing.
+# One record for each size, and one code for each family: the code that most of its sizes have, so that a line joins like with like. Of a size's trainings it is the one nearest to 20 tokens a parameter, from its first seed. A point
+# above 100 % is no better than guessing.
 
-# %% mystnb={"image": {"alt": "Loss, our bound and the paper's bound as shares of the loss of guessing, against the number of parameters on a logarithmic axis, a panel per family."}, "figure": {"caption": "Loss and bounds as shares of the loss of guessing, for the best record of each size.", "name": "fig-report-size"}}
+
+# %% mystnb={"image": {"alt": "Loss, our bound and the paper's bound as shares of the loss of guessing, against the number of parameters on a logarithmic axis, a panel per family."}, "figure": {"caption": "Loss and bounds as shares of the loss of guessing, for the record of each size nearest to 20 tokens a parameter, one code for each family.", "name": "fig-report-size"}}
+def code_of(record):
+    """Family and code: what a line of the figure has in common."""
+    return record.identity.family, record.quantization.method, record.quantization.bits
+
+
+n_sizes = Counter(code for code, _ in dict.fromkeys((code_of(r), r.identity.size) for r in records))
+usual = {
+    code[0]: code for code, _ in reversed(n_sizes.most_common())
+}  # of each family, the code of most sizes
 best = {}
-for record in records:
-    same_size = [r for r in records if r.identity.model_size == record.identity.model_size]
-    best[record.identity.model_size] = min(
-        same_size, key=lambda r: (abs(math.log(length_of(r))), r.bounds["archive"].tight.value)
-    )
+for record in sorted(records, key=lambda r: (abs(math.log(length_of(r))), r.identity.revision)):
+    if code_of(record) == usual[record.identity.family]:
+        best.setdefault(record.identity.model_size, record)
 SERIES = {
     "paper": ("C1", lambda record: record.bounds["nominal"].paper.value),
     "ours": ("C2", lambda record: record.bounds["nominal"].tight.value),
@@ -166,9 +207,9 @@ plt.show()
 # %% [markdown]
 # ## Along training
 #
-# The code of a model is paid once, over all the tokens that it was trained on: an early checkpoint pays much per token, and a late one little, though its loss falls ever more
-# slowly. Models with records at several revisions are drawn here against the tokens they had seen; 20 tokens per parameter is the compute-optimal amount.
-# Revisions whose records name the same weights are no two points of a training, and are left out.
+# The code of a model is paid once, over all the tokens that it was trained on. So a short training pays much for each token and a long one little, while the loss falls ever more slowly.
+#
+# Models with records at several lengths are drawn here against the tokens they had seen; 20 tokens a parameter is the compute-optimal number. Revisions whose records name the same weights are no two points of a training, and are left out.
 
 # %% mystnb={"image": {"alt": "Training loss, our bound and the paper's bound in nats per token against the tokens seen per parameter, a group of lines per model; a vertical line at twenty tokens per parameter."}, "figure": {"caption": "Loss and bounds of one model along its training. Vertical line: 20 tokens per parameter; dashed: guessing.", "name": "fig-report-training"}}
 for said in same_weights(records):
@@ -202,20 +243,3 @@ if runs:
     plt.show()
 else:
     print("No model here has records at several revisions: gengap sweep with several --revision makes them.")
-
-# %% [markdown]
-# ## What agrees, what does not
-#
-# Over all records shown, mere arithmetic included: how often each statement of the paper, or of ours, holds.
-
-# %%
-claims = {
-    "the paper's bound is below guessing": [r.bounds["nominal"].paper.value < log_vocab(r) for r in records],
-    "ours, archive, is below guessing": [r.bounds["archive"].tight.value < log_vocab(r) for r in records],
-    "ours is below the paper's": [r.bounds["nominal"].tight.value < r.bounds["nominal"].paper.value for r in records],
-    "Freedman (paper) is below Azuma": [r.bounds["nominal"].paper.value < r.bounds["nominal"].azuma.value for r in records],
-    "the archive is shorter than nominal": [
-        r.quantization.code_length_bits["archive"] < r.quantization.code_length_bits["nominal"] for r in records
-    ],
-}  # fmt: skip
-pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held in claims.items()}).T.style

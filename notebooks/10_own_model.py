@@ -15,6 +15,17 @@
 # %% [markdown]
 # # Your own model
 #
+# You have trained a language model and kept the tokens that it was trained on. Can it have a certificate too? Yes: nothing more is needed. Nothing in the bound knows the architecture.
+#
+# This page shows it on two models that nothing in this book was made for, a GPT-2 and a Llama, trained in the usual way with the `Trainer` of transformers. Beside them stands a rung of the ladder, which has read more text for its size.
+#
+# | | GPT-2 | Llama | rung `ladder-200k` |
+# |---|---|---|---|
+# | tokens a parameter | {glue:text}`tokens_per_parameter:.0f` | {glue:text}`llama_tokens_per_parameter:.0f` | {glue:text}`rung_tokens_per_parameter:.0f` |
+# | certified gap of our bound, nats | {glue:text}`gpt2_gap:.2f` | {glue:text}`llama_gap:.2f` | {glue:text}`rung_gap:.2f` |
+# | bound, nats | {glue:text}`gpt2_bound:.2f` | {glue:text}`llama_bound:.2f` | {glue:text}`rung_bound:.2f` |
+# | better than guessing, {glue:text}`log_vocab:.2f` nats? | {glue:text}`gpt2_word` | {glue:text}`llama_word` | {glue:text}`rung_word` |
+#
 # | | |
 # |---|---|
 # | **Paper section** | none: the paper bounds Pythia, this page bounds whatever you have trained |
@@ -22,9 +33,19 @@
 # | **Writes** | two checkpoints, their archives and records under `build/own/` |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core, training included |
 #
-# You have trained a language model and kept the tokens that it was trained on. A certificate needs no more than that. This page goes through it with two
-# models that nothing in this book was made for: a GPT-2 and a Llama, trained in the usual way with the `Trainer` of transformers. The three commands at
-# the end do the same for yours.
+# ## Three commands
+#
+# ```bash
+# gengap certify my-model --rows train.bin --seq-len 1024 --heldout val.bin
+# gengap verify build/results/own/my-model/main-gptq-4bit.json --model my-model --rows train.bin
+# gengap report
+# ```
+#
+# `my-model` is the folder that `save_pretrained` wrote, or a repository of the hub (`--revision` takes a branch or commit). Other quantizers and lengths are `--method` and `--bits`; `gengap certify --help` lists the rest.
+#
+# Rows that the model was not trained on give no {term}`certificate`. With `--not-training-rows` and the published number of tokens the same command does the arithmetic, and every page says that this is all it is.
+#
+# The rest of this page does the same step by step.
 
 # %% tags=["parameters"]
 n_rows: int = 6_144  # training rows of the ladder's text, 257 tokens each
@@ -35,7 +56,7 @@ n_windows: int = 600  # training windows drawn to certify it
 n_pairs: int = 500  # (window, position) pairs of the paper's own estimate
 seed: int = 0  # of weights, batches and samples
 
-# %%
+# %% tags=["hide-input"]
 import math
 import time
 
@@ -57,6 +78,7 @@ from transformers.utils import logging
 import gengap
 from gengap.book.figures import stacked_bars
 from gengap.book.glue import glue_all
+from gengap.bounds import closed_form_gap
 from gengap.compression import archive
 from gengap.models.architecture import architecture_of
 from gengap.models.loading import load_checkpoint
@@ -64,6 +86,7 @@ from gengap.paths import build_dir, published_results_dir
 from gengap.records import BoundRecord
 from gengap.tokens import corpus_rows, open_rows
 from gengap.training.precision import keep_freed_memory
+from gengap.units import nats_from_bits
 from gengap.workflow.certify import own_identity
 from gengap.workflow.settings import Settings
 from gengap.workflow.verify import verify
@@ -81,13 +104,19 @@ folder.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## The text
 #
-# Rows are what the model reads at once: `seq_len` inputs and, shifted by one, their targets. Yours may lie in nanoGPT's flat `train.bin`, in
-# Megatron's `.bin` and `.idx`, in an `.npy` file, as `.jsonl`, `.parquet` or `.txt` beside the model's tokenizer, or in a data set that `datasets`
-# has saved; `open_rows` tells them apart. Here they lie in an `.npy` file.
+# Rows are what the model reads at once: `seq_len` inputs and, shifted by one, their targets. Yours may lie in one of these:
 #
-# $D$ counts each token of the text once. Rows that repeat an earlier one do not count, and a model that has read its text five times has not seen five times
-# as much. The order may be any that nobody chose after looking at the text, so the order of the file will do, even though `Trainer` shuffles: training in
-# another order, or for longer, gives another hypothesis, and the bound holds for all of them at once ({doc}`05_bound`).
+# * nanoGPT's flat `train.bin`, or Megatron's `.bin` and `.idx`;
+# * an `.npy` file, as here;
+# * `.jsonl`, `.parquet` or `.txt`, beside the model's tokenizer;
+# * a data set that `datasets` has saved.
+#
+# `open_rows` tells them apart.
+#
+# $D$ counts each token of the text once. Rows that repeat an earlier one do not count, and a model that has read its text five times has not seen five times as much.
+#
+# Any order will do that nobody chose after looking at the text, so the order of the file will do, even though `Trainer` shuffles. Training in another order, or for longer, gives another hypothesis, and the bound holds for all of them at
+# once ({doc}`05_bound`).
 
 # %%
 np.save(folder / "train.npy", corpus_rows()[:n_rows])
@@ -101,8 +130,8 @@ print(f"{len(rows):,} rows of {rows.seq_len} predicted tokens: D = {rows.n_train
 # %% [markdown]
 # ## Two models
 #
-# GPT-2 has learned positions, layer norms with biases, and one matrix that is both embedding and output head. Llama has rotary positions, root-mean-square
-# norms, a gated layer, and here two attention heads for each pair of keys and values. Both are of the size of the rung `ladder-200k`.
+# GPT-2 has learned positions, layer norms with biases, and one matrix that is both embedding and output head. Llama has rotary positions, root-mean-square norms and a gated layer; here two attention heads share each pair of keys and values. Both
+# have about as many parameters as the rung `ladder-200k`.
 
 # %%
 ids = {"vocab_size": 2048, "bos_token_id": 0, "eos_token_id": 0}
@@ -163,12 +192,10 @@ pd.DataFrame(
 # %% [markdown]
 # ## From a folder to a record
 #
-# A checkpoint is loaded if it holds exactly the weights that its `config.json` names, as safetensors; nothing in the folder chooses code. Then the model is
-# looked at: are its losses those of its own forward pass, and do later tokens leave earlier predictions alone? A mixture of experts, an encoder, an adapter,
-# a file that was cut short are refused in one sentence.
+# A checkpoint is loaded if it holds exactly the weights that its `config.json` names, as safetensors; nothing in the folder chooses code. Then the model is looked at. Are its losses those of its own forward pass? Do later tokens leave earlier
+# predictions alone? A mixture of experts, an encoder, an adapter or a file that was cut short is refused in one sentence.
 #
-# The archive of a model that is none of the book's begins with its configuration and the names and shapes of its tensors, so that the file alone
-# gives the model back. All of that is paid for.
+# The archive of such a model begins with its configuration and the names and shapes of its tensors, so that the file alone gives the model back. All of that is paid for.
 
 
 # %%
@@ -220,13 +247,11 @@ ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %% [markdown]
-# The line is $\log V$, what guessing costs. A bound below it says something; one above it says only that there were too few tokens for so many bits, and the way
-# down is more text, fewer parameters or a shorter code.
+# The dashed line is $\log V$, what guessing costs. A bound below it says something. One above it says only that there were too few tokens for so many bits; the way down is more text, fewer parameters or a shorter code.
 #
 # ## What others can check
 #
-# A record names everything by its hash: the weights, the archive, the windows that were drawn. Whoever has the file and the rows can go through it again, without trust
-# in whoever made it. What cannot be checked is said too.
+# A record names everything by its hash: the weights, the archive, the windows that were drawn. Whoever has the file and the rows can go through it again, without trust in whoever made it. What cannot be checked is said too.
 
 # %%
 path = folder / records["gpt2"].place
@@ -235,19 +260,6 @@ findings = verify(records["gpt2"], path.with_suffix(".ggq"), model, rows, heldou
 assert not any(finding.fine is False for finding in findings)
 told = {True: "checked", None: "taken on trust"}
 pd.DataFrame([(told[f.fine], f.name, f.what) for f in findings], columns=["", "what", "found"]).style.hide()
-
-# %% [markdown]
-# ## Three commands
-#
-# ```bash
-# gengap certify my-model --rows train.bin --seq-len 1024 --heldout val.bin
-# gengap verify build/results/own/my-model/main-gptq-4bit.json --model my-model --rows train.bin
-# gengap report
-# ```
-#
-# `my-model` is the folder that `save_pretrained` wrote, or a repository of the hub (`--revision` takes a branch or commit). Rows that the model was not trained on
-# give no certificate: with `--not-training-rows` and the published number of tokens the same command does the arithmetic, and every page says that this is all it is.
-# Other quantizers and lengths are `--method` and `--bits`; `gengap certify --help` lists the rest.
 
 # %%
 bounds = {name: record.bounds["archive"].tight for name, record in records.items()}
@@ -261,13 +273,109 @@ glue_all(
     rung_gap=rung.bounds["archive"].tight.gap,
     beat_guessing=f"{len(beat_guessing)} of {len(bounds)}",
     log_vocab=math.log(2048),
+    gpt2_bound=bounds["gpt2"].value,
+    llama_bound=bounds["llama"].value,
+    rung_bound=rung.bounds["archive"].tight.value,
+)
+shown = {**records, "rung": rung}
+ratios = {name: record.identity.n_train_tokens / record.identity.n_params for name, record in shown.items()}
+values = {name: record.bounds["archive"].tight for name, record in shown.items()}
+for name, bound in values.items():
+    glue_all(**{f"{name}_word": "yes" if bound.value < math.log(2048) else "no"})
+glue_all(llama_tokens_per_parameter=ratios["llama"])
+glue_all(fewer="fewer" if max(ratios[name] for name in records) < ratios["rung"] else "not fewer")
+glue_all(
+    wider="wider" if min(values[name].gap for name in records) > values["rung"].gap else "not both wider"
 )
 
 # %% [markdown]
 # ## What agreed, what did not
 #
-# * **Agreed**: nothing in the bound is special to one architecture. Both models go through the same pipeline as the rungs, and {glue:text}`beat_guessing` of the bounds lie below the
-#   {glue:text}`log_vocab:.2f` nats of guessing.
-# * **Different**: with {glue:text}`tokens_per_parameter:.0f` tokens a parameter instead of the rung's {glue:text}`rung_tokens_per_parameter:.0f` the gaps are
-#   {glue:text}`gpt2_gap:.2f` and {glue:text}`llama_gap:.2f` nats instead of {glue:text}`rung_gap:.2f`: what is paid for is bits a token.
+# * **Agreed**: nothing in the bound is special to one architecture. Both models go through the pipeline of the rungs, and {glue:text}`beat_guessing` of their bounds lie below guessing.
+# * **Different**: both have read {glue:text}`fewer` tokens a parameter than the rung, and their certified gaps are {glue:text}`wider`. What is paid for is bits a token.
 # * **Beyond**: the paper needed a family with public weights and a public order of its text. A model of your own has both.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} A model of a hundred million parameters
+# :label: ex-own-1
+#
+# You have trained 100 million parameters on two billion tokens, with a vocabulary of 50,304. Take 4 bits a parameter and a {term}`loss variation` of 0.5 nats, and let quantization do no harm. What gap does the paper's bound give? Then find, with
+# `closed_form_gap`, how many tokens you would need for a gap of half a nat.
+# ```
+#
+# ```{solution-start} ex-own-1
+# :class: dropdown
+# ```
+
+
+# %%
+def gap_after(n_tokens):
+    """The paper's gap but for quantization, nats, of that model after so many tokens."""
+    return closed_form_gap(gengap.CodedModel(4 * 10**8, n_tokens, 50_304), 0.5)
+
+
+by_hand = 0.1386 * math.log(50_304) + 0.5 * math.sqrt(0.1386) + math.sqrt(2 * 0.1386)
+np.testing.assert_allclose(gap_after(2 * 10**9), by_hand, atol=5e-3)
+enough = next(n for n in range(2 * 10**9, 10**11, 10**8) if gap_after(n) <= 0.5)
+glue_all(gap_by_hand=by_hand, enough=enough / 1e9, enough_ratio=enough / 1e8)
+assert 100 < enough / 1e8 < 200
+
+# %% [markdown]
+# $\mathcal C \approx 4 \log 2 / 20 = 0.139$ nats a token. The parameters cost $\mathcal C \log V = 1.50$, the loss variation $0.5 \sqrt{\mathcal C} = 0.19$ and smoothing $\sqrt{2\,\mathcal C} = 0.53$ nats: {glue:text}`gap_by_hand:.2f` in all. Half a nat needs about {glue:text}`enough:.1f`
+# billion tokens, {glue:text}`enough_ratio:.0f` a parameter.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A text that repeats itself
+# :label: ex-own-2
+#
+# Write the first half of the training rows twice into one file and open it with `open_rows`. What is $D$? Why must it be so?
+# ```
+#
+# ```{solution-start} ex-own-2
+# :class: dropdown
+# ```
+
+# %%
+half = corpus_rows()[: n_rows // 2]
+np.save(folder / "twice.npy", np.concatenate([half, half]))
+twice = open_rows(folder / "twice.npy", vocab_size=2048)
+assert twice.n_train_tokens == half[:, 1:].size
+print(
+    f"{2 * len(half):,} rows in the file, D = {twice.n_train_tokens:,} = {len(half):,} rows of {twice.seq_len}"
+)
+
+# %% [markdown]
+# The second copy adds nothing to $D$. Given the first, its tokens are known: nothing is drawn that the inequality could be about. {doc}`08_beyond` puts a number on what counting them would do.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} What did you look at?
+# :label: ex-own-3
+#
+# You trained with five learning rates and kept the model with the least training loss. You also tried five quantizers, and kept the one whose *certificate* came out lowest. Which of the two choices has to be paid for? What does it cost, at the very most, the GPT-2 of this page?
+# ```
+#
+# ```{solution-start} ex-own-3
+# :class: dropdown
+# ```
+
+# %%
+cost = nats_from_bits(math.log2(5)) / (
+    rows.n_train_tokens * bounds["gpt2"].rate
+)  # of a choice among five, nats/token
+assert cost < 1e-4
+glue_all(choice_cost=cost)
+
+# %% [markdown]
+# Neither for the martingale part. The bound holds for all models that have a code, however they were found: the file decodes to weights, and not to the way that led to them. But the *sampling* part of a
+# certificate is a statement about one predictor on windows that were drawn, so the lowest of five fails with up to five times the probability. Either evaluate all windows, or give each a fifth of its $\delta$.
+#
+# If the decoder had to be told which of five it should be, $\log_2 5$ bits would have to be added. They cost {glue:text}`choice_cost:.1e` nats a token.
+#
+# ```{solution-end}
+# ```

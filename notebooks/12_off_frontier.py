@@ -15,6 +15,20 @@
 # %% [markdown]
 # # Off the frontier
 #
+# The paper bounds models on the compute-optimal frontier, where every parameter has seen 20 tokens. Nobody has to stay there. What becomes of the gap when training goes on? When $N$ grows and $D$ does not? And who wants the least *bound*
+# instead of the least loss: how should they split a compute budget?
+#
+# **Answer.** At a fixed number of bits the gap is a matter of tokens a parameter, $D/N$, and hardly of size. So longer training lowers it, a larger model on the same text raises it, and the least bound lies at more tokens a parameter than the least
+# loss.
+#
+# | question | answer |
+# |---|---|
+# | Does size matter at a given $D/N$? | {glue:text}`size_word`: the gaps lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from one formula |
+# | What does longer training do? | from {glue:text}`first_r:.0f` to {glue:text}`last_r:.0f` tokens a parameter the gap goes from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats |
+# | What does a larger model on the same text do? | the gap rises {glue:text}`fixed_rise` in size |
+# | Is the loss variation a constant? | no: by the fitted law at most {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, at least {glue:text}`sigma_thousand_least:.2f` at 1000 |
+# | How many tokens a parameter are best? | by parabolas through real runs, for the bound: {glue:text}`bound_runs`; for the loss: {glue:text}`loss_runs` |
+#
 # | | |
 # |---|---|
 # | **Paper section** | none; its reviewers asked what happens at a fixed number of tokens |
@@ -22,8 +36,7 @@
 # | **Writes** | nothing |
 # | **Runtime** | {glue:text}`runtime_minutes:.1f` minutes on one core |
 #
-# The paper bounds models on the compute-optimal frontier, where every parameter has seen 20 tokens. Nobody has to stay there. This page asks three things: what becomes of the gap when $N$ grows and $D$ does not; what becomes of it when training goes on;
-# and how a compute budget should be split between $N$ and $D$ by someone who wants the least *bound* instead of the least loss.
+# What is bounded is the {term}`token-wise risk` on the training contexts. A *gap* is a bound less the training loss of the unquantized model.
 
 # %% tags=["parameters"]
 method: str = "gptq"  # quantizer
@@ -33,7 +46,7 @@ level: float = 0.95  # of the intervals
 n_windows: int = 60  # training windows on which the loss variation is looked at
 sigma: float = 0.5  # loss variation taken for released models, nats
 
-# %%
+# %% tags=["hide-input"]
 import math
 import time
 from functools import partial
@@ -45,6 +58,8 @@ import pandas as pd
 from gengap import models, published
 from gengap.book.figures import named_axis, plain, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
+from gengap.book.interactive.frontier import describe
+from gengap.book.interactive.kept import keep
 from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
 from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -78,10 +93,10 @@ glue_all(n_off=len(off), n_records=len(points), bits=bits)
 # (off-frontier-ratio)=
 # ## One number: tokens a parameter
 #
-# A code of $b$ bits a parameter makes the complexity $\mathcal C = (b N \log 2 + \log(|K|/\delta))/D$. But for the logarithm, which is paid once, it depends on $N$ and $D$ through $r = D/N$ alone:
+# A code of $b$ bits a parameter makes the complexity $\mathcal C = (b N \log 2 + \log(|G|/\delta))/D$. The logarithm is paid once. All the rest depends on $N$ and $D$ through $r = D/N$ alone:
 #
 # $$
-# \mathcal C \approx \frac{b \log 2}{r}, \qquad \text{gap} \approx \mathcal C \log V + \Sigma \sqrt{\mathcal C} + \sqrt{2 \mathcal C} + (\hat R_q - \hat R_h).
+# \mathcal C \approx \frac{b \log 2}{r}, \qquad \text{gap} \approx \mathcal C \log V + \Sigma \sqrt{\mathcal C} + \sqrt{2 \mathcal C} + (\hat R_{\mathrm q} - \hat R_h).
 # $$ (eq-off-frontier-gap)
 
 
@@ -96,8 +111,8 @@ coded = CodedModel(bits * 10**9, 20 * 10**9, 50304)
 np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded, sigma), rtol=1e-6)
 
 # %% [markdown]
-# So two models of any size have the same gap, near enough, if their parameters have seen equally many tokens and their $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it: the same trainings as those of {doc}`07_scaling_laws`, shorter or longer than the compute-optimal one,
-# each quantized and bounded like the rungs of {doc}`06_scale`.
+# So two models of any size have nearly the same gap, if their parameters have seen equally many tokens and their {term}`loss variation` $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it. Their trainings are those of
+# {doc}`14_copying`, shorter or longer than the compute-optimal one, each quantized and bounded like the rungs of {doc}`06_scale`.
 
 # %%
 shown = points[
@@ -112,8 +127,10 @@ shown.style.hide(axis="index").format(precision=3, na_rep="–").format("{:.0f}"
 # %% [markdown]
 # ## The loss variation is not constant
 #
-# On the frontier $\mathcal C$ is one number, so the paper can speak of *the* $\Sigma$ of a model. It is a minimum over $s$ ({doc}`01_freedman`), and with another $\mathcal C$ the minimum lies elsewhere: as $\mathcal C$ falls, $\Sigma$ rises to $\sqrt 2$ times the root mean square of $X_k - Y_k$. Here it is for the rungs' own checkpoints, as if their
-# code were shorter or longer than it is, and for the records off the frontier.
+# On the frontier $\mathcal C$ is one number, so the paper can speak of *the* $\Sigma$ of a model. But $\Sigma$ is a minimum over $s$ ({doc}`01_freedman`), and with another $\mathcal C$ the minimum lies elsewhere. As $\mathcal C$ falls, $\Sigma$ rises to $\sqrt 2$
+# times the root mean square of $X_k - Y_k$.
+#
+# Here it is for the rungs' own checkpoints, as if their code were shorter or longer than it is, and for the records off the frontier.
 
 # %%
 complexities = np.geomspace(1e-4, 0.6, 10)
@@ -155,17 +172,27 @@ frontier_c = bits * math.log(2) / TOKENS_PER_PARAMETER
 for name, ratio in {"here": TOKENS_PER_PARAMETER, "hundred": 100, "thousand": 1000}.items():
     at_ratio = variation.assign(of=sigma_law(bits * math.log(2) / ratio, variation["N"]))["of"]
     glue_range(f"sigma_{name}", at_ratio)
+glue_all(sigma_constant=sigma)
 glue_all(thousand_fixed=gap_at(1000, bits, 50304, sigma))
 smallest, largest = float(variation["N"].min()), float(variation["N"].max())
 glue_all(thousand_rising=gap_at(1000, bits, 50304, float(sigma_law(bits * math.log(2) / 1000, largest))))
 
 # %% [markdown]
-# At 4 bits the fitted law has $\Sigma$ from {glue:text}`sigma_here_least:.2f` to {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, {glue:text}`sigma_hundred_least:.2f` to {glue:text}`sigma_hundred_most:.2f` at 100 and {glue:text}`sigma_thousand_least:.2f` to {glue:text}`sigma_thousand_most:.2f` at 1000. Whoever extrapolates the closed form with a constant
-# $\Sigma$ promises too much: with $V$ = 50,304 and 1000 tokens a parameter {glue:text}`thousand_fixed:.2f` nats at $\Sigma$ = 0.5, where the ladder's largest rung here would have {glue:text}`thousand_rising:.2f`.
+# The fitted law gives these ranges of $\Sigma$ over the rungs, at {glue:text}`bits:d` bits:
+#
+# | tokens a parameter | least, nats | greatest, nats |
+# |---|---|---|
+# | 20 | {glue:text}`sigma_here_least:.2f` | {glue:text}`sigma_here_most:.2f` |
+# | 100 | {glue:text}`sigma_hundred_least:.2f` | {glue:text}`sigma_hundred_most:.2f` |
+# | 1000 | {glue:text}`sigma_thousand_least:.2f` | {glue:text}`sigma_thousand_most:.2f` |
+#
+# Whoever extrapolates the closed form with a constant $\Sigma$ promises too much. With $V$ = 50,304 and 1000 tokens a parameter it gives {glue:text}`thousand_fixed:.2f` nats at $\Sigma$ = {glue:text}`sigma_constant`, and {glue:text}`thousand_rising:.2f` with the $\Sigma$ of
+# the ladder's largest rung here.
 #
 # ## Along training
 #
-# One size, trained ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the fitted law of $\Sigma$ and no harm from quantization; the dotted one holds $\Sigma$ at its median on the frontier.
+# Train one size ever longer: the code is paid over more and more tokens. The line is equation {eq}`eq-off-frontier-gap` with the fitted law of $\Sigma$, and with quantization that does no harm. The dotted line holds $\Sigma$ at its median on the
+# frontier.
 
 # %% mystnb={"figure": {"caption": "The paper's gap, certified, against tokens a parameter, one colour for each size; the line is the closed form without quantization. Vertical line: 20 tokens a parameter.", "name": "fig-off-frontier-training"}, "image": {"alt": "Gap in nats per token against tokens a parameter, both axes logarithmic: the points of all sizes fall along one curve, from several nats at five tokens a parameter to well below one nat beyond a hundred."}}
 lengths = points.groupby("size")["r"].nunique()
@@ -194,14 +221,17 @@ constant_excess = (by_form / gap_at(points["r"], bits, vocab_size, sigma_here) -
 trained = points[points["size"].isin(along)]
 first, last = trained.loc[trained["r"].idxmin()], trained.loc[trained["r"].idxmax()]
 glue_range("excess", 100 * excess)
+glue_all(excess_far=100 * excess.abs().max(), size_word="hardly" if excess.abs().max() < 0.05 else "yes")
 glue_all(constant_excess=100 * constant_excess)
 for place, point in (("first", first), ("last", last)):
     glue_all(**{f"{place}_name": f"{point['size']} at {point['revision']}", f"{place}_r": point["r"]})
     glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
 
 # %% [markdown]
-# From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats. Without quantization and sampling, as the paper evaluates it, it differs from the line by {glue:text}`excess_least:+.1f` to
-# {glue:text}`excess_most:+.1f` %: size as such hardly matters. With a constant $\Sigma$ it would lie {glue:text}`constant_excess:.0f` % above the line where $r$ is largest.
+# From {glue:text}`first_r:.0f` tokens a parameter to {glue:text}`last_r:.0f` the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
+#
+# The line leaves out quantization and the error of a sample. So we compare it with the gap as the paper evaluates it, without the two: the records lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from it, at every size. With a constant $\Sigma$ the longest
+# training would lie {glue:text}`constant_excess:.0f` % above its line.
 #
 # ## Fixed tokens, growing model
 #
@@ -246,32 +276,46 @@ for mine in fixed.values():
         }
     )
 at_fixed = pd.DataFrame(rows)
-glue_all(fixed_rise="every step" if at_fixed["rises"].all() else "most steps")
+glue_all(fixed_rise="with every step" if at_fixed["rises"].all() else "with most steps")
+ends = [mine.iloc[-1] for mine in fixed.values() if mine["loss"].idxmin() == mine.index[-1]]
+vacuous_words = (
+    "With too many parameters for its text a model's bound passes that of guessing and says nothing, though its loss is the lowest of the row."
+    if any(end["bound"] > math.log(vocab_size) for end in ends)
+    else "No bound of these rows passes that of guessing."
+)
+lengths_apart = max(mine["n_train_tokens"].max() / mine["n_train_tokens"].min() for mine in fixed.values())
+glue_all(vacuous_words=vacuous_words, lengths_apart=lengths_apart)
 at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0f}"})
 
 # %% [markdown]
-# The gap rises with size at {glue:text}`fixed_rise`: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. With too many parameters for its text a model's bound passes that of guessing and says nothing, though its loss is the lowest of the row.
+# The gap rises {glue:text}`fixed_rise` in size: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. {glue:text}`vacuous_words`
+#
+# (The lengths in a row agree only within a factor of {glue:text}`lengths_apart:.2f`.)
 #
 # ## The least bound for a given compute
 #
-# Training costs about $F = 6 N D$ operations. {cite:t}`hoffmann2022training` ask which $N$ and $D = F/6N$ make the loss least. Ask the same of the bound, with $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$ for the loss. If the quantization gap is constant, the derivative with respect to $\log N$ vanishes where
+# Training costs about $F = 6 N D$ operations. {cite:t}`hoffmann2022training` ask which $N$ and $D = F/6N$ make the loss least. Ask the same of the bound, with $L(N, D) = E + A N^{-\alpha} + B D^{-\beta}$ for the loss. If the
+# {term}`quantization gap` is constant, the derivative with respect to $\log N$ vanishes where
 #
 # $$
-# \alpha A N^{-\alpha} = \beta B D^{-\beta} + 2\, \mathcal C \log V + \bigl((1 + 2 \varepsilon) \Sigma + \sqrt 2\bigr) \sqrt{\mathcal C} , \qquad \varepsilon = \frac{d \log \Sigma}{d \log \mathcal C} > -\frac12 .
+# \alpha A N^{-\alpha} = \beta B D^{-\beta} + 2\, \mathcal C \log V + \bigl((1 + 2 \kappa) \Sigma + \sqrt 2\bigr) \sqrt{\mathcal C} , \qquad \kappa = \frac{d \log \Sigma}{d \log \mathcal C} > -\frac12 .
 # $$ (eq-allocation-balance)
 #
-# Without the last two terms this is the loss's own condition. Both are positive and shrink as $r$ grows: at every compute the bound wants *more tokens a parameter* than the loss does. How many more changes with compute. On the loss's frontier $r$ goes as $F^{(\alpha - \beta)/(\alpha + \beta)}$, which is nearly level
-# if the exponents are nearly equal. For the bound a constant $r$ would leave a constant gap, while the loss keeps falling; in the limit $\sqrt{\mathcal C} \sim r^{-1/2}$ has to keep step with $N^{-\alpha} = (F/6r)^{-\alpha/2}$, so
+# Without the last two terms this is the loss's own condition. Both are positive and shrink as $r$ grows, so at every compute the bound wants *more tokens a parameter* than the loss does.
+#
+# How many more changes with compute. On the loss's frontier $r$ goes as $F^{(\alpha - \beta)/(\alpha + \beta)}$, which is nearly level if the exponents are nearly equal. For the bound a constant $r$ would leave a constant gap, while the loss keeps falling. In the
+# limit $\sqrt{\mathcal C} \sim r^{-1/2}$ has to keep step with $N^{-\alpha} = (F/6r)^{-\alpha/2}$, so
 #
 # $$
 # r \sim F^{\alpha/(1+\alpha)}, \qquad N \sim F^{1/(2 + 2\alpha)} .
 # $$ (eq-allocation-exponent)
 #
-# No number of tokens a parameter is optimal for the bound at every compute, 20 least of all.
+# No number of tokens a parameter is optimal for the bound at every compute.
 #
 # ### On the ladder
 #
-# Two more laws are fitted: the loss on the training text, to the runs of the grid as in {doc}`07_scaling_laws`; the quantization gap as $e^{-\rho b} N^{-a} r^{c}$, to the surveys of {doc}`03_quantization` at all numbers of bits and to the records off the frontier.
+# Two more laws are fitted. The loss on the training text is fitted to the runs of the grid, as in {doc}`15_frontier`. The quantization gap is taken as $e^{-\rho b} N^{-a} r^{c}$ and fitted to the surveys of {doc}`16_shorter_codes`, at all numbers of bits, and to the records
+# off the frontier.
 
 # %%
 runs = load_runs(["grid"])
@@ -316,13 +360,29 @@ glue_interval("rate", quantization_fit.law.rate, *quantization_fit.interval("rat
 glue_interval(
     "damage", quantization_fit.law.ratio_exponent, *quantization_fit.interval("ratio_exponent", level)
 )
-glue_all(halving=2 * math.log(2), level=100 * level)
+damage = quantization_fit.interval("ratio_exponent", level)
+damage_word = (
+    "lies above zero" if damage.low > 0 else "lies below zero" if damage.high < 0 else "contains zero"
+)
+glue_all(halving=2 * math.log(2), level=100 * level, damage_word=damage_word)
+
+# %% tags=["remove-cell"]
+keep("frontier", describe(law, runs))  # the interactive figures of other pages
 
 # %% [markdown]
-# A bit divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f` ({glue:text}`rate_low:.2f` to {glue:text}`rate_high:.2f`), and $4^{-b}$ is $\rho$ = {glue:text}`halving:.2f`. Along training it goes as $r$ to the power {glue:text}`damage:+.2f` ({glue:text}`damage_low:+.2f` to {glue:text}`damage_high:+.2f`);
-# {cite:t}`kumar2024precision` find that it grows.
+# One bit more divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f`; if it fell as $4^{-b}$, $\rho$ would be {glue:text}`halving:.2f`. As training goes on it changes as $r^c$ with $c$ = {glue:text}`damage:+.2f`. {cite:t}`kumar2024precision` find that it grows; here the
+# interval {glue:text}`damage_word`. (The intervals stand in the table: {glue:text}`level:.0f` %.)
+#
+# The least bound that these laws allow, beside the least loss:
+
 
 # %%
+def operations(flops):
+    """20,000,000,000,000 as 2 · 10¹³."""
+    digit, power = f"{flops:.0e}".split("e+")
+    return f"{digit} · 10{power.translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 budgets = np.geomspace(1e12, 1e15, 7)
 choices = range(2, 9)
 rows = []
@@ -354,7 +414,7 @@ for flops in budgets:
 split = pd.DataFrame(rows)
 table = pd.DataFrame(
     {
-        "operations": [f"{flops:.0e}" for flops in split["F"]],
+        "operations": split["F"].map(operations),
         **{
             f"r, {kind}": [
                 f"{row[f'r, {kind}']:.0f} ({row[f'r, {kind}, low']:.0f} to {row[f'r, {kind}, high']:.0f})"
@@ -375,8 +435,8 @@ assert (split["r, bound"] > split["r, loss"]).all(), "the bound wants fewer toke
 table.style.hide(axis="index")
 
 # %% [markdown]
-# The same from real runs, without a law for the loss: at each budget a parabola in $\log N$ through the sizes that were trained there ({doc}`07_scaling_laws`), once through their losses and once through their bounds. The bounds are the certified ones where there is a record; a second series has the measured loss
-# of every run of the grid and the fitted gap.
+# The same can be read off real runs, without a law for the loss. At each budget a parabola in $\log N$ goes through the sizes that were trained there, once through their losses and once through their bounds. The bounds are the certified ones
+# where there is a record. A second series has the measured loss of every run of the grid and the fitted gap.
 
 
 # %%
@@ -399,7 +459,7 @@ measured = {
 }
 optima = {name: frontier.isoflop(curves_of(*columns), at_budgets) for name, columns in measured.items()}
 
-# %% mystnb={"figure": {"caption": "Tokens a parameter that make the loss least, and the bound, against compute: the fitted laws with their intervals (lines and bands) and minima of parabolas through real runs (marks). Dotted: 20.", "name": "fig-off-frontier-allocation"}, "image": {"alt": "Tokens a parameter against operations, both axes logarithmic: the bound's line lies ten to thirty times above the loss's, and both rise; marks of real runs lie near the lines."}}
+# %% mystnb={"figure": {"caption": "Tokens a parameter that make the loss least, and the bound, against compute: the fitted laws with their intervals (lines and bands) and minima of parabolas through real runs (marks). Dotted: 20.", "name": "fig-off-frontier-allocation"}, "image": {"alt": "Tokens a parameter against operations, both axes logarithmic: the bound's line lies far above the loss's, and both rise; marks of real runs lie near the lines."}}
 styles = {"loss": ("C0", "loss, runs"), "bound": ("C1", "bound, runs")}
 fig, ax = plt.subplots()
 for kind, (color, _) in styles.items():
@@ -419,26 +479,55 @@ plt.show()
 slope = -fit_power_law(split["F"], split["r, bound"]).exponent
 glue_all(slope=slope, limit=law.ratio_exponent)
 for place, row in (("cheap", split.iloc[0]), ("dear", split.iloc[-1])):
-    glue_all(**{f"{place}_flops": f"{row['F']:.0e}", f"{place}_bits": row["b"]})
+    glue_all(**{f"{place}_flops": operations(row["F"]), f"{place}_bits": row["b"]})
     glue_interval(f"{place}_loss_r", row["r, loss"], row["r, loss, low"], row["r, loss, high"])
     glue_interval(f"{place}_bound_r", row["r, bound"], row["r, bound, low"], row["r, bound, high"])
 words = {}
 for name, found in optima.items():
     ends = [f"{o.n_tokens / o.n_params:.0f}" for o in sorted(found, key=lambda o: o.n_tokens / o.n_params)]
-    reach = f"{found[0].flops:.0e} to {found[-1].flops:.0e} operations" if found else ""
-    words[name] = f"at {ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
+    reach = f"{operations(found[0].flops)} to {operations(found[-1].flops)} operations" if found else ""
+    words[name] = f"{ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
+times = [(split["r, bound"] / split["r, loss"]).min()]
+if optima["loss, runs"] and optima["bound, runs"]:
+    middles = {
+        name: np.median([o.n_tokens / o.n_params for o in found]) for name, found in optima.items() if found
+    }
+    times.append(middles["bound, runs"] / middles["loss, runs"])
+seen = [o.n_tokens / o.n_params for o in optima["loss, runs"]]
+twenty = bool(seen) and min(seen) <= TOKENS_PER_PARAMETER <= max(seen)
+twenty_words = (
+    f"Their range {'holds' if twenty else 'does not hold'} the {TOKENS_PER_PARAMETER} of the paper."
+)
+agree = f"Both ways the bound wants at least {math.floor(min(times))} times as many tokens a parameter as the loss."
+floor = loss_fit.law.E
+glue_all(
+    twenty_words=twenty_words,
+    both_words=agree
+    if min(times) > 1.5
+    else "They do not agree that the bound wants more tokens than the loss.",
+    floor_words=f"Its floor E came out at {floor:.0e} nats: these runs show none."
+    if floor < 0.01
+    else f"Its floor is {floor:.2f} nats.",
+)
 glue_all(loss_runs=words["loss, runs"], bound_runs=words["bound, runs"])
 glue_all(bound_certified=words["bound, certified"])
+
 # %% [markdown]
-# By the laws, from {glue:text}`cheap_flops` to {glue:text}`dear_flops` operations, the loss is least at {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f` tokens a parameter and the bound at {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f`, which grow as $F^{k}$ with
-# $k$ = {glue:text}`slope:.2f`; equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit.
+# | tokens a parameter that are best | for the loss | for the bound |
+# |---|---|---|
+# | by the laws, {glue:text}`cheap_flops` operations | {glue:text}`cheap_loss_r:.0f` | {glue:text}`cheap_bound_r:.0f` |
+# | by the laws, {glue:text}`dear_flops` operations | {glue:text}`dear_loss_r:.0f` | {glue:text}`dear_bound_r:.0f` |
+# | by parabolas through runs, gap fitted | {glue:text}`loss_runs` | {glue:text}`bound_runs` |
+# | by parabolas through certified bounds | | {glue:text}`bound_certified` |
 #
-# By parabolas through real runs the loss is least {glue:text}`loss_runs`; the bound, at 4 bits with the fitted gap, {glue:text}`bound_runs`; the certified bound {glue:text}`bound_certified`. The two ways disagree on the loss for the reason that {doc}`07_scaling_laws` gives, a step that the law cannot follow. They agree that the bound wants several
-# times more tokens.
+# The two ways disagree on the loss, for the reason that {doc}`14_copying` gives: there is a step that the law cannot follow. We believe the parabolas, which need no law. {glue:text}`twenty_words` {glue:text}`both_words`
+#
+# By the laws the bound's number grows as $F^{k}$ with $k$ = {glue:text}`slope:.2f`; equation {eq}`eq-allocation-exponent` has {glue:text}`limit:.2f` in the limit.
 #
 # ### How many bits
 #
-# The best number of bits in the table goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`: with more tokens a parameter a bit costs less, and rounding does more harm. That is rounding after training. On the frontier the surveys of {doc}`03_quantization` tell what training for few bits does to the paper's gap:
+# From the least to the greatest compute of the table the best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`. With more tokens a parameter a bit costs less. This is rounding after training. What training *for* few bits does to the paper's gap on the
+# frontier, the surveys of {doc}`16_shorter_codes` tell:
 
 # %%
 by_bits = pd.DataFrame(
@@ -453,15 +542,16 @@ glue_all(best_code=", ".join(dict.fromkeys(by_bits.idxmin())))
 by_bits.style.format("{:.2f}")
 
 # %% [markdown]
-# The least gap of every column belongs to: {glue:text}`best_code`. Fewer bits move the bound's frontier towards the loss's, since $\mathcal C$ depends on $b/r$: at half the bits the same $\mathcal C$ needs half the tokens a parameter.
+# The least gap of every column belongs to: {glue:text}`best_code`. Fewer bits move the bound's frontier towards the loss's. $\mathcal C$ depends on $b/r$, so half the bits need half the tokens a parameter for the same $\mathcal C$.
 #
 # (off-frontier-released)=
 # ## Released models
 #
-# Nobody splits compute for a bound, but many train far past the loss's frontier, because a small model is cheap to use {cite}`sardana2024beyond`. Here is what the closed form {eq}`eq-off-frontier-gap` gives for them at {glue:text}`bits:d` bits, and what it would take for the least bound at their compute. The loss laws are published ones, fitted to models of
-# their size; for $\Sigma$ the paper's fit on the frontier is carried to other $\mathcal C$ by the ladder's law.
+# Nobody splits compute for a bound. But many train far past the loss's frontier, because a small model is cheap to use {cite}`sardana2024beyond`. What does the closed form {eq}`eq-off-frontier-gap` give for them at {glue:text}`bits:d` bits, and what would the least bound take
+# at their compute? The loss laws are published ones, fitted to models of their size. For $\Sigma$ the paper's fit on the frontier is carried to other $\mathcal C$ by the ladder's law.
 #
-# It is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise, and that {glue:text}`bits:d` bits do little harm, which is the more doubtful the longer a model was trained.
+# This is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise. And it supposes that {glue:text}`bits:d` bits do little harm, which is
+# the more doubtful the longer a model was trained.
 
 # %%
 facts = published.facts("chinchilla")
@@ -556,13 +646,93 @@ glue_range("at_1e24", [found.ratio for found in at.values()])
 glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 
 # %% [markdown]
-# The gaps go from {glue:text}`released_gap_most:.2f` nats to {glue:text}`released_gap_least:.3f`. At $10^{24}$ operations the bound is least at {glue:text}`at_1e24_least:,.0f` to {glue:text}`at_1e24_most:,.0f` tokens a parameter. Of {glue:text}`n_released:d` models {glue:text}`n_closer:d` lie closer to the bound's frontier than to the loss's (in the logarithm, by the
-# law of {cite:t}`besiroglu2024chinchilla`), and {glue:text}`n_over:d` lie beyond it. Models that are trained for cheap use come close to what one would train for a guarantee.
+# The gaps go from {glue:text}`released_gap_most:.2f` nats down to {glue:text}`released_gap_least:.3f`. At $10^{24}$ operations the bound is least at {glue:text}`at_1e24_least:,.0f` to {glue:text}`at_1e24_most:,.0f` tokens a parameter.
+#
+# Of {glue:text}`n_released:d` models {glue:text}`n_closer:d` lie closer to the bound's frontier than to the loss's (in the logarithm, by the law of {cite:t}`besiroglu2024chinchilla`), and {glue:text}`n_over:d` lie beyond it. Models that are trained for cheap use come close to what one would
+# train for a guarantee.
 #
 # ## What agreed, what did not
 #
-# * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, to {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % of the closed form, on and off the frontier.
-# * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
-# * **Corrected**: $\Sigma$ is not constant off the frontier. It rises as $\mathcal C$ falls, and over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
-# * **New**: the bound's frontier lies at more tokens a parameter than the loss's, on the ladder {glue:text}`cheap_bound_r:.0f` to {glue:text}`dear_bound_r:.0f` against {glue:text}`cheap_loss_r:.0f` to {glue:text}`dear_loss_r:.0f`, and the number grows with compute.
-# * **Cannot be told**: what the ladder's law says beyond its range. It has no floor $E$ in sight, branches of one trunk share their past, and the quantization gap off the frontier is known at {glue:text}`bits:d` bits alone.
+# * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, on and off the frontier, within {glue:text}`excess_far:.1f` % of the closed form.
+# * **Not what the title says**: at a fixed $D$ the gap grows {glue:text}`fixed_rise` in $N$.
+# * **Corrected**: $\Sigma$ is not constant off the frontier. It rises as $\mathcal C$ falls. Over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
+# * **New**: the bound's frontier lies at more tokens a parameter than the loss's, and the number grows with compute.
+# * **Cannot be told**: what the ladder's law says beyond its range. {glue:text}`floor_words` Branches of one trunk share their past. And off the frontier the quantization gap is known at {glue:text}`bits:d` bits alone.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} Twice the tokens
+# :label: ex-off-1
+#
+# Take 4 bits, $V$ = 50,304 and a constant $\Sigma$ = 0.5. By which factor does doubling the tokens shrink the gap {eq}`eq-off-frontier-gap` at 20 tokens a parameter, by which at 2000? Which factor does it approach, and which one would it approach if only the term of the
+# parameters were there?
+# ```
+#
+# ```{solution-start} ex-off-1
+# :class: dropdown
+# ```
+
+# %%
+factors = [gap_at(2 * r, 4, 50304, 0.5) / gap_at(r, 4, 50304, 0.5) for r in (20, 2000)]
+assert 0.5 < factors[0] < factors[1] < math.sqrt(0.5)
+glue_all(factor_here=factors[0], factor_far=factors[1])
+
+# %% [markdown]
+# {glue:text}`factor_here:.2f` and {glue:text}`factor_far:.2f`. For small $\mathcal C$ the roots rule and the factor goes to $\sqrt{1/2} = 0.71$. The parameters alone would halve. So the longer the training, the less the next doubling brings.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} What a guarantee costs
+# :label: ex-off-2
+#
+# Somebody has $10^{14}$ operations and trains for the least bound at 4 bits. How much training loss do they give up against the loss's own optimum, and by how much is their bound lower? Use `allocation.allocate` and the laws of this page.
+# ```
+#
+# ```{solution-start} ex-off-2
+# :class: dropdown
+# ```
+
+# %%
+n_loss, d_loss = map(float, loss_fit.law.optimum(1e14))
+best = allocation.allocate(law, 1e14, [4])
+given_up = float(loss_fit.law(best.n_params, best.n_tokens)) - float(loss_fit.law(n_loss, d_loss))
+gained = float(law(n_loss, d_loss, 4)) - best.value
+assert 0 < given_up < gained
+glue_all(given_up=given_up, gained=gained)
+
+# %% [markdown]
+# They give up {glue:text}`given_up:.2f` nats of loss and gain {glue:text}`gained:.2f` of bound. Near its minimum the loss is flat in $\log N$, while the gap falls with every token a parameter.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} If the variation rose faster
+# :label: ex-off-3
+#
+# The bound wants more tokens a parameter than the loss, since the last two terms of {eq}`eq-allocation-balance` are positive. For which $\kappa$ could that fail? What is $\kappa$ on the ladder, at 20 and at 1000 tokens a parameter?
+# ```
+#
+# ```{solution-start} ex-off-3
+# :class: dropdown
+# ```
+
+
+# %%
+def elasticity(c, step=1e-4):
+    """kappa: the logarithmic derivative of the fitted loss variation at a complexity."""
+    above, below = (float(sigma_law(c * math.exp(sign * step), largest)) for sign in (1, -1))
+    return math.log(above / below) / (2 * step)
+
+
+kappas = [elasticity(bits * math.log(2) / r) for r in (20, 1000)]
+assert all(-0.5 < kappa < 0 for kappa in kappas)
+glue_all(kappa_here=kappas[0], kappa_far=kappas[1])
+
+# %% [markdown]
+# The bracket is negative only if $(1 + 2\kappa)\,\Sigma < -\sqrt2$, so $\kappa$ would have to be well below $-\frac12$: $\Sigma$ would have to rise faster than $1/\sqrt{\mathcal C}$. Since $\Sigma$ tends to a constant as $\mathcal C$ falls, it cannot do so for long. On the ladder's largest rung here $\kappa$ is
+# {glue:text}`kappa_here:.2f` at 20 and {glue:text}`kappa_far:.2f` at 1000 tokens a parameter.
+#
+# ```{solution-end}
+# ```

@@ -15,6 +15,19 @@
 # %% [markdown]
 # # Does it hold elsewhere?
 #
+# Everything so far was found on one architecture and one text. A finding about *language models* has to survive a change of either. Two more ladders are small enough to try: Llama's architecture on the ladder's text, and the ladder's
+# architecture on a text of another kind. Both go through the same pipeline.
+#
+# **Answer.** {glue:text}`answer_words`
+#
+# | claims of the chapters before | which |
+# |---|---|
+# | hold on all three ladders | {glue:text}`everywhere` |
+# | have the same word on all three, but not "holds" | {glue:text}`alike` |
+# | are contradicted by Llama's architecture, on the same text | {glue:text}`by_llama` |
+# | are contradicted by the dictionary, with the same architecture | {glue:text}`by_dictionary` |
+# | can be told on some of the ladders only | {glue:text}`partly` |
+#
 # | | |
 # |---|---|
 # | **Paper section** | 5, and the reviewers' question for other models and other data |
@@ -22,8 +35,7 @@
 # | **Writes** | nothing |
 # | **Runtime** | half a minute |
 #
-# Everything so far was found on one architecture and one text. A finding about *language models* has to survive a change of either. Two more ladders are small enough to try: Llama's architecture on the ladder's text, and the ladder's architecture on a text of another kind. They go through the same pipeline, and here they
-# stand beside the first.
+# What is bounded is the {term}`token-wise risk` on the training contexts. A *gap* is a bound less the training loss of the unquantized model.
 
 # %% tags=["parameters"]
 method: str = "gptq"  # quantizer
@@ -31,7 +43,7 @@ bits: int = 4  # per weight, the paper's setting
 level: float = 0.95  # of intervals and tests
 n_replicates: int = 400  # behind each interval that is drawn
 
-# %%
+# %% tags=["hide-input"]
 import json
 import math
 
@@ -42,7 +54,7 @@ from scipy import stats
 
 from gengap import models
 from gengap.book.figures import FAMILIES, named_axis, plain
-from gengap.book.glue import glue_all
+from gengap.book.glue import glue_all, glue_range
 from gengap.errors import UserError
 from gengap.laws import curves, equal_exponents, information, trend
 from gengap.paths import published_results_dir
@@ -80,12 +92,16 @@ def draw(ax, of, shown=records, **style):
 # %% [markdown]
 # ## Three ladders
 #
-# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), rotation of all channels, two heads of queries to one of keys and values, and one matrix for embedding and output. The text, its tokens, the order of the rows, 20 tokens a parameter, the schedule and the batches are the ladder's.
+# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), and rotation of all channels. Two heads of queries share one of keys and values, and one matrix is both embedding and output. The text, its tokens, the order of the rows, 20
+# tokens a parameter, the schedule and the batches are the ladder's.
 #
-# **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Pronunciations and marks of origin are taken out, and near duplicates as in the ladder's text. What remains is {glue:text}`characters:.0f` million characters of English prose, explanations of words in the order of the alphabet, cut into {glue:text}`documents:,` documents of some consecutive entries, of which
-# {glue:text}`heldout_documents:d` are held out. Where the first text is source code and its documentation, here nothing is code. The tokenizer is its own, with as many tokens as the ladder's: {glue:text}`vocab_size:d`. `gengap corpus dictionary` makes it.
+# **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Where the first text is source code and its
+# documentation, here nothing is code.
 #
-# Both were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
+# Pronunciations and marks of origin are taken out, and near duplicates as in the ladder's text. What remains is {glue:text}`characters:.0f` million characters of English prose, explanations of words in the order of the alphabet. They are cut into
+# {glue:text}`documents:,` documents of some consecutive entries, of which {glue:text}`heldout_documents:d` are held out. The tokenizer is its own, with as many tokens as the ladder's: {glue:text}`vocab_size:d`. `gengap corpus dictionary` makes it.
+#
+# Both ladders were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
 
 # %%
 manifest = json.loads((published_results_dir() / "dictionary" / "manifest.json").read_text())
@@ -130,11 +146,23 @@ glue_all(waiting=", ".join(waiting) or "none")
 certified = load_records(method=method, bits=bits)
 glue_all(n_seeds=sum(record.identity.revision.startswith("seed") for record in certified))
 vacuous = shown[shown["ours, file"] >= shown["guessing"]]
-glue_all(n_new=len(shown) - len(records["ladder"]), n_vacuous=len(vacuous))
-glue_all(vacuous=", ".join(vacuous["ladder"] + "-" + vacuous["size"]) or "none")
+glue_all(n_new=len(shown) - len(records["ladder"]))
+vacuous_names = ", ".join(vacuous["ladder"] + "-" + vacuous["size"])
+glue_all(
+    bits=bits,
+    vacuous_words=f"Vacuous with the length of their file, and so of no use: {vacuous_names}."
+    if vacuous_names
+    else "With the length of its file none is vacuous.",
+)
 
 # %% [markdown]
-# {glue:text}`n_new:d` of these certificates are new, and {glue:text}`n_seeds:d` more that started from other weights (below). *Paper* and *ours* count 4 bits for every parameter, *file* the length of the real file; *hedged* is the bound on the model with at most 5 % of its companion. Vacuous with the length of their file, and so of no use: {glue:text}`vacuous`. Rungs that have no record yet: {glue:text}`waiting`. Losses on the two texts are not comparable: their tokens are different.
+# | column | what it is |
+# |---|---|
+# | paper, ours | bounds that count {glue:text}`bits:d` bits for every parameter |
+# | ours, file | our bound with the length of the real file |
+# | hedged, file | bound on the model with at most 5 % of its companion |
+#
+# {glue:text}`n_new:d` of these certificates are new, and {glue:text}`n_seeds:d` more that started from other weights (below). {glue:text}`vacuous_words` Rungs that have no record yet: {glue:text}`waiting`. Losses on the two texts are not comparable: their tokens are different.
 
 # %% mystnb={"figure": {"caption": "Training loss of the three ladders, and what is certified of them: our bound and the paper's, nominal code length. Circles and lines: the ladder; squares and dashes: Llama's architecture; diamonds and dots: the dictionary. Line across: guessing.", "name": "fig-elsewhere-headline"}, "image": {"alt": "Three panels against parameters on a logarithmic axis: training loss, our bound and the paper's bound of three ladders, below the line of guessing; all fall with size."}}
 fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharey=True)
@@ -154,7 +182,7 @@ plt.show()
 # %% [markdown]
 # ## How sure is one rung?
 #
-# One rung of each ladder was trained from three initial weights, and those of the new ladders were certified each time. Their standard deviation is what chance does to a loss and to a gap; a difference between ladders has to be larger.
+# One rung of each ladder was trained from three initial weights, and those of the new ladders were certified each time. Their standard deviation is what chance does to a loss and to a gap. A difference between ladders has to be larger.
 
 
 # %%
@@ -190,11 +218,15 @@ glue_all(
 seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "certified"])
 
 # %% [markdown]
-# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` % (one standard deviation of the three, on the ladder where it is largest).
+# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` %. (That is one standard deviation of three seeds, on the ladder where it is largest.)
 #
 # ## Learning rates
 #
-# A ladder that is trained badly would fall less than it could. Six rates were tried on the two smallest rungs of each new ladder, as in {doc}`07_scaling_laws`. The rule, fixed beforehand: the vertex of the parabola through the losses is the best rate of a rung, or the best of those tried where no vertex lies among them; a power of the width through the two gives the rates of all rungs, to two digits. Its exponent is that of the ladder, for which three rungs were tuned: two neighbours of like width would not fix it. No rate was changed after the loss of a rung had been seen.
+# A ladder that is trained badly would fall less than it could. Six rates were tried on the two smallest rungs of each new ladder, as in {doc}`07_scaling_laws`. The rule was fixed beforehand:
+#
+# * The best rate of a rung is the vertex of the parabola through the losses, or the best of those tried where no vertex lies among them.
+# * A power of the width through the two gives the rates of all rungs, to two digits. Its exponent is that of the ladder, for which three rungs were tuned: two neighbours of like width would not fix it.
+# * No rate was changed after the loss of a rung had been seen.
 
 
 # %%
@@ -246,11 +278,14 @@ rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"]).fo
 ).format("{:.1f}", subset=["lost, %"], na_rep="–")
 
 # %% [markdown]
-# The width enters with exponent {glue:text}`rate_exponent:.2f`. Against the best rate that was tried, a tuned rung loses {glue:text}`lost:.1f` % of its held-out loss at most ({glue:text}`lost_where`); what the others lose is not known.
+# The width enters with exponent {glue:text}`rate_exponent:.2f`. Against the best rate that was tried, a tuned rung loses {glue:text}`lost:.1f` % of its held-out loss at most ({glue:text}`lost_where`). What the others lose is not known.
 #
 # ## One exponent?
 #
-# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have; whether the three could be one is a test of variance (`gengap.laws.equal_exponents`): are the lines in logarithms parallel? With so few rungs it sees only large differences, and what it cannot tell apart need not be equal. The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
+# These quantities go as powers of $N$ in the paper or in the chapters before. Each ladder has its own exponent, over the sizes that all of them have. Could the three be one? A test of variance asks whether the lines in logarithms are parallel
+# (`gengap.laws.equal_exponents`). With so few rungs it sees only large differences, and what it cannot tell apart need not be equal.
+#
+# The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
 
 
 # %%
@@ -337,7 +372,12 @@ plt.show()
 # %%
 different = [name for name, found in tests.items() if found.p_value <= 1 - level]
 by = {what: list(p_values.index[p_values[f"p, {what}"] <= 1 - level]) for what in ("architecture", "text")}
-glue_all(n_tests=len(tests), n_different=len(different), different=", ".join(different) or "none")
+different_words = (
+    f"Of {len(tests)} exponents these differ between the ladders by more than the rungs' scatter explains: {', '.join(different)}."
+    if different
+    else f"None of {len(tests)} exponents differs between the ladders by more than the rungs' scatter explains."
+)
+glue_all(different_words=different_words)
 glue_all(**{f"by_{what}": ", ".join(names) or "none" for what, names in by.items()})
 glue_all(least_fixed=max(tests, key=lambda name: np.ptp(tests[name].common)))
 glue_all(level=100 * level, by_chance=100 * (1 - level ** len(tests)))
@@ -348,13 +388,24 @@ for family, mine in records.items():
     )
 
 # %% [markdown]
-# Of {glue:text}`n_tests:d` exponents {glue:text}`n_different:d` differ between the ladders by more than the rungs' scatter explains: {glue:text}`different`. Two by two, between architectures: {glue:text}`by_architecture`; between texts: {glue:text}`by_text`. ({glue:text}`n_tests:d` independent tests at {glue:text}`level:.0f` % would find a difference by chance on {glue:text}`by_chance:.0f` % of such pages.)
+# {glue:text}`different_words` By chance alone, as many independent tests would find a difference on {glue:text}`by_chance:.0f` % of such pages. The first exercise asks which difference survives that.
 #
-# Rounding does most harm at {glue:text}`ladder_worst` on the ladder ({glue:text}`ladder_harm:.2f` nats), {glue:text}`llama_worst` with Llama's architecture ({glue:text}`llama_harm:.2f`) and {glue:text}`dictionary_worst` on the dictionary ({glue:text}`dictionary_harm:.2f`). The exponent with the widest interval: {glue:text}`least_fixed`.
+# | | exponents that differ |
+# |---|---|
+# | between architectures | {glue:text}`by_architecture` |
+# | between texts | {glue:text}`by_text` |
+#
+# Rounding follows no power on any ladder: the exponent with the widest interval is that of the {glue:text}`least_fixed`. It does most harm at these sizes:
+#
+# | ladder | size | quantization gap, nats |
+# |---|---|---|
+# | ladder | {glue:text}`ladder_worst` | {glue:text}`ladder_harm:.2f` |
+# | Llama's architecture | {glue:text}`llama_worst` | {glue:text}`llama_harm:.2f` |
+# | dictionary | {glue:text}`dictionary_worst` | {glue:text}`dictionary_harm:.2f` |
 #
 # ## The largest rung, stated beforehand
 #
-# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed, as in {doc}`06_scale`, which is where the first ladder's forecasts come from.
+# Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed. The first ladder's forecasts are those of {doc}`06_scale`.
 
 # %%
 rows = []
@@ -370,21 +421,36 @@ for family in LADDERS:
 columns = ["ladder", "size", "rungs", "quantity", "predicted", "low", "high", "outcome", "inside"]
 beforehand = pd.DataFrame(rows, columns=columns)
 beforehand["off, %"] = 100 * (beforehand["outcome"] / beforehand["predicted"] - 1)
-glue_all(n_known=(beforehand["inside"] != "").sum(), n_inside=(beforehand["inside"] == "yes").sum())
 of_new = beforehand[beforehand["ladder"] != "ladder"]
-glue_all(off_new=of_new["off, %"].abs().max(), n_new_known=(of_new["inside"] != "").sum())
-glue_all(n_new_inside=(of_new["inside"] == "yes").sum())
+glue_all(off_new=of_new["off, %"].abs().max())
+outside = beforehand[beforehand["inside"] == "no"]
+outside_names = ", ".join(outside["ladder"] + "-" + outside["size"] + ", " + outside["quantity"])
+forecast_words = (
+    f"Outside their intervals lie: {outside_names}."
+    if outside_names
+    else "Every outcome known so far lies inside its interval."
+)
+known = of_new[of_new["inside"] != ""]
+glue_all(forecast_words=forecast_words, width_new=(known["high"] / known["low"]).max())
 beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[4:8], na_rep="not run").format(
     "{:+.1f}", subset=["off, %"], na_rep="–"
 )
 
 # %% [markdown]
-# {glue:text}`n_inside:d` of {glue:text}`n_known:d` outcomes lie inside their intervals; of the new ladders {glue:text}`n_new_inside:d` of {glue:text}`n_new_known:d`, with single numbers off by {glue:text}`off_new:.0f` % at most.
+# {glue:text}`forecast_words` The intervals are wide, since few rungs stand behind them: on the new ladders the upper end is {glue:text}`width_new:.1f` times the lower one or less. The single numbers are off by {glue:text}`off_new:.0f` % at most.
 #
 # ## The claims, ladder by ladder
 #
-# The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have: a claim about a trend *holds* if the whole interval of the exponent is on its side, does *not hold* if it is on the other, and otherwise *cannot be told*; where a line is bent, the exponent at the largest rung decides. (The first ladder goes on to larger rungs, and its answers there can differ.) The findings of Kaplan et al. that a frontier alone
-# can answer follow; the others need trainings off it, which only the first ladder has.
+# The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have. For a claim that an exponent lies below a threshold:
+#
+# | verdict | if the whole 95 % interval of the exponent |
+# |---|---|
+# | holds | lies below |
+# | does not hold | lies above |
+# | cannot be told | does neither |
+#
+# Where a line is bent, the exponent at the largest rung decides. The first ladder goes on to larger rungs, and its answers there can differ. Of the findings of Kaplan et al. those follow that a frontier alone can answer; the others need trainings off
+# it, which only the first ladder has.
 
 
 # %%
@@ -500,7 +566,20 @@ contrary = opposed("llama") | opposed("dictionary")
 glue_all(everywhere=listed(holding), alike=listed(agreed & ~holding))
 glue_all(by_llama=listed(opposed("llama")), by_dictionary=listed(opposed("dictionary")))
 glue_all(partly=listed(~agreed & ~contrary))
-glue_all(n_claims=len(table), n_agreed=int(agreed.sum()), n_contrary=int(contrary.sum()))
+n_claims, n_agreed, n_contrary = len(table), int(agreed.sum()), int(contrary.sum())
+contrary_words = (
+    "On none does one say yes and another no."
+    if n_contrary == 0
+    else "On one of them one ladder says yes and another no."
+    if n_contrary == 1
+    else f"On {n_contrary} of them one ladder says yes and another no."
+)
+answer_words = (
+    f"Nothing contradicts the first ladder, as far as these sizes can tell: on {n_agreed} of {n_claims} claims all three say the same, and the rest can be told on some of them only."
+    if n_contrary == 0
+    else f"Not everything: on {n_agreed} of {n_claims} claims all three say the same, and on {n_contrary} they contradict each other."
+)
+glue_all(n_claims=n_claims, n_agreed=n_agreed, contrary_words=contrary_words, answer_words=answer_words)
 glue_all(
     n_largest=max(mine[-1].identity.n_params for mine in records.values()) / 1e6, n_further=largest[1] / 1e6
 )
@@ -508,13 +587,89 @@ glue_all(
 # %% [markdown]
 # ## What the claims are about
 #
-# The reviewers asked whether one family of models on one text can carry the paper's claims. To {glue:text}`n_agreed:d` of {glue:text}`n_claims:d` statements the three ladders give the same word; to {glue:text}`n_contrary:d` one says yes and another no.
+# The reviewers asked whether one family of models on one text can carry the paper's claims. To {glue:text}`n_agreed:d` of {glue:text}`n_claims:d` the three ladders give the same word. {glue:text}`contrary_words` The table at the head of this page names them.
 #
-# * **About language models**, as far as three ladders tell, since it holds on all: {glue:text}`everywhere`.
-# * **The same word on all, but not "holds"**: {glue:text}`alike`.
-# * **About one architecture**, since Llama's says the contrary on the same text: {glue:text}`by_llama`.
-# * **About one text**, since the dictionary says the contrary with the same architecture: {glue:text}`by_dictionary`.
-# * **Told by some of the ladders only**, which contradicts nothing: {glue:text}`partly`.
-# * **Numbers rather than words**: the exponents that differ between architectures are {glue:text}`by_architecture`; between texts {glue:text}`by_text`.
+# Where the words agree, numbers may still differ: the table of exponents says where that shows.
 #
-# What this does not show: the first ladder ends at {glue:text}`n_largest:.1f` million parameters and the others at {glue:text}`n_further:.1f` million or below, and all tokenizers are byte-level BPE of {glue:text}`vocab_size:d` tokens. At a fixed number of bits and of tokens a parameter the complexity of a bound is the same number on every ladder, so that gaps have to be alike; what could have differed is the loss variation, the harm of rounding, and the loss itself.
+# What this does not show:
+#
+# * The first ladder ends at {glue:text}`n_largest:.1f` million parameters and the others at {glue:text}`n_further:.1f` million or below. All tokenizers are byte-level BPE of {glue:text}`vocab_size:d` tokens.
+# * At a fixed number of bits and of tokens a parameter the complexity is the same number on every ladder, so that gaps have to be alike. What could have differed is the {term}`loss variation`, the harm of rounding, and the loss itself.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} Six tests
+# :label: ex-elsewhere-1
+#
+# Six exponents were tested at 95 %. How likely is at least one difference by chance, if the tests are independent and all exponents equal? At which level must each be made for that probability to be 5 %? Which of the differences above survive?
+# ```
+#
+# ```{solution-start} ex-elsewhere-1
+# :class: dropdown
+# ```
+
+# %%
+chance = 1 - 0.95**6
+each = 1 - 0.95 ** (1 / 6)
+np.testing.assert_allclose([chance, each], [0.265, 0.0085], atol=5e-4)
+surviving = [name for name, found in tests.items() if found.p_value <= each]
+assert set(surviving) <= set(different)
+glue_all(surviving=", ".join(surviving) or "none")
+
+# %% [markdown]
+# $1 - 0.95^6 = 26.5$ %. Each test needs $1 - 0.95^{1/6} = 0.85$ % (or $5/6 = 0.83$ %, which needs no independence). At that level there remain: {glue:text}`surviving`.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} One ladder against itself
+# :label: ex-elsewhere-2
+#
+# Split the nine rungs of the first ladder into the five lowest and the others, and test with `equal_exponents` whether the information content of both halves goes with the same power of $N$. What does the answer say about comparing exponents between ladders?
+# ```
+#
+# ```{solution-start} ex-elsewhere-2
+# :class: dropdown
+# ```
+
+# %%
+halves = {"lower": records["ladder"][:5], "upper": records["ladder"][5:]}
+itself = test_of(QUANTITIES["information content"], halves)
+lower, upper = (k.value for k in itself.exponents)
+glue_all(p_itself=itself.p_value, k_lower=lower, k_upper=upper)
+itself_word = (
+    "differ by more than scatter explains" if itself.p_value <= 1 - level else "cannot be told apart"
+)
+glue_all(itself_word=itself_word)
+
+# %% [markdown]
+# The exponents are {glue:text}`k_lower:+.2f` and {glue:text}`k_upper:+.2f`, and they {glue:text}`itself_word` (p = {glue:text}`p_itself:.2g`). A "power" is a straight line through the sizes at hand. So exponents are compared over one range of sizes, the one that all ladders have; over different ranges
+# a bent line would differ from itself.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Equal by construction
+# :label: ex-elsewhere-3
+#
+# The three ladders agree on the paper's gap. Is that evidence that text and architecture do not matter to it? Which part of the gap at the largest common size is the same number on every ladder, whatever the model does?
+# ```
+#
+# ```{solution-start} ex-elsewhere-3
+# :class: dropdown
+# ```
+
+# %%
+shares = []
+for mine in common.values():
+    bound = mine[-1].bounds["nominal"].paper
+    shares.append((bound.parameters + bound.smoothing) / bound.gap)
+glue_range("same_share", 100 * np.array(shares))
+assert min(shares) > 0.7
+
+# %% [markdown]
+# Little. $\mathcal C \log V$ and $\sqrt{2\,\mathcal C}$ are functions of $D/N$, bits and $V$, which all ladders share. They make {glue:text}`same_share_least:.0f` to {glue:text}`same_share_most:.0f` % of the gap. Only the rest, loss variation and quantization, could have told the ladders apart.
+#
+# ```{solution-end}
+# ```

@@ -37,12 +37,16 @@ def _follow(value, path: str):
 class RecordRole(SphinxRole):
     """`` {record}`ladder-100k: bounds.nominal.paper.value: .3f` `` prints that number of the model's record."""
 
+    def look_up(self, name: str):
+        """What the path starts from."""
+        return _records()[name]
+
     def run(self):
         size, path, spec = (part.strip() for part in (self.text + ":").split(":")[:3])
         pages = self.env.__dict__.setdefault("record_pages", set())
         pages.add(self.env.docname)
         try:
-            text = format(_follow(_records()[size], path), spec)
+            text = format(_follow(self.look_up(size), path), spec)
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             message = self.inliner.reporter.error(f"no {path!r} in a record of {size!r}: {error!r}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]

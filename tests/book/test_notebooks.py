@@ -80,8 +80,9 @@ def test_the_chapter_of_one_model_has_the_settings_of_a_certificate():
     assert (declared["method"], declared["bits"]) == (DEFAULT_METHOD, DEFAULT_BITS)
 
 
-def test_the_chapter_on_companions_asks_for_snapshots_in_a_sentence(empty_project):
-    source = next(path for path in SOURCES if path.stem == "11_companion")
+@pytest.mark.parametrize("name", ["11_companion", "17_critics"])
+def test_the_chapters_on_companions_ask_for_snapshots_in_a_sentence(empty_project, name):
+    source = next(path for path in SOURCES if path.stem == name)
     parameters, setup = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"][:2]
     page = {}
     exec(parameters, page)

@@ -1,6 +1,7 @@
 """The bounds with a companion in a certificate: constants from the pilot alone, certified above what all windows give; snapshots as a companion."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,14 +10,15 @@ import torch
 from tiny_models import tiny_companion, tiny_config, tiny_model, token_rows
 from trainings import SHORT
 
-from gengap.bounds.companion_grids import COMPANION_PART, HEDGES, LITTLE, UNIFORM
+from gengap.bounds.companion import companion_bound, online_bound
+from gengap.bounds.companion_grids import COMPANION_PART, HEDGES, LITTLE, UNIFORM, Predictor, choose_share
 from gengap.bounds.sampling import WindowSample, draw_windows
 from gengap.bounds.terms import CodedModel
 from gengap.models.snapshots import USED, companion_of, read_snapshot, saved_steps
 from gengap.statistics.companion import beside_statistics
 from gengap.statistics.per_token import token_statistics
 from gengap.training.loop import train
-from gengap.workflow.companions import CompanionBounds, bounds_with
+from gengap.workflow.companions import CompanionBounds, bounds_with, coded_companion, estimate_alone, estimate_with
 
 N_ROWS, SEQ_LEN, V = 120, 31, 96
 
@@ -52,6 +54,27 @@ def test_what_a_sample_certifies_lies_above_what_all_windows_give():
             assert mine.value > other.value
             assert mine.failure_prob == other.failure_prob == pytest.approx(0.001)
     assert certified.online.failure_prob == pytest.approx(COMPANION_PART * 0.001)
+
+
+def test_estimates_are_the_bounds_on_the_windows_they_were_chosen_on():
+    """Of all windows: the certificate without an error of a sample, from two programs."""
+    model, companion, rows, coded = scene()
+    little, much = Predictor(0.02), Predictor(0.2, hedged=True)
+    beside = beside_statistics(model, companion, rows, range(N_ROWS), [little, much])
+    least = estimate_with(coded["archive"], companion, beside, 0.3)
+    each = {p: estimate_with(coded["archive"], companion, beside, 0.3, [p]) for p in (little, much)}
+    assert least == min(each.values(), key=lambda found: found.gap)
+    for p, found in each.items():
+        of_h = replace(coded["archive"], failure_prob=(1 - COMPANION_PART) * 0.001)
+        known = coded_companion(companion, coded["archive"])
+        share = choose_share(known, beside.loss, beside.entropy)
+        bound = companion_bound(of_h, known, beside.of[p], found.choice, share, 0.3, 0.3)
+        assert found.choice.predictor == p
+        assert found.gap == pytest.approx(bound.gap, abs=1e-6)
+        assert found.loss == pytest.approx(bound.smoothing, abs=1e-6)
+        assert found.gap > found.loss
+    alone = online_bound(known, beside.loss, beside.entropy, share, 0.3)
+    assert estimate_alone(coded["archive"], companion, beside, 0.3) == pytest.approx(alone.gap, abs=1e-6)
 
 
 def test_each_bound_has_the_predictor_that_its_name_says():

@@ -21,6 +21,8 @@ import nbformat
 import yaml
 
 import gengap
+from gengap.book.interactive.data import asked_for, make
+from gengap.book.interactive.kept import take
 from gengap.book.pages import (
     check_install_cell,
     for_size,
@@ -103,12 +105,20 @@ def sync_install_cells() -> list[Path]:
     return changed
 
 
-def _footer(root: Path) -> str:
-    """One line of HTML: what this copy of the book was made with."""
+_LICENCES = (
+    'Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/" rel="license">CC BY 4.0</a>; '
+    'code: <a href="https://opensource.org/license/mit" rel="license">MIT</a>.'
+)
+
+
+def _footer(root: Path, address: str = "") -> str:
+    """Two lines of HTML: what this copy of the book was made with, and what may be done with it."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in FOOTER_PACKAGES]
     git = ["git", "-C", str(root), "describe", "--always", "--dirty=-modified", "--exclude=*"]
     commit = subprocess.run(git, capture_output=True, encoding="utf-8", check=False).stdout.strip() or "unknown"
-    return f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
+    made = f"<p>Commit {commit}. Python {platform.python_version()}, {', '.join(versions)}.</p>"
+    others = f' <a href="{address.rstrip("/")}/versions.html">All versions</a>.' if address else ""
+    return f"{made}\n<p>{_LICENCES}{others}</p>"
 
 
 def stage(config: dict[str, Any] | None = None) -> Path:
@@ -122,6 +132,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
     root, executed_dir, stage_dir = project_root(), build_dir() / "notebooks", build_dir() / "site"
     config, toc = config or read_config(root), read_toc(root)
     files: dict[str, bytes] = {}
+    figures: set[str] = set()  # interactive ones, that pages show
+    kept: dict[str, Any] = {}  # their data, as far as notebooks made them
     other_sizes: dict[str, list[str]] = {}  # the pages of the appendix, by the page that they repeat
     for path in sorted((root / "book").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -139,6 +151,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
         defaults = {parameter.name: parameter.default for parameter in parameters(pair_path)}
         main = runs.pop(defaults.get("model_size"), executed_dir / f"{name}.ipynb")
         notebook = merge_outputs(pair_path, main)
+        kept |= take(notebook)
+        figures |= asked_for(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         files |= {f"figures/{figure}": svg for figure, svg in take_drawings(notebook).items()}
         if runs:
             other_sizes[docname] = list(runs)
@@ -149,6 +163,7 @@ def stage(config: dict[str, Any] | None = None) -> Path:
                 page = merge_outputs(pair_path, path)
             except UserError as error:
                 raise UserError(f"{error}\n(`make sweep MODELS={size}` does; or delete that file)") from error
+            take(page)
             page = for_size(page, size)
             files |= {f"figures/{figure}": svg for figure, svg in take_drawings(page).items()}
             files[f"{docname}/{size}.ipynb"] = nbformat.writes(page).encode()
@@ -163,6 +178,8 @@ def stage(config: dict[str, Any] | None = None) -> Path:
             toc["chapters"] += chapters
     if "book/api.md" in files:
         files |= reference_pages()
+    figures |= asked_for(content.decode() for name, content in files.items() if name.endswith(".md"))
+    files |= make(figures, kept)
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     static = b"".join(content for name, content in files.items() if name.startswith("book/_static/"))
     built = _built_config(config, root, hashlib.sha256(static).hexdigest())
@@ -203,9 +220,15 @@ def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dic
     """
     built = copy.deepcopy(config)
     html = built.setdefault("html", {})
-    html["extra_footer"] = _footer(root)
-    context = built.setdefault("sphinx", {}).setdefault("config", {}).setdefault("html_context", {})
-    context["static_digest"] = static_digest
+    html["extra_footer"] = _footer(root, html.get("baseurl", ""))
+    sphinx = built.setdefault("sphinx", {}).setdefault("config", {})
+    sphinx.setdefault("html_context", {})["static_digest"] = static_digest
+    address = html.get("baseurl", "")
+    sphinx |= {
+        "ogp_site_name": config.get("title", ""),
+        "ogp_site_url": address,
+        "ogp_social_cards": {"enable": bool(address)},
+    }
     if config.get("repository", {}).get("url"):
         html |= {"use_repository_button": True, "use_issues_button": True}
         return built

@@ -118,7 +118,7 @@ class CompanionChoice(NamedTuple):
 
         It increases in Z, which is at most Z* = min(A', A_q - X^u) and at most Y + s/lambda, and is then convex in Y in [Z* - s/lambda,
         max(A'/2, A' - s/lambda)] (E[Z] = (KL(u||q) - KL(q||u))/2 is at most half of max_v Z(v)), and in X^u both below and above A_q - A':
-        greatest at a corner (chapter 11, thm-companion-range).
+        greatest at a corner (thm-companion-range of the book).
         """
         most_excess, most_loss = self.limits(companion)
         top = max(most_excess / 2, most_excess - self.share / self.rate)

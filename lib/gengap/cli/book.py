@@ -67,13 +67,19 @@ def sync(
 
 
 @app.command()
-def site(step: Annotated[str, typer.Argument(help="stage or build: in this order they make the book.")]) -> None:
-    """Stage the book from executed notebooks, build it."""
+def site(
+    step: Annotated[str, typer.Argument(help="stage or build: in this order they make the book; pdf prints it.")],
+) -> None:
+    """Stage the book from executed notebooks, build it, print it as one PDF."""
     from gengap.book import site
 
     if step == "stage":
         print(f"staged {site.stage()}")
     elif step == "build":
         print(f"built {site.build()}")
+    elif step == "pdf":
+        from gengap.book.pdf import make_pdf
+
+        print(f"printed {make_pdf()}")
     else:
-        raise UserError(f"unknown step {step!r}: stage or build")
+        raise UserError(f"unknown step {step!r}: stage, build or pdf")

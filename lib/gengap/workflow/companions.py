@@ -10,6 +10,7 @@ from gengap.bounds.companion import companion_bound, online_bound
 from gengap.bounds.companion_grids import (
     COMPANION_PART,
     CodedCompanion,
+    CompanionChoice,
     Predictor,
     choose_companion,
     choose_share,
@@ -42,6 +43,42 @@ def coded_companion(companion: Companion, coded: CodedModel) -> CodedCompanion:
     return CodedCompanion(companion.code_length_bits, coded.n_train_tokens, coded.vocab_size, companion.floor, delta)
 
 
+class Estimate(NamedTuple):
+    """A bound with a companion, its constants chosen on the windows that it is evaluated on, without the error of that sample."""
+
+    gap: float  # of the bound over a training loss, nats/token
+    loss: float  # of its predictor q on the tokens given, over the same, nats/token
+    choice: CompanionChoice  # predictor, lambda, s
+
+
+def estimate_with(
+    coded: CodedModel,
+    companion: Companion,
+    statistics: BesideStatistics,
+    train_risk: float,
+    among: Iterable[Predictor] = (),
+) -> Estimate:
+    """The least estimate on the predictors in `among`, or on all that were evaluated: for comparisons, no certificate."""
+    known, of_h = coded_companion(companion, coded), _with_its_part(coded)
+    choice = choose_companion(of_h, known, {p: statistics.of[p] for p in tuple(among) or statistics.of})
+    beside = statistics.of[choice.predictor]
+    excess = known.with_model(of_h) / choice.rate + float(choice.summand(beside).mean())
+    loss = float((beside.loss + beside.excess).mean(dtype=float))
+    return Estimate(estimate_alone(coded, companion, statistics, train_risk) + excess, loss - train_risk, choice)
+
+
+def estimate_alone(coded: CodedModel, companion: Companion, statistics: BesideStatistics, train_risk: float) -> float:
+    """Gap of the companion's own bound, mean X^u + eps, over a training loss, nats/token, without the error of a sample."""
+    known = coded_companion(companion, coded)
+    share = choose_share(known, statistics.loss, statistics.entropy)
+    mean = float(known.summand(statistics.loss, statistics.entropy, share).mean())
+    return known.complexity / known.rate(share) + mean - train_risk
+
+
+def _with_its_part(coded: CodedModel) -> CodedModel:
+    return replace(coded, failure_prob=(1 - COMPANION_PART) * coded.failure_prob)
+
+
 def bounds_with(
     evaluate: Callable[..., BesideStatistics],
     model,
@@ -58,7 +95,7 @@ def bounds_with(
     """
     known = coded_companion(companion, next(iter(coded.values())))
     offered = {name: predictors(c.paper_alpha) for name, c in coded.items()}
-    coded = {name: replace(c, failure_prob=(1 - COMPANION_PART) * c.failure_prob) for name, c in coded.items()}
+    coded = {name: _with_its_part(c) for name, c in coded.items()}
     n_pilot, numbers, cost = len(sample.pilot), sample.windows, sample.range_cost
     every = _once(p for kinds in offered.values() for kind in kinds.values() for p in kind)
     pilot = evaluate(model, companion, drawn[:n_pilot], numbers[:n_pilot], every, "companion, pilot")

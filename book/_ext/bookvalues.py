@@ -1,0 +1,32 @@
+"""Two more roles like `{record}`: numbers of a training's record, and numbers that other people published."""
+
+from bookext import RecordRole
+
+from gengap import published
+from gengap.paths import published_results_dir
+from gengap.records import TrainingRun
+from gengap.records.training_run import record_path
+
+
+class RunRole(RecordRole):
+    """`` {run}`ladder-100k grid-1x: schedule.tokens_per_step: ,d` `` prints that number of the record of a training."""
+
+    def look_up(self, name):
+        size, _, run = name.partition(" ")
+        path = record_path(size, run, published_results_dir())
+        self.env.note_dependency(str(path))
+        return TrainingRun.read(path)
+
+
+class PublishedRole(RecordRole):
+    """`` {published}`kaplan2020: training.context: ,d` `` prints that number of `gengap.published`."""
+
+    def look_up(self, name):
+        self.env.note_dependency(published.__file__.replace(".py", ".json"))
+        return published.facts(name)
+
+
+def setup(app):
+    app.add_role("run", RunRole())
+    app.add_role("published", PublishedRole())
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
