@@ -47,6 +47,7 @@ KINDS = {  # what a person calls each kind of record, by a field that no other k
     "schedule": "the record of a training",
     "predictions": "a forecast",
     "recipe": "the record of a requential code",
+    "file_bits": "the record of a requential file",
 }
 
 
