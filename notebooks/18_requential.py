@@ -113,7 +113,9 @@ def draw_code(q, p, rng):
 
 q, p = np.array([0.7, 0.2, 0.07, 0.03]), np.array([0.05, 0.15, 0.3, 0.5])
 rng = np.random.default_rng(seed)
-letters, indices = (np.array(found) for found in zip(*(draw_code(q, p, rng) for _ in range(n_draws)), strict=True))
+letters, indices = (
+    np.array(found) for found in zip(*(draw_code(q, p, rng) for _ in range(n_draws)), strict=True)
+)
 r = q / p
 pd.DataFrame(
     {
@@ -314,7 +316,9 @@ for recipe, color in (("smoothing", "C0"), ("projection", "C1")):
 area = bits_from_nats(np.cumsum(log.online_nll.astype(float) - final)) * log.tokens_per_step / spec.n_params
 share = np.arange(1, len(area) + 1) / len(area)
 ax.plot(share, area, ":", color="C3")
-ax.annotate("area under the loss curve", (0.5, area[len(area) // 2]), (0, -12), textcoords="offset points", color="C3")
+ax.annotate(
+    "area under the loss curve", (0.5, area[len(area) // 2]), (0, -12), textcoords="offset points", color="C3"
+)
 archive_bits = archives[named].quantization.code_length_bits["archive"] / spec.n_params
 ax.axhline(archive_bits, linestyle="--", color="C5", linewidth=1.2)
 ax.annotate("archive", (0.02, archive_bits), (0, 4), textcoords="offset points", color="C5")
@@ -419,10 +423,13 @@ for recipe, record in one.items():
         }
 rung = archives[named]
 of_archive = rung.bounds["archive"]
-rows["archive, 4 bits"] = {name: getattr(of_archive, kind).value for kind, name in kinds.items() if getattr(of_archive, kind)} | {
-    "training loss": rung.risks.train.mean
+rows["archive, 4 bits"] = {
+    name: getattr(of_archive, kind).value for kind, name in kinds.items() if getattr(of_archive, kind)
+} | {"training loss": rung.risks.train.mean}
+rows["online teacher, no model"] = {
+    "T13": smoothing.online.value,
+    "training loss": smoothing.online.train_risk,
 }
-rows["online teacher, no model"] = {"T13": smoothing.online.value, "training loss": smoothing.online.train_risk}
 bounds = pd.DataFrame(rows).T
 bounds.style.format("{:.2f}", na_rep="–")
 
@@ -430,7 +437,9 @@ bounds.style.format("{:.2f}", na_rep="–")
 best = bounds["T12a"].drop("archive, 4 bits").astype(float).idxmin()
 archive_wins = bounds.loc["archive, 4 bits", "T4"] < bounds["T4"].drop("archive, 4 bits").astype(float).min()
 shortest = (
-    "at these sizes the archive gives the better bound" if archive_wins else "it gives a better bound than the archive"
+    "at these sizes the archive gives the better bound"
+    if archive_wins
+    else "it gives a better bound than the archive"
 )
 gain = bounds.loc["smoothing, published"] - bounds.loc["smoothing, no code"]
 glue_all(shortest=shortest, gain_paper=gain["T4"], gain_tight=gain["T6"], log_v=math.log(spec.vocab_size))
@@ -439,7 +448,9 @@ glue_all(named_params=f"{spec.n_params:,}", named_heuristic=float(first.loc[name
 glue_all(named_rung_loss=rung.risks.heldout.mean, named_archive_loss=rung.risks.heldout_quantized.mean)
 glue_all(named_archive=archive_bits, named_published=smoothing.bits_per_param("expected"))
 glue_all(named_smoothing=smoothing.bits_per_param(), named_projection=projection.bits_per_param())
-glue_all(named_smoothing_loss=smoothing.student_heldout.mean, named_projection_loss=projection.student_heldout.mean)
+glue_all(
+    named_smoothing_loss=smoothing.student_heldout.mean, named_projection_loss=projection.student_heldout.mean
+)
 glue_all(n_windows=smoothing.student_train.n_tokens // spec.seq_len)
 
 # %% [markdown]
@@ -451,35 +462,45 @@ glue_all(n_windows=smoothing.student_train.n_tokens // spec.seq_len)
 #
 # The area under the loss curve is $\sum_k X_k - D \hat R_h$. Two texts show which part of a prequential code pays for entropy and which for learning. In one every token is random; in the other all are the same.
 
+
 # %%
-if controls:
-    rows = {}
-    for record in controls:
-        n, d = record.identity.n_params, record.identity.n_train_tokens
-        learned = record.prequential_nats - d * record.student_train.mean if record.control == "text" else math.nan
-        rows[{"random": "random tokens", "repeated": "one token, repeated"}[record.control]] = {
-            "prequential code, bits a token": bits_from_nats(record.prequential_nats) / d,
-            "prequential code, Mbit": bits_from_nats(record.prequential_nats) / 1e6,
-            "requential, bits a parameter": record.bits_per_param(),
-            "requential, Mbit": record.lengths["path"].total / 1e6,
-        }
-    rows["text"] = {
-        "prequential code, bits a token": bits_from_nats(smoothing.prequential_nats) / spec.n_train_tokens,
-        "prequential code, Mbit": bits_from_nats(smoothing.prequential_nats) / 1e6,
-        "requential, bits a parameter": smoothing.bits_per_param(),
-        "requential, Mbit": smoothing.lengths["path"].total / 1e6,
+def both_codes(record, n_steps):
+    """Bits of the first steps: all that the teacher read, and what the student's learning takes."""
+    costs, n_tokens = record.costs, record.teaching.rows_per_step * record.identity.seq_len
+    read, ratio = costs["teacher_loss"][:n_steps], costs["log_ratio"][:n_steps]
+    return {
+        "prequential code, bits a token": bits_from_nats(read.mean()),
+        "requential, bits a token": bits_from_nats(ratio.mean()) / n_tokens,
+        "teacher's last loss, nats": read[-10:].mean(),
+        "Mbit read": bits_from_nats(read.sum()) * n_tokens / 1e6,
+        "Mbit learned": bits_from_nats(ratio.sum()) / 1e6,
     }
-    controlled = pd.DataFrame(rows).T
-    display(controlled.style.format("{:.2f}"))
-control_says = (
-    f"Random tokens make the longest prequential code of all, {controlled.loc['random tokens'].iloc[1]:.1f} Mbit, and the student gets {controlled.loc['random tokens'].iloc[3]:.2f} Mbit from it: entropy is not paid for."
-    if controls and any(record.control == "random" for record in controls)
-    else "Their trainings have not been run here: `gengap requential ladder-50k --control random`."
+
+
+n_same = min(len(record.costs["kl"]) for record in [smoothing, *controls])
+names = {"random": "random tokens", "repeated": "one token, repeated"}
+controlled = pd.DataFrame(
+    {"text": both_codes(smoothing, n_same)}
+    | {names[record.control]: both_codes(record, n_same) for record in controls}
+).T
+controlled.style.format("{:.3f}")
+
+# %%
+assert len(controls) == 2
+noise, one_token = (controlled.loc[name] for name in names.values())
+assert noise["Mbit read"] > controlled.loc["text", "Mbit read"]
+glue_all(n_same=n_same, noise_read=noise["Mbit read"], noise_learned=1000 * noise["Mbit learned"])
+glue_all(one_read=one_token["Mbit read"], one_learned=1000 * one_token["Mbit learned"])
+glue_all(
+    text_read=controlled.loc["text", "Mbit read"], text_learned=1000 * controlled.loc["text", "Mbit learned"]
 )
-glue_all(control_says=control_says)
+order = sorted(controlled.index, key=lambda name: controlled.loc[name, "Mbit learned"])
+glue_all(control_order=", ".join(order))
 
 # %% [markdown]
-# {glue:text}`control_says`
+# Over the same {glue:text}`n_same:d` steps random tokens make the longest prequential code, {glue:text}`noise_read:.1f` Mbit against {glue:text}`text_read:.1f` for text. The student's code is {glue:text}`noise_learned:,.0f` kbit against {glue:text}`text_learned:,.0f`: the entropy of noise is not paid for, only how far the teacher strays from uniform while it looks for what is not there.
+#
+# The repeated token is the other way round. Its prequential code is short, {glue:text}`one_read:.2f` Mbit, and to know it takes no more than eleven bits, but the requential code takes {glue:text}`one_learned:,.0f` kbit. A student that learns by gradient steps from a teacher who is ever a little surer pays for each of the steps. So this code too is an upper bound on what was learned, and here it is a loose one. From the least to the most learned: {glue:text}`control_order`.
 #
 # ## Claims and outcomes
 #

@@ -12,6 +12,7 @@ from gengap.records.requential import RequentialFile, RequentialRecord, load_req
 from gengap.requential.recipe import Requential
 from gengap.workflow.requential import carry_out, send
 from gengap.workflow.settings import Settings
+from gengap.workflow.verify_file import verify_file
 
 TINY = replace(SMALL, size="1k", hidden_size=4, batch_rows=16)
 FEW = Settings(n_pilot_windows=10, n_windows=40, n_pairs=10)
@@ -90,6 +91,16 @@ def test_a_file_is_read_again_with_its_record(made, tmp_path):
         RequentialFile.read(
             altered(made[2], tmp_path, lambda fields: fields.update(delta_bits=fields["delta_bits"] - 1))
         )
+
+
+@pytest.mark.parametrize("i", [0, 1, 2])
+def test_records_of_these_kinds_are_verified_like_others(made, i, tmp_path):
+    findings = verify_file(made[i])
+    assert [f.name for f in findings if f.fine is False] in ([], ["model"])  # the tests' own rung is in no registry
+    assert any(f.name == "code lengths" and f.fine for f in findings)
+    if i < 2:
+        wrong = verify_file(altered(made[i], tmp_path, lambda fields: fields["lengths"]["path"].update(divergence=1.0)))
+        assert "code lengths" in [f.name for f in wrong if f.fine is False]
 
 
 def test_costs_come_back_as_they_were_and_a_cut_file_is_refused(tmp_path):
