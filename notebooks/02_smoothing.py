@@ -397,7 +397,7 @@ plt.show()
 # %% [markdown]
 # On {glue:text}`n_best:,` tokens the best smoothing, at its best rate {glue:text}`rate_of_best:.2f`, brings the gap from {glue:text}`mixing_gap:.3f` to {glue:text}`best_gap:.3f` nats,
 # by {glue:text}`left_percent:.1f` %. Within the inequality {eq}`eq-smoothing-tight` that is all: no smoothing of a calibrated model can gain more in it, so what remains is the price of the code. Shorter codes
-# ({doc}`03_quantization`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
+# ({doc}`16_shorter_codes`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
 # far, the same code costs less (statement {ref}`T12 <statement-t12>`).
 
 # %%

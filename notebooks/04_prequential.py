@@ -351,7 +351,7 @@ glue_all(peak_size=peak, per_token_peak=contents[peak].nats_per_token)
 # %% [markdown]
 # ## A cooler code
 #
-# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({doc}`07_scaling_laws`). A code could do the same: before each block, cool a copy, code the block with it, and go on with the
+# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({ref}`laws-runs`). A code could do the same: before each block, cool a copy, code the block with it, and go on with the
 # trunk. It takes more computing and is just as decodable. Its losses between the branches lie on a line in $\log t$; before the first one we keep the online loss.
 
 

@@ -152,7 +152,7 @@ for place, index in (("smallest", 0), ("largest", -1)):
 #
 # With $b$ bits a parameter and $D = 20 N$ tokens the complexity $\mathcal C \approx b \log 2 / 20$ is the *same* on every rung of the frontier, and so are the second
 # and the fourth term. What can fall with size, apart from the loss, is the variation $\Sigma$ and the harm done by quantization. (Shorter codes
-# change that: see {doc}`03_quantization`.) The sampling term is the price of evaluating a sample of the training tokens; it is
+# change that: see {doc}`16_shorter_codes`.) The sampling term is the price of evaluating a sample of the training tokens; it is
 # zero where all of them were evaluated.
 
 # %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung of each family, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "A panel for each family of stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
@@ -283,7 +283,7 @@ glue_all(method=method.upper(), bits=bits)
 
 # %% [markdown]
 # With {glue:text}`method` at {glue:text}`bits:d` bits it {glue:text}`quantization_word`: the exponent is {glue:text}`quantization_slope:+.2f` ({glue:text}`quantization_slope_low:+.2f` to {glue:text}`quantization_slope_high:+.2f`). The median is
-# {glue:text}`quantization_median:.3f` nats; the worst, {glue:text}`quantization_worst:.2f` at {glue:text}`quantization_worst_size`, says more about single matrices with a few large weights than about size ({doc}`03_quantization`).
+# {glue:text}`quantization_median:.3f` nats; the worst, {glue:text}`quantization_worst:.2f` at {glue:text}`quantization_worst_size`, says more about single matrices with a few large weights than about size ({doc}`16_shorter_codes`).
 #
 # ## Three bounds on the same data
 #

@@ -228,7 +228,7 @@ for place, point in (("first", first), ("last", last)):
     glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
 
 # %% [markdown]
-# From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
+# From {glue:text}`first_r:.0f` tokens a parameter to {glue:text}`last_r:.0f` the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
 #
 # The line leaves out quantization and the error of a sample. So we compare it with the gap as the paper evaluates it, without the two: the records lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from it, at every size. With a constant $\Sigma$ the longest
 # training would lie {glue:text}`constant_excess:.0f` % above its line.

@@ -8,6 +8,7 @@ another machine dropped into `results/`.
 import contextlib
 import importlib.metadata
 import json
+import math
 import pkgutil
 import platform
 import shutil
@@ -46,6 +47,7 @@ KINDS = {  # what a person calls each kind of record, by a field that no other k
     "cells": "a survey of quantization",
     "schedule": "the record of a training",
     "predictions": "a forecast",
+    "recipe": "the record of a requential code",
 }
 
 
@@ -170,6 +172,11 @@ class Identity(Part):
     @property
     def model_size(self) -> str:
         return f"{self.family}-{self.size}"
+
+    @property
+    def guessing(self) -> float:
+        """log V, what guessing tokens uniformly costs, nats/token."""
+        return math.log(self.vocab_size)
 
 
 class Estimate(Part):
