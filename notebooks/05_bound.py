@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -87,7 +87,7 @@ evaluate = partial(token_statistics, store=store)
 #
 # The nominal length leaves out scales and norms and is that of no code. A bound with it is a certificate where the file is no longer: then it holds a fortiori.
 
-# %%
+# %% caption="The length of the model, counted in three ways"
 checkpoint = spec.load()
 hypothesis = Hypothesis.read(archive_of(spec, method, bits, checkpoint), method, bits, spec.config())
 model = hypothesis.build(checkpoint)
@@ -173,7 +173,7 @@ for name, length in code_length_bits.items():
 # of the quantized model and the entropy of its smoothed prediction, for a few smoothing weights; and, for the better smoothing below, whose constants a few windows
 # of the pilot choose, an entropy too. The model reads a window once for all of them.
 
-# %%
+# %% caption="Mean losses over the drawn windows, nats per token"
 at_random = certify.draw(len(rows), spec.seq_len, settings)
 sample = at_random.windows
 drawn, unseen = rows[sample.windows], sample_rows(heldout, settings.n_windows, seed)
@@ -287,7 +287,7 @@ np.testing.assert_allclose(mixed.value, by_hand, rtol=1e-6)  # the library's bou
 # a divergence of the model's prediction, which Lambert's function writes down. It obeys the same inequality {eq}`eq-tight`, with its own losses $X_k$ and
 # entropies $Y_k$; its constants lie in a grid of their own, which is paid for in the same way, and are found on a few windows of the pilot.
 
-# %%
+# %% caption="What each step gains: bound and gap, nats per token, nominal length"
 tight = tilts.tight_bounds(statistics, smoothings, train_risk, sample, coded)
 steps["maximum entropy"] = tight["nominal"]
 assert all(step.value < steps["paper"].value for name, step in steps.items() if name != "paper")
@@ -382,7 +382,7 @@ else:
 # argument that profits from the small spread between windows. Both at the same number of windows, and the number that each needs for an error of 0.05 nats:
 
 
-# %%
+# %% caption="Windows and tokens that a certificate needs, the paper's way and ours"
 def pairs_error(n_drawn):
     """Hoeffding's correction of the paper's design with `n_drawn` pairs, nats."""
     alpha = coded["nominal"].paper_alpha
@@ -446,7 +446,7 @@ else:
 # All of this is one function of the library: `gengap.certify` takes the checkpoint, its quantized form, its training rows and rows that it never saw, and returns the record that every other page reads.
 # It evaluates nothing again that was kept above. Is its record what this page has just gone through?
 
-# %%
+# %% caption="Every bound of the record, nats per token, by how the code is counted"
 record = gengap.certify(
     checkpoint,
     rows,
@@ -487,7 +487,7 @@ pd.DataFrame(
 #
 # Recorded on one core (`benchmarks/bench_certificate.py`): CPU seconds of the whole certificate without a companion, beside those of plain forward passes of both models over the drawn windows; and losses alone beside the textbook loop.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="CPU seconds of a certificate beside those of plain forward passes"
 recorded = project_root() / "benchmarks" / "certificate.json"
 costs = json.loads(recorded.read_text())["certificates"] if recorded.exists() else []
 pd.DataFrame(

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -77,7 +77,7 @@ glue_all(gap=paid.paper.gap, our_gap=one.bounds["archive"].tight.gap, log_vocab=
 #
 # It does. The paper was renamed for it: *compute-optimal* models generalize better with scale, and they get 20 tokens for every new parameter. On the ladder that is {glue:text}`frontier_rungs:d` rungs, whose gap {glue:text}`frontier_word` with size: it goes as $N$ to the power {glue:text}`frontier:+.3f`. {doc}`06_scale` tries every claim on them.
 
-# %%
+# %% caption="Growing models on as many tokens: loss, bound and gap, nats per token"
 frontier = trend([r.identity.n_params for r in ladder], [r.bounds["nominal"].paper.gap for r in ladder])
 glue_interval("frontier", *frontier.overall)
 glue_all(frontier_rungs=len(ladder))
@@ -126,7 +126,7 @@ fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").forma
 #
 # It is linear in $N/D$, and that ratio is what training at scale holds fixed. From the smallest rung to the largest $N$ grows {glue:text}`size_factor:.0f`-fold and the complexity changes by {glue:text}`complexity_spread:.1e` nats. The objection remains a fair one: the code's share of the gap of {glue:text}`largest` is {glue:text}`parameter_share:.0f` %. {doc}`08_beyond` shows on a source that is known exactly how little would be left without it.
 
-# %%
+# %% caption="The paper's gap, nats per token, by tokens a parameter"
 complexities = [r.bounds["nominal"].paper.complexity for r in ladder]
 glue_all(complexity_spread=np.ptp(complexities), complexity=paid.paper.complexity)
 glue_all(size_factor=ladder[-1].identity.n_params / ladder[0].identity.n_params)
@@ -253,7 +253,7 @@ glue_all(n_texts=n_texts, **{f"{name}_rate": 100 * rate for name, rate in rates.
 #
 # The table has the gaps of two models by the bounds for language models that we know. Those of Pythia-1b are the authors' or a closed form; those of {glue:text}`largest` are certified here, except for the row of independent rows, which is a closed form too.
 
-# %%
+# %% caption="Bounds for language models side by side, nats per token"
 n_rows = D // model.seq_len
 pythia_rows = pythia_1b.n_train_tokens // published.facts("pythia")["sequence_length"]
 archive = one.bounds["archive"]
@@ -305,7 +305,7 @@ compared.style.format("{:.2f}", subset=list(compared.columns[2:]), na_rep="–")
 #
 # First bound: a model that could be written down in few bits cannot have fitted the accidents of its text, and how many it may have fitted is a matter of how much its losses vary. Second: what training wrote into it is less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
 
-# %%
+# %% caption="Terms of the paper's gap at both ends of the ladder, nats per token"
 terms = {"parameters": "parameters", "loss_variation": "variation", "smoothing": "smoothing"}
 glue_all(**{f"part_{short}": getattr(paid.paper, name) for name, short in terms.items()})
 parts = pd.DataFrame(
@@ -358,7 +358,7 @@ ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 plt.show()
 
-# %%
+# %% caption="Loss increase by rounding, nats per token, by method and bits"
 glue_all(sensitivity_code=changed["half the code"])
 glue_all(sensitivity_delta=changed["failure probability of 1e-6"])
 survey = load_surveys("ladder")[-1]
@@ -438,7 +438,7 @@ glue_all(here_exponent=content_fit["exponent"], here_pm=content_fit["exponent_pm
 #
 # The table has it for models of about a hundred thousand parameters: other seeds, another architecture, another text, other learning rates. Seeds change it by {glue:text}`seed_spread:.1f` %; between architecture and text it goes from {glue:text}`content_least:.0f` to {glue:text}`content_most:.0f` bits a parameter. Learning rates, good and bad, move it by {glue:text}`rate_spread:.0f` % at most. Text that is read twice has no such number: a token that was seen is no longer predicted afresh. {doc}`04_prequential` goes on from here.
 
-# %%
+# %% caption="Information content, bits a parameter, by family and training"
 glue_all(flips=flips)
 rows = []
 for name in families:
