@@ -202,6 +202,12 @@ plt.show()
 
 # %% [markdown]
 # Of {glue:text}`n_paths` texts {glue:text}`ever_reached:.2f` % reached the level. The theorem allows {glue:text}`delta_percent:.0f` %.
+#
+# Try it: draw more texts, then let the baseline peek at the token and draw again.
+#
+# ```{interactive} supermartingale
+# Texts of a small source with known probabilities, read by an overconfident predictor. A line turns orange once it reaches the level. Watching several $s$ at once, some line reaches it more often; paying $\log|G|$ lifts the level for all of them.
+# ```
 
 # %% [markdown]
 # ## All times at once

@@ -174,6 +174,12 @@ for vocab_size in (2, 3, 256, V, 50_304):
     assert np.all(smoothing.closed_form_cost(grid, vocab_size) > smoothing.worst_case_cost(grid, vocab_size))
 
 # %% [markdown]
+# Here is what smoothing does to single tokens. Try it: move the smoothing weight, colour by $X - Y$, then change the reference.
+#
+# ```{interactive} token-viewer
+# A passage of the training text as the smallest rung sees it. The second reference is that model as it was before it had read the passage; what such a reference is good for is the subject of {doc}`11_companion`.
+# ```
+#
 # ## The trade-off in $\alpha$
 #
 # Much smoothing costs loss. Little smoothing leaves a large range, which the inequality multiplies by $\mathcal C$. This model has
@@ -418,7 +424,7 @@ plt.show()
 # Within the inequality {eq}`eq-smoothing-tight` no smoothing of a calibrated model gains more on average. What remains is the price of the code and of the {term}`loss variation`. Where calibration fails, uniform
 # mixing can win, as {doc}`08_beyond` shows and the last exercise tries.
 #
-# Shorter codes ({doc}`03_quantization`) and more tokens lower what remains. So does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context.
+# Shorter codes ({doc}`16_shorter_codes`) and more tokens lower what remains. So does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context.
 # With a reference that has read the text so far the same code costs less (statement {ref}`T12 <statement-t12>`).
 
 # %%

@@ -244,8 +244,25 @@ assert (at_four_bits["archive"] < at_four_bits["honest"]).all()
 at_four_bits.style.format("{:.3f}")
 
 # %% [markdown]
-# *Gap* is the loss increase in nats per token on {glue:text}`n_evaluation:d` windows; then the bits a parameter under the three accountings. The honest count lies above nominal, because scales and norms have to be sent too. The file lies below it, because codes are not uniform.
-#
+# *Gap* is the loss increase in nats per token on {glue:text}`n_evaluation:d` windows; then the bits a parameter under the three accountings. The honest count lies above nominal, because scales and norms have to be sent too. The file lies below it, because codes are not used equally often:
+
+# %% mystnb={"figure": {"caption": "How often each code of four bits is used by GPTQ, in the embedding and in the matrix of the first layer that was quantized by hand. The entropies are what an entropy coder would pay without contexts.", "name": "fig-quantization-codes"}, "image": {"alt": "Two histograms over sixteen codes, bell-shaped around the middle code and thin at the ends."}}
+fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7.5, 3))
+tensors = by_method["gptq"].tensors
+shown_tensors = {
+    "embedding": next(t for key, t in tensors.items() if "embed_in" in key),
+    name: tensors[f"{name}.weight"],
+}
+for ax, (title, tensor) in zip(axes, shown_tensors.items(), strict=True):
+    frequency = np.bincount(tensor.codes.ravel().astype(int), minlength=16) / tensor.codes.size
+    entropy = -(frequency[frequency > 0] * np.log2(frequency[frequency > 0])).sum()
+    assert entropy < 4
+    ax.bar(range(16), frequency)
+    ax.set(title=f"{title.rpartition('.')[2]}: {entropy:.2f} bits", xlabel="code $z$")
+axes[0].set_ylabel("share of the weights")
+plt.show()
+
+# %% [markdown]
 # (quantization-file)=
 # ## The file
 #
@@ -346,7 +363,7 @@ glue_all(ex_ratio_2=ratios[2], ex_ratio_6=ratios[6])
 pd.Series(ratios, name="GPTQ / rounding").rename_axis("bits").to_frame().style.format("{:.3f}")
 
 # %% [markdown]
-# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. What differs comes from weights that are clipped at the ends of the grid.
+# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. One reason why they still differ: feedback pushes weights beyond the ends of a coarse grid, where they are clipped.
 #
 # ```{solution-end}
 # ```

@@ -340,6 +340,12 @@ ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %% [markdown]
+# The same terms for other models, and for any that you can think of. Try it: start from a released model and change its number of bits.
+#
+# ```{interactive} bound-explorer
+# The bounds of this page in closed form. Those with measured summands are shown for rungs of the ladder alone, since somebody has to have measured them.
+# ```
+#
 # ## From a sample to all tokens
 #
 # The sums in {eq}`eq-tight` run over all $D$ tokens, and only a sample of windows is evaluated. What does the sample say of the rest? Given the text and the model, the averages of $f_k$ over the windows are a list of fixed numbers. Nothing is random but which of them we look at.

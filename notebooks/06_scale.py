@@ -162,7 +162,7 @@ for place, index in (("smallest", 0), ("largest", -1)):
 #
 # With $b$ bits a parameter and $D = 20 N$ tokens the complexity $\mathcal C \approx b \log 2 / 20$ is the *same* on every rung of the frontier, and so are the second
 # and the fourth term. What can fall with size, apart from the loss, is the variation $\Sigma$ and the harm done by quantization. (Shorter codes
-# change that: see {doc}`03_quantization`.) The sampling term is the price of evaluating a sample of the training tokens. It is
+# change that: see {doc}`16_shorter_codes`.) The sampling term is the price of evaluating a sample of the training tokens. It is
 # zero where all of them were evaluated.
 
 # %% mystnb={"figure": {"caption": "The paper's bound, taken apart: its terms for every rung of each family, nats per token. The dashed line is the loss of guessing.", "name": "fig-scale-decomposition"}, "image": {"alt": "A panel for each family of stacked bars, one per model size: training loss, parameters, loss variation, smoothing, quantization gap and sampling error; the loss shrinks with size, the parameter and smoothing terms stay."}}
@@ -320,7 +320,7 @@ glue_all(method=method.upper(), bits=bits)
 # | all rungs | {glue:text}`quantization_slope:+.2f` | {glue:text}`quantization_slope_low:+.2f` to {glue:text}`quantization_slope_high:+.2f` |
 # | without {glue:text}`quantization_worst_size`, where it is {glue:text}`quantization_worst:.2f` nats | {glue:text}`quantization_without:+.2f` | {glue:text}`quantization_without_low:+.2f` to {glue:text}`quantization_without_high:+.2f` |
 #
-# A rung may not be left out because it is inconvenient, so the first line counts. The second shows how much hangs on one rung, where a few large weights in single matrices do the harm ({doc}`03_quantization`). The second exercise looks closer.
+# A rung may not be left out because it is inconvenient, so the first line counts. The second shows how much hangs on one rung, where a few large weights in single matrices do the harm ({doc}`16_shorter_codes`). The second exercise looks closer.
 #
 # ## Three bounds on the same data
 #

@@ -149,7 +149,7 @@ pd.DataFrame(
 # predicted.
 #
 # The models are rungs below the ladder's first: same architecture, same training, one epoch, $D = 20N$ tokens. Two more situations should make the true gap larger. One is the random table. The other is a text of $D = N$ tokens that is read
-# {glue:text}`n_repeats:.0f` times over; there $D$ still counts the tokens *drawn*, since the bound does not care how often a text is read.
+# {glue:text}`n_repeats:.0f` times over. There $D$ still counts the tokens *drawn*: the bound does not care how often a text is read.
 
 
 # %%
@@ -628,9 +628,9 @@ glue_all(runtime_seconds=rest_seconds + sum(run.training_seconds for run in runs
 # * **A companion pays**: for the largest model and the uniform mixture the gap falls to {glue:text}`companion_gap:.2f` nats. Hedged it is {glue:text}`hedged_gap:.2f`, and {glue:text}`online_gap:.2f` for the companion alone.
 # * **Different**: maximum entropy is the better smoothing where the model is calibrated. Uniform mixing gave the lower bound for: {glue:text}`mixing_wins`.
 # * **Not shown by the bound**: all {glue:text}`n_sizes` models that read language-like text once are better than guessing. Azuma's inequality certifies it for {glue:text}`useful_azuma` of them, the paper's bound for {glue:text}`useful_paper`, ours for
-#   {glue:text}`useful_maximum`. With {glue:text}`n_tokens` tokens guessing costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
+#   {glue:text}`useful_maximum`. Guessing among so few tokens costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
 # * **The other way round**: where a text was read {glue:text}`n_repeats:.0f` times there is a gap to be warned of, and the bound does warn. It is {glue:text}`bound_repeated:.2f` nats, above guessing. There and on the random table the best constants lie at the end of
-#   their grid, and the smoothed predictor all but guesses: the bound has given up on the model.
+#   their grid. The smoothed predictor all but guesses: the bound has given up on the model.
 # * **Left open**: these sources have {glue:text}`n_tokens` tokens and a memory of two. That a language model's true gap is as small can be expected after one epoch, for the reason given above. It cannot be computed.
 
 # %% [markdown]

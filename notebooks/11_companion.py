@@ -61,6 +61,8 @@ import torch
 from gengap import models
 from gengap.book.figures import FAMILIES, TERMS, family_panels, named_axis, size_axis, stacked_bars
 from gengap.book.glue import glue_all, glue_range
+from gengap.book.interactive.kept import keep
+from gengap.book.interactive.tokens import describe, token_texts
 from gengap.bounds import CodedModel, draw_windows, split_failure_prob
 from gengap.bounds.companion_grids import COMPANION_PART, LITTLE, N_PREDICTORS, Predictor
 from gengap.compression import METHODS, Hypothesis
@@ -100,11 +102,11 @@ if record is None:
 # ## Hard tokens are hard for everyone
 #
 # Take the model of this page, {glue:text}`model_size`, in the form that the paper bounds: quantized to {glue:text}`bits:d` bits and mixed with a little of the uniform distribution. Beside it stands its {term}`companion` $u$. For each training row that is the model
-# *as it was before that row was read*, kept as a snapshot: an average of the weights over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
+# *as it was before that row was read*. More exactly, it is a snapshot of averaged weights, over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
 #
 # {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. The rule was preferred to others after a look at this text, so {glue:text}`rule_bits:.0f` bits are paid for it, enough for {glue:text}`n_rules:,.0f` rules.
 #
-# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows and look at three numbers for each token: $X^q$, what the final model loses; $X^u$, what its companion loses; and the difference $Z = X^q - X^u$.
+# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows. For each token we look at three numbers: the final model's loss $X^q$, its companion's loss $X^u$, and the difference $Z = X^q - X^u$.
 
 # %%
 budget = split_failure_prob(failure_prob)
@@ -174,6 +176,13 @@ glue_all(
 )
 glue_all(loss_u=loss_u.mean() - train_risk, least_alpha=100 * hedges[0].alpha)
 glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_bits)
+
+# %% tags=["remove-cell"]
+row, number = drawn[window], int(sample.windows[window])  # the token viewer of chapter 02 shows a part of it
+keep(
+    "token-viewer",
+    describe(record, model, companion, row, number, token_texts(spec, row[1:]), slice(80, 200)),
+)
 
 # %% [markdown]
 # | | root mean square, nats |
@@ -489,7 +498,7 @@ table.style.format("{:.3f}", na_rep="none")
 #
 # Two warnings go with the curve:
 #
-# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
+# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ hardly protects. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
 #   here.
 # * A hedged gap is not a gap of the final model. A hedged predictor needs the snapshot of the moment, in every context, and its bound says how well *that pair* predicts. Only the left end speaks of the model that is kept when training is over.
 #
@@ -607,7 +616,7 @@ assert (certificates["certified gap"] + record.risks.train.mean < math.log(vocab
 certificates.style.format("{:.3f}")
 
 # %% [markdown]
-# The quantity that {doc}`04_prequential` could only *read as if* someone found a code of that length is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
+# {doc}`04_prequential` can only ask what this quantity would give *if* someone found a code of that length. Here it is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
 # parameter, {glue:text}`files:.1f` times the file. But nobody has to send it.
 #
 # ## What falls with scale?
@@ -670,19 +679,28 @@ assert (
     with_companion["hedged, best"] < with_companion["hedged, at most 5 %"] + 0.01
 ).all()  # but for the pilot's choice
 missing = [size for size in by_kind.index if size not in with_companion.index]
-glue_all(missing=", ".join(missing) or "none", n_with_companion=len(with_companion))
-for kind, name in {
-    "paper": "paper",
-    "with a companion": "companion",
-    "hedged, at most 5 %": "little",
-}.items():
-    glue_all(**{f"{name}_trend": trends.loc[kind, "verdict"]})
+said = trends.loc[["paper", "with a companion", "hedged, at most 5 %"], "verdict"]
+if (said == "may fall or rise").all():
+    trend_words = "no trend of the gap is certain: the paper's, that with a companion and that hedged a little may each fall or rise"
+elif said.nunique() == 1:
+    trend_words = f"the paper's gap, that with a companion and that hedged a little each {said.iloc[0]}"
+else:
+    trend_words = f"the paper's gap {said.iloc[0]}, that with a companion {said.iloc[1]}, that hedged a little {said.iloc[2]}"
+glue_all(n_with_companion=len(with_companion), trend_words=trend_words)
 glue_range("ratio", with_companion["with a companion"] / with_companion["paper"])
 n_below = int((with_companion["hedged, best"] < with_companion["companion alone"]).sum())
 little_below = [
     size for size, gap in with_companion.iterrows() if gap["hedged, at most 5 %"] < gap["companion alone"]
 ]
-glue_all(n_below=n_below, little_below=", ".join(little_below) or "none")
+little_words = (
+    f"Hedged with 5 % the bound is better than that of the companion alone on: {', '.join(little_below)}."
+    if little_below
+    else "On no rung is the bound hedged with 5 % better than that of the companion alone."
+)
+missing_words = (
+    f"The records of {', '.join(missing)} have no companion." if missing else "Every rung has a companion."
+)
+glue_all(n_below=n_below, little_words=little_words, missing_words=missing_words)
 trends
 
 # %%
@@ -716,10 +734,9 @@ of_paper = pd.DataFrame(of_paper).loc[listed.index]
 of_paper.style.format("{:.2f}", na_rep="none yet")
 
 # %% [markdown]
-# Records without a companion so far: {glue:text}`missing`. Rungs on which {glue:text}`little_alpha:.0f` % of hedging is already better than the companion alone: {glue:text}`little_below`.
+# {glue:text}`missing_words` {glue:text}`little_words`
 #
-# At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung. So a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. The exponents of the table say what is known: with size, the paper's gap {glue:text}`paper_trend`; with a companion it
-# {glue:text}`companion_trend`; hedged a little it {glue:text}`little_trend`. The bound falls with scale on this ladder because the loss does ({doc}`06_scale`).
+# At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung. So a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. By the exponents of the table, with size {glue:text}`trend_words`. The bound falls with scale on this ladder because the loss does ({doc}`06_scale`).
 #
 # A sample of windows certifies the mean of $f^u_k + f^Z_k$ over all tokens, in one statement with one $\delta$. It needs the range of what is averaged: {prf:ref}`thm-companion-range`.
 
@@ -729,9 +746,9 @@ glue_all(runtime_seconds=time.process_time() - started)
 # %% [markdown]
 # ## What agreed, what did not
 #
-# * **Agreed**: the paper's argument, with one more predictable thing in it. For the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model, and {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` on the {glue:text}`n_with_companion:d` rungs that have a record with a companion.
+# * **Agreed**: the paper's argument, with one more predictable thing in it. With the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model. On the {glue:text}`n_with_companion:d` rungs that have a record with a companion it is {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f`.
 # * **Agreed, and more than was claimed**: the prequential number of section 5 needs no assumption. It is a certificate, for the online predictors. Compression and prediction are the ends of one curve, whose least point lies between them: below the companion alone on {glue:text}`n_below:d` of {glue:text}`n_with_companion:d` rungs.
-# * **To be told apart**: bound and gap. With size the paper's gap {glue:text}`paper_trend`, at a fixed number of bits, and with a companion it {glue:text}`companion_trend`. What makes the bounds fall is the loss.
+# * **To be told apart**: bound and gap. At a fixed number of bits, with size {glue:text}`trend_words`. What makes the bounds fall is the loss.
 # * **Not shown**: anything about fresh documents, or about a model trained for several epochs. A second pass has no predictable snapshots.
 
 # %% [markdown]

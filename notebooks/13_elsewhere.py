@@ -92,7 +92,7 @@ def draw(ax, of, shown=records, **style):
 # %% [markdown]
 # ## Three ladders
 #
-# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), rotation of all channels, two heads of queries to one of keys and values, and one matrix for embedding and output. The text, its tokens, the order of the rows, 20
+# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), and rotation of all channels. Two heads of queries share one of keys and values, and one matrix is both embedding and output. The text, its tokens, the order of the rows, 20
 # tokens a parameter, the schedule and the batches are the ladder's.
 #
 # **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Where the first text is source code and its
@@ -218,7 +218,7 @@ glue_all(
 seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "certified"])
 
 # %% [markdown]
-# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` %: one standard deviation of three seeds, on the ladder where it is largest.
+# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` %. (That is one standard deviation of three seeds, on the ladder where it is largest.)
 #
 # ## Learning rates
 #

@@ -265,7 +265,12 @@ methods = {
         closed_form_azuma_gap(coded(N, n_rows, V)),
     ),
     "Lotfi et al. 2024b, Azuma": ("any text", "range × √(complexity/2)", pythia_1b.azuma_gap, paid.azuma.gap),
-    "the paper, Thm 3.4": ("any text, losses that vary little", "complexity × log V", pythia_1b.gap, paid.paper.gap),
+    "the paper, Thm 3.4": (
+        "any text, losses that vary little",
+        "complexity × log V",
+        pythia_1b.gap,
+        paid.paper.gap,
+    ),
     "ours": ("as the paper", "complexity/λ", math.nan, paid.tight.gap),
     "ours, length of the file": ("as the paper", "complexity/λ", math.nan, archive.tight.gap),
     "ours, with a companion": (
@@ -317,7 +322,7 @@ parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.fo
 # %% [markdown]
 # ### What is gained by taking the bound apart?
 #
-# One sees which term moves. Between the smallest rung and the largest the one that falls most is *{glue:text}`fell_most`*, by {glue:text}`fell_by:.3f` nats, and the term of the parameters stays. It says where to work: on the code and on what it pays for, which is what {doc}`03_quantization` and {doc}`11_companion` do.
+# One sees which term moves. Between the smallest rung and the largest the one that falls most is *{glue:text}`fell_most`*, by {glue:text}`fell_by:.3f` nats, and the term of the parameters stays. It says where to work: on the code and on what it pays for, which is what {doc}`16_shorter_codes` and {doc}`11_companion` do.
 #
 # ### Variation of the loss over tokens, or over parameters?
 #
@@ -329,7 +334,7 @@ parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.fo
 #
 # ### What makes the bound tight or loose?
 #
-# {numref}`fig-reviewers-sensitivity` changes one thing at a time in the paper's gap for {glue:text}`largest`. Halving the code changes it by {glue:text}`sensitivity_code:+.2f` nats, as doubling the text does; a failure probability of one in a million costs {glue:text}`sensitivity_delta:+.0e`. How the terms trade off with the number of bits is in {doc}`03_quantization`.
+# {numref}`fig-reviewers-sensitivity` changes one thing at a time in the paper's gap for {glue:text}`largest`. Halving the code changes it by {glue:text}`sensitivity_code:+.2f` nats, as doubling the text does; a failure probability of one in a million costs {glue:text}`sensitivity_delta:+.0e`. How the terms trade off with the number of bits is in {doc}`16_shorter_codes`.
 
 # %% mystnb={"figure": {"caption": "How the paper's gap for the rung of the text changes if one thing changes, nats per token; quantization gap and sampling as they are.", "name": "fig-reviewers-sensitivity"}, "image": {"alt": "Horizontal bars of changes of the gap in nats per token: halving the code or doubling the tokens lowers it most, halving the loss variation little, a vocabulary of fifty thousand tokens raises it, a smaller failure probability does nothing visible."}}
 base, sigma = coded(N, D, V), paid.paper.sigma
@@ -371,11 +376,11 @@ quantized.style.format("{:.4f}")
 # %% [markdown]
 # ### How does quantization enter?
 #
-# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits, {glue:text}`gptq:.3f` at 4 and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`03_quantization` derives the loss from the curvature and finds the number of bits that balances both.
+# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits, {glue:text}`gptq:.3f` at 4 and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
 #
 # ### Was the argument from the Hessian tried beyond GPTQ?
 #
-# Yes, with QuIP, for which the argument was made, with plain rounding, and with codes that are retrained. At {glue:text}`bits:d` bits QuIP costs {glue:text}`surveyed` {glue:text}`quip:.4f` nats, {glue:text}`gptq_word` than GPTQ's {glue:text}`gptq:.4f`. *Why rounding costs what it costs* in {doc}`03_quantization` sets each beside its prediction.
+# Yes, with QuIP, for which the argument was made, with plain rounding, and with codes that are retrained. At {glue:text}`bits:d` bits QuIP costs {glue:text}`surveyed` {glue:text}`quip:.4f` nats, {glue:text}`gptq_word` than GPTQ's {glue:text}`gptq:.4f`. *Why rounding costs what it costs* in {doc}`16_shorter_codes` sets each beside its prediction.
 #
 # ## What training writes into a model
 #

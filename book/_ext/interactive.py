@@ -18,11 +18,11 @@ from sphinx.util.docutils import SphinxDirective
 FOLDER = "interactive"
 
 
-class interactive_figure(nodes.General, nodes.Element):  # noqa: N801, docutils' habit
+class interactive_figure(nodes.General, nodes.Element):
     """One figure: its twin, then its caption."""
 
 
-class interactive_twin(nodes.General, nodes.Element):  # noqa: N801
+class interactive_twin(nodes.General, nodes.Element):
     """The table that stands in its place."""
 
 
@@ -75,7 +75,9 @@ def _visit_twin(self, node):
     twin = node["twin"]
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in twin["head"])
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest) + "</tr>"
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+        + "</tr>"
         for first, *rest in twin["rows"]
     )
     self.body.append(

@@ -1,5 +1,6 @@
 """The interactive figures: staged from the library, and in a real browser, where a moved control must give the library's number."""
 
+import itertools
 import math
 
 import figure_pages
@@ -15,7 +16,7 @@ from gengap.bounds.concentration import shifted_log
 from gengap.errors import UserError
 from gengap.laws import information
 from gengap.laws.allocation import allocate
-from gengap.laws.frontier import nonembedding_exponent, nonembedding_frontier
+from gengap.laws.frontier import Curve, isoflop, nonembedding_exponent, nonembedding_frontier
 from gengap.records import load_records, load_runs
 from gengap.training import TrainingLog
 
@@ -66,8 +67,11 @@ class Shown:
         return float(self.page.evaluate(f"{self._control(key)}.dataset.value"))
 
     def number(self, key):
-        """A number as the figure computed it."""
-        return float(self.page.evaluate(f"new Promise(r => setTimeout(r)).then(() => {self._control(key)}.getAttribute('value'))"))
+        """A number as the figure computed it, without complaint."""
+        drawn = "new Promise(r => setTimeout(r))"
+        found = self.page.evaluate(f"{drawn}.then(() => {self._control(key)}.getAttribute('value'))")
+        assert self.page.errors == []
+        return float(found)
 
 
 def close(found, expected):
@@ -78,7 +82,11 @@ def close(found, expected):
 
 
 def test_pages_ask_for_figures_by_their_names():
-    texts = ["# A\n\n```{interactive} area\nWords.\n```\n", ":::{interactive} frontier\n:::\n", "see {interactive} nothing"]
+    texts = [
+        "# A\n\n```{interactive} area\nWords.\n```\n",
+        ":::{interactive} frontier\n:::\n",
+        "see {interactive} nothing",
+    ]
     assert data.asked_for(texts) == {"area", "frontier"}
 
 
@@ -114,7 +122,9 @@ def test_explorer_shows_what_is_certified(browser, address):
 
 
 @in_browser
-@pytest.mark.parametrize("moves", [{"n": 120}, {"ratio": 90}, {"bits": 5}, {"v": 190, "delta": 30}, {"sigma": 3, "ratio": 150}])
+@pytest.mark.parametrize(
+    "moves", [{"n": 120}, {"ratio": 90}, {"bits": 5}, {"v": 190, "delta": 30}, {"sigma": 3, "ratio": 150}]
+)
 def test_explorer_agrees_with_the_library(browser, address, moves):
     figure = Shown(browser, address, "bound-explorer")
     own = figure.at("sigma")
@@ -292,6 +302,25 @@ def test_frontier_agrees_with_the_library(browser, address, budget, bits):
 
 
 @in_browser
+def test_frontier_shows_the_minima_of_the_runs(browser, address):
+    figure = Shown(browser, address, "frontier")
+    runs = sorted(load_runs(["grid"]), key=lambda run: (run.shape.n_params, run.n_train_tokens))
+    curves = [
+        Curve(n, *np.array([(run.n_train_tokens, run.train.mean) for run in mine], float).T)
+        for n, mine in itertools.groupby(runs, key=lambda run: run.shape.n_params)
+    ]
+    found = 0
+    for place in range(20, 120, 4):
+        figure.set("flops", place)
+        optima, shown = isoflop(curves, [figure.at("flops")]), figure.number("runs-ratio")
+        assert math.isnan(shown) == (not optima)
+        if optima:
+            close(shown, optima[0].n_tokens / optima[0].n_params)
+            found += 1
+    assert found >= 3
+
+
+@in_browser
 def test_frontier_without_embeddings_is_kaplans_count(browser, address):
     figure = Shown(browser, address, "frontier")
     figure.set("embeddings", False)
@@ -357,7 +386,9 @@ def test_figures_work_from_the_keyboard_and_speak(browser, address, name):
     )
     assert unnamed == []
     assert browser.evaluate(f"{root}.querySelector('.stage > *').getAttribute('aria-label').length") > 30
-    assert browser.evaluate(f"[...{root}.querySelectorAll('table')].every(t => t.caption && t.querySelector('th[scope]'))")
+    assert browser.evaluate(
+        f"[...{root}.querySelectorAll('table')].every(t => t.caption && t.querySelector('th[scope]'))"
+    )
     assert figure.page.errors == []
 
 
@@ -368,7 +399,9 @@ def test_figures_fit_the_page(browser, address, name, width):
     browser.view(width, 900)
     Shown(browser, address, name)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    sizes = browser.evaluate("[...document.querySelectorAll('.stage svg text')].map(t => parseFloat(getComputedStyle(t).fontSize))")
+    sizes = browser.evaluate(
+        "[...document.querySelectorAll('.stage svg text')].map(t => parseFloat(getComputedStyle(t).fontSize))"
+    )
     assert min(sizes, default=12) >= 11
     cut = browser.evaluate(
         "(() => { const box = document.querySelector('.stage').getBoundingClientRect();"

@@ -21,15 +21,17 @@ from gengap.paths import atomic_path, build_dir, project_root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MINUTES = 20  # that the browser may take
-_NOT_PRINTED = ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe, .jb-noprint, summary"
+_NOT_PRINTED = ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe"
 _SHRINK = """
-const wide = () => {
-  for (const box of document.querySelectorAll("mjx-container[display=true], table")) {
-    const room = box.parentElement.clientWidth, width = box.scrollWidth;
-    if (room && width > room) box.style.zoom = Math.max(0.45, room / width);
-  }
+// A little room is left: on paper text comes out some hundredths wider than on the screen.
+const width = (element) => element.getBoundingClientRect().width;
+const fit = () => {
+  const boxes = [...document.querySelectorAll("mjx-container[display=true]")].map((box) => [box, box, box.firstElementChild]);
+  for (const table of document.querySelectorAll("table")) if (width(table) > width(table.parentElement)) boxes.push([table, table.parentElement, table]);
+  for (const [box, room, inner] of boxes)
+    for (let zoom = 1; zoom > 0.3 && width(inner) > 0.95 * width(room); box.style.zoom = zoom) zoom *= Math.max(0.6, (0.93 * width(room)) / width(inner));
 };
-addEventListener("load", () => window.MathJax?.startup?.promise.then(wide) ?? wide());
+addEventListener("load", () => window.MathJax?.startup?.promise.then(fit) ?? fit());
 """
 
 
@@ -37,7 +39,9 @@ def browser() -> str:
     """The Chromium of this machine. Raises `UserError` without one."""
     if found := next(filter(None, map(shutil.which, BROWSERS)), None):
         return found
-    raise UserError("the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)")
+    raise UserError(
+        "the PDF is printed by Chromium, and there is none here: install it (Debian: apt-get install chromium)"
+    )
 
 
 def _slug(docname: str) -> str:
@@ -65,7 +69,9 @@ class _Printed:
         """Style sheets and the set-up of the equations, as the first page has them."""
         soup = self.soups[self.pages[0]]
         kept = [tag for tag in soup.find_all("link", rel="stylesheet")]
-        kept += [tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text]
+        kept += [
+            tag for tag in soup.find_all("script") if "mathjax" in (tag.get("src") or "") or "MathJax =" in tag.text
+        ]
         for tag in kept:
             for name in {"href", "src"} & set(tag.attrs):
                 tag[name] = self._file(self.pages[0], tag[name])
@@ -74,8 +80,6 @@ class _Printed:
 
     def article(self, page: str) -> str:
         article = self.soups[page].select_one("article") or self.soups[page]
-        for heading in article.select("h1 > a.headerlink, .headerlink"):
-            heading.decompose()
         for tag in article.select(_NOT_PRINTED):
             tag.decompose()
         for tag in article.find_all("details"):
@@ -129,9 +133,21 @@ def _contents(printed: _Printed, toc: dict, numbers: dict[str, int]) -> str:
 
 def _print(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        command = [
+            browser(),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
         command += [f"--user-data-dir={profile}", "--allow-file-access-from-files", "--virtual-time-budget=600000"]
-        command += ["--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={target}", source.as_uri()]
+        command += [
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            f"--print-to-pdf={target}",
+            source.as_uri(),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, timeout=60 * MINUTES, check=False)
         except subprocess.TimeoutExpired as error:
@@ -143,7 +159,9 @@ def _print(source: Path, target: Path) -> None:
 def page_numbers(path: Path) -> dict[str, int]:
     """The page, counted from 1, of each place in a PDF that something links to."""
     reader = PdfReader(path)
-    return {name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()}
+    return {
+        name.lstrip("/"): reader.get_destination_page_number(d) + 1 for name, d in reader.named_destinations.items()
+    }
 
 
 def make_pdf() -> Path:

@@ -67,7 +67,9 @@ def sync(
 
 
 @app.command()
-def site(step: Annotated[str, typer.Argument(help="stage or build: in this order they make the book; pdf prints it.")]) -> None:
+def site(
+    step: Annotated[str, typer.Argument(help="stage or build: in this order they make the book; pdf prints it.")],
+) -> None:
     """Stage the book from executed notebooks, build it, print it as one PDF."""
     from gengap.book import site
 

@@ -8,6 +8,7 @@ another machine dropped into `results/`.
 import contextlib
 import importlib.metadata
 import json
+import math
 import pkgutil
 import platform
 import shutil
@@ -41,7 +42,9 @@ def optional() -> Any:
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
-KINDS = {  # what a person calls each kind of record, by a field that no other kind has
+KINDS = {  # what a person calls each kind of record, by a field that no kind after it has
+    "recipe": "the record of a requential code",
+    "file_bits": "the record of a requential file",
     "bounds": "the record of a bound",
     "cells": "a survey of quantization",
     "schedule": "the record of a training",
@@ -170,6 +173,11 @@ class Identity(Part):
     @property
     def model_size(self) -> str:
         return f"{self.family}-{self.size}"
+
+    @property
+    def guessing(self) -> float:
+        """log V, what guessing tokens uniformly costs, nats/token."""
+        return math.log(self.vocab_size)
 
 
 class Estimate(Part):

@@ -18,7 +18,7 @@ from gengap.models import sealed
 from gengap.models.snapshots import snapshot_path
 from gengap.requential.recipe import Requential
 from gengap.requential.sampler import Drawn, Sampler
-from gengap.requential.state import REMEDY, Learner, RequentialState
+from gengap.requential.state import Learner, RequentialState
 from gengap.training import precision
 from gengap.training.run import GRADIENT_CLIP
 from gengap.training.snapshots import snapshot_steps
@@ -40,7 +40,14 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def train(task: Requential, rows: np.ndarray, validation: np.ndarray, data_sha256: str, out_dir: Path, save_every_s: float = SAVE_EVERY_S) -> Trained:
+def train(
+    task: Requential,
+    rows: np.ndarray,
+    validation: np.ndarray,
+    data_sha256: str,
+    out_dir: Path,
+    save_every_s: float = SAVE_EVERY_S,
+) -> Trained:
     """Train a student from the beginning or from the state in `out_dir`; what was left there, if it is finished.
 
     `rows` (n, seq_len + 1) are the rung's training rows in order, `validation` rows of the same text that are not among them. Snapshots of the teacher lie
@@ -52,11 +59,16 @@ def train(task: Requential, rows: np.ndarray, validation: np.ndarray, data_sha25
             _train(task, rows, validation, key, out_dir, save_every_s)
         tensors, facts = sealed.read(out_dir / _RESULT, "delete it and run again")
         refuse_other_run(facts["key"], key, out_dir)
-        split = {who: {k.removeprefix(f"{who}."): v for k, v in tensors.items() if k.startswith(f"{who}.")} for who in ("student", "teacher")}
+        split = {
+            who: {k.removeprefix(f"{who}."): v for k, v in tensors.items() if k.startswith(f"{who}.")}
+            for who in ("student", "teacher")
+        }
         return Trained(split["student"], split["teacher"], tensors["costs"].numpy(), float(facts["seconds"]))
 
 
-def _train(task: Requential, rows: np.ndarray, validation: np.ndarray, key: str, out_dir: Path, save_every_s: float) -> None:
+def _train(
+    task: Requential, rows: np.ndarray, validation: np.ndarray, key: str, out_dir: Path, save_every_s: float
+) -> None:
     precision.keep_freed_memory()
     torch.set_num_threads(precision.N_THREADS)
     n_steps, recipe = task.run.n_steps, task.recipe
@@ -73,7 +85,9 @@ def _train(task: Requential, rows: np.ndarray, validation: np.ndarray, key: str,
     student, teacher = state.student, state.teacher
     snapshots, projections = set(snapshot_steps(n_steps)), set(task.projections)
     drawn = None
-    with tqdm(total=n_steps, desc=f"{task.spec.model_size} {task.name}", unit="step", initial=state.teacher_step, disable=None) as bar:
+    with tqdm(
+        total=n_steps, desc=f"{task.spec.model_size} {task.name}", unit="step", initial=state.teacher_step, disable=None
+    ) as bar:
         while state.teacher_step < n_steps and state.step < task.most_steps:
             step, place = state.step, state.step % task.steps_per_draw
             rate = task.run.schedule.rate(state.teacher_step)
@@ -81,11 +95,17 @@ def _train(task: Requential, rows: np.ndarray, validation: np.ndarray, key: str,
                 if time.monotonic() - state.saved >= save_every_s:
                     state.save(path, key)
                 sampler = Sampler(teacher.average, len(state.slots), task.spec.seq_len)
-                drawn = sampler.draw(state.slots.numpy(), task.random(step).random((task.spec.seq_len, len(state.slots))))
+                drawn = sampler.draw(
+                    state.slots.numpy(), task.random(step).random((task.spec.seq_len, len(state.slots)))
+                )
                 state.slots = drawn.rows[:, -1].clone()
             batch = drawn.part(slice(place * task.rows_per_step, (place + 1) * task.rows_per_step))
             costs = distance(student.average, batch)
-            waits = bool(recipe.threshold) and costs[0] > recipe.threshold * task.tokens_per_step and task.most_steps - step > n_steps - state.teacher_step
+            waits = (
+                bool(recipe.threshold)
+                and costs[0] > recipe.threshold * task.tokens_per_step
+                and task.most_steps - step > n_steps - state.teacher_step
+            )
             own = learn(student, batch.rows, rate)
             student.take_in(recipe.student_share * step)
             if state.teacher_step in snapshots:
@@ -100,7 +120,9 @@ def _train(task: Requential, rows: np.ndarray, validation: np.ndarray, key: str,
             state.step += 1
             if state.step in projections:
                 project(task, state, batches, validation)
-            bar.set_postfix(bits=f"{costs[0] / np.log(2):.0f}", student=f"{own:.3f}", teacher=f"{read:.3f}", refresh=False)
+            bar.set_postfix(
+                bits=f"{costs[0] / np.log(2):.0f}", student=f"{own:.3f}", teacher=f"{read:.3f}", refresh=False
+            )
     tensors = {"costs": state.costs[: state.step]}
     for who, learner in (("student", student), ("teacher", teacher)):
         tensors |= {f"{who}.{name}": p for name, p in learner.average.named_parameters()}
@@ -195,7 +217,10 @@ def project(task: Requential, state: RequentialState, batches: np.ndarray, valid
     wanted = mean_loss(teacher.average, validation)
     teacher.take_over(state.student.average)
     teacher.begin_again(task.spec)
-    rate, window = task.run.schedule.rate(state.teacher_step), max(task.recipe.least_window, task.recipe.teacher_share * state.teacher_step)
+    rate, window = (
+        task.run.schedule.rate(state.teacher_step),
+        max(task.recipe.least_window, task.recipe.teacher_share * state.teacher_step),
+    )
     chosen = task.random(state.step, 2).integers(state.teacher_step, size=most)
     for i, batch in enumerate(chosen, 1):
         learn(teacher, torch.from_numpy(batches[batch].astype(np.int64)), rate * min(1.0, i / CHECK_EVERY))
@@ -205,4 +230,6 @@ def project(task: Requential, state: RequentialState, batches: np.ndarray, valid
 
 
 def _snapshot(model: torch.nn.Module, folder: Path, step: int) -> None:
-    sealed.write(snapshot_path(folder, step), {f"{TEACHER}/{name}": p.half() for name, p in model.named_parameters()}, {})
+    sealed.write(
+        snapshot_path(folder, step), {f"{TEACHER}/{name}": p.half() for name, p in model.named_parameters()}, {}
+    )

@@ -15,7 +15,9 @@ from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
 from gengap.training.run import Run
 
-Control = Literal["", "random", "repeated"]  # read in place of the text: tokens drawn uniformly, one token again and again
+Control = Literal[
+    "", "random", "repeated"
+]  # read in place of the text: tokens drawn uniformly, one token again and again
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Requential:
         if self.recipe_name not in RECIPES:
             raise UserError(f"no recipe {self.recipe_name!r}: choose one of {', '.join(RECIPES)}")
         if self.rows_per_step < 1 or ROWS_AT_ONCE % self.rows_per_step:
-            raise UserError(f"{self.batch_rows} rows a step: choose a divisor of {ROWS_AT_ONCE}, or 0 for as many as the rung has")
+            raise UserError(
+                f"{self.batch_rows} rows a step: choose a divisor of {ROWS_AT_ONCE}, or 0 for as many as the rung has"
+            )
 
     @property
     def recipe(self) -> Recipe:

@@ -63,9 +63,21 @@ class Sampler:
         turned, half = torch.zeros_like(query_key), self._n_rotated // 2
         turned[:, :, :half] = -query_key[:, :, half : 2 * half]
         turned[:, :, half : 2 * half] = query_key[:, :, :half]
-        in_mlp = torch.cat([part if part.ndim == 2 else part[:, None] for part in _after_norm(mlp.dense_h_to_4h, layer.post_attention_layernorm)], 1)
+        in_mlp = torch.cat(
+            [
+                part if part.ndim == 2 else part[:, None]
+                for part in _after_norm(mlp.dense_h_to_4h, layer.post_attention_layernorm)
+            ],
+            1,
+        )
         into = torch.cat([*(part.flatten(0, -2) for part in (query_key, turned, parts[2])), in_mlp])
-        out = torch.cat([attention.dense.weight.T, mlp.dense_4h_to_h.weight.T, (attention.dense.bias + mlp.dense_4h_to_h.bias)[None]])
+        out = torch.cat(
+            [
+                attention.dense.weight.T,
+                mlp.dense_4h_to_h.weight.T,
+                (attention.dense.bias + mlp.dense_4h_to_h.bias)[None],
+            ]
+        )
         return into[:, :-1].T.contiguous(), into[:, -1].clone(), out.contiguous()
 
     @torch.inference_mode()

@@ -76,7 +76,12 @@ class RequentialState:
         tensors = {"costs": self.costs, "slots": self.slots}
         for who in ("student", "teacher"):
             tensors |= {f"{who}.{name}": tensor for name, tensor in getattr(self, who).tensors().items()}
-        facts = {"key": key, "seconds": repr(self.seconds), "step": str(self.step), "teacher_step": str(self.teacher_step)}
+        facts = {
+            "key": key,
+            "seconds": repr(self.seconds),
+            "step": str(self.step),
+            "teacher_step": str(self.teacher_step),
+        }
         sealed.write(path, tensors, facts)
         self.saved = time.monotonic()
 
@@ -90,5 +95,7 @@ class RequentialState:
             self.slots = tensors["slots"]
         refuse_other_run(found, key, path.parent)
         for who in ("student", "teacher"):
-            getattr(self, who).load({k.removeprefix(f"{who}."): v for k, v in tensors.items() if k.startswith(f"{who}.")})
+            getattr(self, who).load(
+                {k.removeprefix(f"{who}."): v for k, v in tensors.items() if k.startswith(f"{who}.")}
+            )
         self._started = time.monotonic()

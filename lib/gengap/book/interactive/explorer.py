@@ -69,9 +69,15 @@ def _measured(record: BoundRecord) -> dict[str, Any]:
     for name in ("paper", "azuma", "tight", "companion"):
         if bound := getattr(bounds, name):
             found[name] = {"value": bound.value}
-    for name, rates in (("tight", {"deviation": "rate"}), ("companion", {"deviation": "rate", "companion": "companion_rate"})):
+    for name, rates in (
+        ("tight", {"deviation": "rate"}),
+        ("companion", {"deviation": "rate", "companion": "companion_rate"}),
+    ):
         if bound := getattr(bounds, name):
-            found[name] |= {"terms": bound.terms(), "rates": {term: getattr(bound, rate) for term, rate in rates.items()}}
+            found[name] |= {
+                "terms": bound.terms(),
+                "rates": {term: getattr(bound, rate) for term, rate in rates.items()},
+            }
     return found
 
 
