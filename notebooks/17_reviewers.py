@@ -158,7 +158,7 @@ inference.style.format("{:.2f}", na_rep="–")
 # %% [markdown]
 # ### What of models trained for cheap inference, past the optimum?
 #
-# Their gaps are smaller, since the code is shared among more tokens. By the closed form a model of Pythia-1b's size would have {glue:text}`closed_40:.2f`, {glue:text}`closed_80:.2f` and {glue:text}`closed_160:.2f` nats at 40, 80 and 160 tokens a parameter, if its {term}`loss variation` stayed what it is at 20. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
+# Their gaps are smaller, since the code is shared among more tokens. By the closed form, in the second column of the table, a model of Pythia-1b's size would have {glue:text}`closed_40:.2f` nats at twice the tokens and {glue:text}`closed_160:.2f` at eight times as many. That supposes that its {term}`loss variation` stays what it is on the frontier. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
 #
 # ### Why only compute-optimal checkpoints?
 #
@@ -303,7 +303,7 @@ compared.style.format("{:.2f}", subset=list(compared.columns[2:]), na_rep="–")
 #
 # ### What is the intuition behind both bounds?
 #
-# First bound: a model that could be written down in few bits cannot have fitted the accidents of its text, and how many it may have fitted is a matter of how much its losses vary. Second: what training wrote into it is less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
+# First bound: a model that can be written down in few bits cannot have fitted many accidents of its text. How much those few may matter depends on how much its losses vary. Second: what training wrote into a model may be less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
 
 # %%
 terms = {"parameters": "parameters", "loss_variation": "variation", "smoothing": "smoothing"}
@@ -376,7 +376,7 @@ quantized.style.format("{:.4f}")
 # %% [markdown]
 # ### How does quantization enter?
 #
-# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits, {glue:text}`gptq:.3f` at 4 and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
+# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
 #
 # ### Was the argument from the Hessian tried beyond GPTQ?
 #
