@@ -16,7 +16,8 @@
 # # Empirical Freedman: a bound that reads its own variance
 #
 # How far can the true risk of a predictor lie above the losses that were measured, if tokens may depend on each other in any way at all?
-# With probability $1-\delta$ by at most $\Delta\,\mathcal C + \Sigma\sqrt{\mathcal C}$: a range, a complexity, and a variation that is read off the losses themselves.
+#
+# **Answer.** With probability $1-\delta$ by at most $\Delta\,\mathcal C + \Sigma\sqrt{\mathcal C}$: a range, a complexity, and a variation that is read off the losses themselves.
 #
 # | question | answer | evidence on this page |
 # |---|---|---|
@@ -666,18 +667,6 @@ coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 # zero here?
 # ```
 #
-# ```{exercise} The previous loss as baseline
-# :label: ex-freedman-2
-#
-# Take $Y_k = X_{k-1}$. Is it predictable? Which $\Delta$ is safe? Compute the bound for the first text of the running example and compare it with that of the entropy.
-# ```
-#
-# ```{exercise} A baseline that looks ahead a little
-# :label: ex-freedman-3
-#
-# A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.
-# ```
-#
 # ```{solution-start} ex-freedman-1
 # :class: dropdown
 # ```
@@ -693,6 +682,12 @@ print(f"{silent:.4f} nats per token")
 # {glue:text}`silent_bound:.4f` nats. A source with one rare bad token produces exactly such data with probability $\delta$, and its risk is nearly as large: see *The range must be true*.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} The previous loss as baseline
+# :label: ex-freedman-2
+#
+# Take $Y_k = X_{k-1}$. Is it predictable? Which $\Delta$ is safe? Compute the bound for the first text of the running example and compare it with that of the entropy.
 # ```
 #
 # ```{solution-start} ex-freedman-2
@@ -713,6 +708,12 @@ print(f"previous loss: {by_previous:.4f}, entropy: {by_entropy:.4f} nats per tok
 # {glue:text}`previous_ratio:.2f` times that of the entropy: the last loss says little about the next, and it leaves a wider range.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A baseline that looks ahead a little
+# :label: ex-freedman-3
+#
+# A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.
 # ```
 #
 # ```{solution-start} ex-freedman-3

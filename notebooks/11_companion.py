@@ -498,7 +498,7 @@ table.style.format("{:.3f}", na_rep="none")
 #
 # Two warnings go with the curve:
 #
-# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
+# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ hardly protects. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
 #   here.
 # * A hedged gap is not a gap of the final model. A hedged predictor needs the snapshot of the moment, in every context, and its bound says how well *that pair* predicts. Only the left end speaks of the model that is kept when training is over.
 #

@@ -25,9 +25,9 @@
 # |---|---|
 # | Does size matter at a given $D/N$? | {glue:text}`size_word`: the gaps lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from one formula |
 # | What does longer training do? | from {glue:text}`first_r:.0f` to {glue:text}`last_r:.0f` tokens a parameter the gap goes from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats |
-# | What does a larger model on the same text do? | the gap rises at {glue:text}`fixed_rise` in size |
+# | What does a larger model on the same text do? | the gap rises {glue:text}`fixed_rise` in size |
 # | Is the loss variation a constant? | no: by the fitted law at most {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, at least {glue:text}`sigma_thousand_least:.2f` at 1000 |
-# | Where is the bound least? | at {glue:text}`cheap_flops` operations at {glue:text}`cheap_bound_r:.0f` tokens a parameter, at {glue:text}`dear_flops` at {glue:text}`dear_bound_r:.0f`; the loss at {glue:text}`cheap_loss_r:.0f` and {glue:text}`dear_loss_r:.0f`, by the same laws |
+# | How many tokens a parameter are best? | by parabolas through real runs, for the bound: {glue:text}`bound_runs`; for the loss: {glue:text}`loss_runs` |
 #
 # | | |
 # |---|---|
@@ -276,7 +276,7 @@ for mine in fixed.values():
         }
     )
 at_fixed = pd.DataFrame(rows)
-glue_all(fixed_rise="every step" if at_fixed["rises"].all() else "most steps")
+glue_all(fixed_rise="with every step" if at_fixed["rises"].all() else "with most steps")
 ends = [mine.iloc[-1] for mine in fixed.values() if mine["loss"].idxmin() == mine.index[-1]]
 vacuous_words = (
     "With too many parameters for its text a model's bound passes that of guessing and says nothing, though its loss is the lowest of the row."
@@ -288,7 +288,7 @@ glue_all(vacuous_words=vacuous_words, lengths_apart=lengths_apart)
 at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0f}"})
 
 # %% [markdown]
-# The gap rises with size at {glue:text}`fixed_rise`: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. {glue:text}`vacuous_words`
+# The gap rises {glue:text}`fixed_rise` in size: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. {glue:text}`vacuous_words`
 #
 # (The lengths in a row agree only within a factor of {glue:text}`lengths_apart:.2f`.)
 #
@@ -310,7 +310,7 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 # r \sim F^{\alpha/(1+\alpha)}, \qquad N \sim F^{1/(2 + 2\alpha)} .
 # $$ (eq-allocation-exponent)
 #
-# No number of tokens a parameter is optimal for the bound at every compute, 20 least of all.
+# No number of tokens a parameter is optimal for the bound at every compute.
 #
 # ### On the ladder
 #
@@ -375,7 +375,14 @@ keep("frontier", describe(law, runs))  # the interactive figures of other pages
 #
 # The least bound that these laws allow, beside the least loss:
 
+
 # %%
+def operations(flops):
+    """20,000,000,000,000 as 2 · 10¹³."""
+    digit, power = f"{flops:.0e}".split("e+")
+    return f"{digit} · 10{power.translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 budgets = np.geomspace(1e12, 1e15, 7)
 choices = range(2, 9)
 rows = []
@@ -407,7 +414,7 @@ for flops in budgets:
 split = pd.DataFrame(rows)
 table = pd.DataFrame(
     {
-        "operations": [f"{flops:.0e}" for flops in split["F"]],
+        "operations": split["F"].map(operations),
         **{
             f"r, {kind}": [
                 f"{row[f'r, {kind}']:.0f} ({row[f'r, {kind}, low']:.0f} to {row[f'r, {kind}, high']:.0f})"
@@ -472,14 +479,14 @@ plt.show()
 slope = -fit_power_law(split["F"], split["r, bound"]).exponent
 glue_all(slope=slope, limit=law.ratio_exponent)
 for place, row in (("cheap", split.iloc[0]), ("dear", split.iloc[-1])):
-    glue_all(**{f"{place}_flops": f"{row['F']:.0e}", f"{place}_bits": row["b"]})
+    glue_all(**{f"{place}_flops": operations(row["F"]), f"{place}_bits": row["b"]})
     glue_interval(f"{place}_loss_r", row["r, loss"], row["r, loss, low"], row["r, loss, high"])
     glue_interval(f"{place}_bound_r", row["r, bound"], row["r, bound, low"], row["r, bound, high"])
 words = {}
 for name, found in optima.items():
     ends = [f"{o.n_tokens / o.n_params:.0f}" for o in sorted(found, key=lambda o: o.n_tokens / o.n_params)]
-    reach = f"{found[0].flops:.0e} to {found[-1].flops:.0e} operations" if found else ""
-    words[name] = f"at {ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
+    reach = f"{operations(found[0].flops)} to {operations(found[-1].flops)} operations" if found else ""
+    words[name] = f"{ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
 times = [(split["r, bound"] / split["r, loss"]).min()]
 if optima["loss, runs"] and optima["bound, runs"]:
     middles = {
@@ -647,7 +654,7 @@ glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 # ## What agreed, what did not
 #
 # * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, on and off the frontier, within {glue:text}`excess_far:.1f` % of the closed form.
-# * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
+# * **Not what the title says**: at a fixed $D$ the gap grows {glue:text}`fixed_rise` in $N$.
 # * **Corrected**: $\Sigma$ is not constant off the frontier. It rises as $\mathcal C$ falls. Over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
 # * **New**: the bound's frontier lies at more tokens a parameter than the loss's, and the number grows with compute.
 # * **Cannot be told**: what the ladder's law says beyond its range. {glue:text}`floor_words` Branches of one trunk share their past. And off the frontier the quantization gap is known at {glue:text}`bits:d` bits alone.

@@ -160,7 +160,7 @@ glue_all(
 # %% [markdown]
 # Past the first million tokens a rise of a tenth or more is beyond the scatter of the bins. {glue:text}`bump`
 #
-# {cite:t}`olsson2022context` saw this bump in language models large and small, and found what forms behind it: *induction heads*, which look for the last place where the present token stood, and copy what came after it.
+# {cite:t}`olsson2022context` saw this bump in language models large and small. Behind it they found *induction heads*, which look for the last place where the present token stood, and copy what came after it.
 #
 # ## Copying, seen in the losses
 #

@@ -203,8 +203,7 @@ minima_at.style.hide(axis="index").format("{:,.0f}").format("{:.1e}", subset=["F
 first, rest = minima_at.iloc[0], minima_at.iloc[1:]
 ends = rest["D / N"].min(), rest["D / N"].max()
 glue_range("minima", rest["D / N"])
-glue_all(minima_first=first["D / N"], n_rest=len(rest), middle=plain(middle), misfit=law_error / seed_error)
-glue_all(first_flops=first["F, operations"], rest_flops=rest["F, operations"].iloc[0])
+glue_all(minima_first=first["D / N"], n_rest=len(rest), misfit=law_error / seed_error)
 glue_interval("ratio", ratio, *ratios)
 stands = ends[0] > RULE / 1.5 and ends[1] < 1.5 * RULE
 disagree = not ends[0] / 1.5 < ratio < 1.5 * ends[1]
@@ -219,9 +218,9 @@ glue_all(
 )
 
 # %% [markdown]
-# At {glue:text}`first_flops:.1e` operations the minimum lies at {glue:text}`minima_first:.1f` tokens a parameter. From {glue:text}`rest_flops:.1e` on, at {glue:text}`n_rest:d` budgets, it lies between {glue:text}`minima_least:.0f` and {glue:text}`minima_most:.0f`.
+# At the smallest of these budgets the minimum lies at {glue:text}`minima_first:.1f` tokens a parameter, at the {glue:text}`n_rest:d` others between {glue:text}`minima_least:.0f` and {glue:text}`minima_most:.0f`.
 #
-# The law says {glue:text}`ratio:.1f` at {glue:text}`middle` parameters ({glue:text}`ratio_low:.1f` to {glue:text}`ratio_high:.0f`). {glue:text}`levels` {glue:text}`believed` The law has a floor of {glue:text}`floor` and misses runs by {glue:text}`misfit:.0f` times what another seed changes.
+# For the middle of the ladder the law says {glue:text}`ratio:.1f` ({glue:text}`ratio_low:.1f` to {glue:text}`ratio_high:.0f`). {glue:text}`levels` {glue:text}`believed` The law misses runs by {glue:text}`misfit:.0f` times what another seed changes.
 #
 # Try it: raise the compute, then count without embeddings, which the next section is about.
 #
@@ -288,7 +287,9 @@ embedded = 100 * (1 - size_nonembedding / runs.n_params)
 glue_all(here_n=plain(here_n), embedding_percent=embedded.iloc[0], embedding_percent_last=embedded.iloc[-1])
 
 # %% [markdown]
-# Embeddings are {glue:text}`embedding_percent:.0f` % of the ladder's smallest model and {glue:text}`embedding_percent_last:.0f` % of its largest. Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
+# Embeddings are {glue:text}`embedding_percent:.0f` % of the ladder's smallest model and {glue:text}`embedding_percent_last:.0f` % of its largest.
+#
+# Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
 # {glue:text}`here_n` parameters outside the embeddings.
 #
 # That is {glue:text}`shift:+.2f` ({glue:text}`shift_low:+.2f` to {glue:text}`shift_high:+.2f`) from the exponent of all parameters. Nothing about the models has changed but the counting.

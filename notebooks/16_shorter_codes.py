@@ -122,19 +122,19 @@ plt.show()
 
 # %%
 largest = found[-1]
-for bits in (2, 3, 4):
+for bits in (2, 4):
     glue_all(**{f"gap_{bits}": largest.cell("gptq", bits).gap})
 glue_all(largest=rungs[-1], n_windows=largest.settings.n_windows)
 
 # %% [markdown]
-# Gaps fall by about four for each bit. On {glue:text}`largest` parameters GPTQ costs {glue:text}`gap_2:.3f`, {glue:text}`gap_3:.3f` and {glue:text}`gap_4:.3f` nats at 2, 3 and 4 bits.
+# Gaps fall by about a factor of four for each bit. On the largest rung, {glue:text}`largest`, GPTQ costs {glue:text}`gap_2:.2f` nats at two bits and {glue:text}`gap_4:.3f` at four.
 #
 # ## Steps chosen for entropy coding
 #
 # An entropy coder charges for what codes say and not for how many values they could take. So the grid may be as wide as it likes, and the only thing left to choose is its step $\tau_{ij}$.
 #
 # To second order an error
-# $e_i$ in row $i$ of a matrix costs $\tfrac12 g_i\, e_i S e_i^{\mathsf T}$ nats a token. Here $g_i$ is the mean squared gradient of the loss with respect to output $i$, with targets drawn from the model: the
+# $e_i$ in row $i$ of a matrix costs $\tfrac12 g_i\, e_i S e_i^{\mathsf T}$ nats a token. Here $g_i$ is the mean squared gradient of the loss with respect to output $i$, with targets drawn from the model. This is the
 # Fisher information, if inputs and outputs of a layer are taken as independent. By {eq}`eq-feedback` GPTQ makes this a sum over columns, $\tfrac12 g_i d_j e_{ij}^2$ with $d_j = 1/U_{jj}^2$.
 #
 # Uniform rounding with step $\tau$ has $\mathbb E\, e^2 = \tau^2/12$ and costs $-\log_2 \tau$ bits plus a constant. At the least rate for a given cost,
@@ -296,8 +296,10 @@ glue_range("ratio", summary["ratio"])
 glue_all(ratio_unretrained=summary["ratio without retraining"].max())
 
 # %% [markdown]
-# On {glue:text}`largest` parameters the paper's bound is least at {glue:text}`best_paper_bits:.0f` bits, ours with the file's length at
-# {glue:text}`best_tight_bits:.0f`. Over all rungs the best file leaves {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` of the paper's gap at nominal 4 bits; without retraining it is at most {glue:text}`ratio_unretrained:.2f`.
+# On the largest rung the paper's bound is least at {glue:text}`best_paper_bits:.0f` bits, ours with the file's length at
+# {glue:text}`best_tight_bits:.0f`.
+#
+# Over all rungs the best file leaves {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` of the paper's gap at nominal 4 bits; without retraining it is at most {glue:text}`ratio_unretrained:.2f`.
 #
 # What does the remaining gap consist of? On the largest rung {glue:text}`gap_share:.0f` % of it is what quantization does to the loss. Most is the price of the description, {glue:text}`best_bits:.2f` bits a parameter, together with
 # how far losses stray from the model's own entropy. Then comes the cost of smoothing. Each bit a parameter saved lowers the bound by {glue:text}`nats_per_bit:.2f` nats.
@@ -409,6 +411,11 @@ for size, spectrum in spectra.items():
 traces = pd.DataFrame(traces).T
 traces["root^2 / N"] = traces["trace of the root"] ** 2 / [survey.identity.n_params for survey in found]
 assert (traces["root^2 / N"] < traces["trace"]).all()  # Cauchy-Schwarz
+relative = [
+    traces[f"± {name}"] / traces[of] for name, of in (("trace", "trace"), ("root", "trace of the root"))
+]
+traces["saving"] = traces["trace"] / traces["root^2 / N"]  # by error feedback, at best
+traces["± saving"] = traces["saving"] * np.hypot(relative[0], 2 * relative[1])
 traces.style.format("{:.1f}").format("{:.0f}", subset=["products", "trace of the root", "± root"])
 
 # %% mystnb={"figure": {"caption": "Share of the eigenvalues of the Gauss-Newton matrix above x, by Lanczos quadrature, for every rung: almost all directions of the parameter space are nearly flat. Each step is a node of a quadrature.", "name": "fig-spectrum"}, "image": {"alt": "Share of eigenvalues larger than x, both axes logarithmic, one line per rung: a steep fall over many orders of magnitude with a long thin tail of large eigenvalues."}}
@@ -466,15 +473,12 @@ def factor_between(measured, prediction):
 
 trace_factors, limit_factors = factor_between("rounding", "trace"), factor_between("QuIP", "limit")
 assert trace_factors.max() < 10  # the order of magnitude, with no free constant, on every rung
-flat = traces["trace"] / traces["root^2 / N"]  # what error feedback could save at best
-flat_error = flat * np.hypot(
-    traces["± trace"] / traces["trace"], 2 * traces["± root"] / traces["trace of the root"]
-)
-rise = flat.iloc[-1] - flat.iloc[0]
-seen = rise > 2 * math.hypot(flat_error.iloc[0], flat_error.iloc[-1])
+saving, saving_error = traces["saving"], traces["± saving"]
+rise = saving.iloc[-1] - saving.iloc[0]
+seen = rise > 2 * math.hypot(saving_error.iloc[0], saving_error.iloc[-1])
 for place, at in (("first", 0), ("last", -1)):
-    glue_all(**{f"flat_{place}": flat.iloc[at], f"flat_error_{place}": flat_error.iloc[at]})
-    glue_all(**{f"{method}_4_{place}": found[at].cell(method, 4).gap for method in ("rtn", "gptq", "quip")})
+    glue_all(**{f"flat_{place}": saving.iloc[at]})
+    glue_all(**{f"gptq_4_{place}": found[at].cell("gptq", 4).gap})
 glue_all(
     decays="The spectrum of a larger model decays faster, as the paper argues."
     if seen
@@ -486,7 +490,7 @@ glue_all(n_products=traces["products"].iloc[0], trace_factor=trace_factors.max()
 # %% [markdown]
 # Each spectrum took {glue:text}`n_products:.0f` products; errors are those over probes, plus what the last half of the Lanczos steps changed. The trace predicts the gap of rounding, averaged over 4 to 6 bits, within a factor of {glue:text}`trace_factor:.1f` on every rung. Single points are off by more.
 #
-# What error feedback could save at best is the trace over $(\operatorname{tr}\,(\cdot)^{1/2})^2/N$. From {glue:text}`smallest` to {glue:text}`largest` parameters it goes from {glue:text}`flat_first:.1f` ($\pm$ {glue:text}`flat_error_first:.1f`) to {glue:text}`flat_last:.1f` ($\pm$ {glue:text}`flat_error_last:.1f`). {glue:text}`decays`
+# What error feedback could save at best is the trace over $(\operatorname{tr}\,(\cdot)^{1/2})^2/N$: the two last columns of the table above, {glue:text}`flat_first:.1f` on the smallest rung and {glue:text}`flat_last:.1f` on the largest. {glue:text}`decays`
 #
 # ## What agreed, what did not
 #
@@ -495,7 +499,7 @@ glue_all(n_products=traces["products"].iloc[0], trace_factor=trace_factors.max()
 #   Retraining on the grid gains most.
 # * **Did not.** The LDLQ formula is a limit for this architecture, not a prediction: QuIP pays {glue:text}`limit_least:.1f` to {glue:text}`limit_most:.1f` times as much. It assumes that errors are fed back through the *whole* Hessian. The methods see one layer's inputs at a time, and the embeddings, most of a
 #   small model, give no feedback at all.
-# * **Cannot be told.** The paper's quantization gap falls with size. Here GPTQ at 4 bits costs {glue:text}`gptq_4_first:.3f` nats at {glue:text}`smallest` parameters and {glue:text}`gptq_4_last:.3f` at {glue:text}`largest`, with one outlier between: in a rung whose first layer holds a few large weights, rounding
+# * **Cannot be told.** The paper's quantization gap falls with size. Here GPTQ at 4 bits costs {glue:text}`gptq_4_first:.3f` nats at {glue:text}`smallest` parameters and {glue:text}`gptq_4_last:.3f` at {glue:text}`largest`, with one outlier between. In that rung the first layer holds a few large weights: rounding
 #   suffers, and random rotations help (compare QuIP in the table). {doc}`06_scale` asks for the trend.
 # * **Kept apart.** The gaps of this page are estimates on a sample of windows; certified values are in {doc}`05_bound`.
 #
@@ -544,7 +548,9 @@ assert best_at[20] < best_at[200]
 glue_all(ex_at_20=at_20, ex_at_200=at_200, ex_best_20=best_at[20], ex_best_200=best_at[200])
 
 # %% [markdown]
-# {glue:text}`ex_at_20:.3f` nats at 20 tokens a parameter and {glue:text}`ex_at_200:.3f` at 200. Taking one bit away pays while three times the gap is less than its price. On {glue:text}`largest` parameters that leaves {glue:text}`ex_best_20:d` bits at 20 tokens, and {glue:text}`ex_best_200:d` at 200 if gaps were the same there. {doc}`12_off_frontier` looks.
+# {glue:text}`ex_at_20:.3f` nats at 20 tokens a parameter and {glue:text}`ex_at_200:.3f` at 200. Taking one bit away pays while three times the gap is less than its price.
+#
+# On the largest rung that leaves {glue:text}`ex_best_20:d` bits, and {glue:text}`ex_best_200:d` at ten times the tokens if gaps were the same there. {doc}`12_off_frontier` looks.
 #
 # ```{solution-end}
 # ```

@@ -425,8 +425,7 @@ verdicts.style.format("{:.0f} %")
 # %% [markdown]
 # What was known before fails on at most {glue:text}`right_most:.1f` % of the texts. Each of the {glue:text}`n_mistakes:d` mistakes breaks the bound on $q$ on at least {glue:text}`wrong_least:.0f` % of them. A $Y$ that looks at the token does no harm to the companion alone, which has none.
 #
-# {doc}`08_beyond` shows how far off the number is for a
-# transformer whose companion had read the text before.
+# {doc}`08_beyond` shows how far off the number is for a transformer whose companion had read the text before.
 #
 # ## Which companion?
 #
@@ -654,7 +653,7 @@ glue_all(choice_cost=choice_cost)
 # %% [markdown]
 # It is predictable: it belongs to $\mathcal F_0$. Picked among a thousand it costs ten bits, {glue:text}`choice_cost:.4f` nats on the bound for $u$ alone. But the assumption has teeth: nobody looked into what the public model had read, and if this text was part of it, the bound is void.
 #
-# It cannot carry an $h$ that knows nothing below itself: {prf:ref}`thm-two-codes` holds for every companion.
+# Nor can it carry an $h$ below itself for nothing. {prf:ref}`thm-two-codes` holds for every companion: $h$ and its code together would have to describe the text in fewer nats.
 #
 # ```{solution-end}
 # ```

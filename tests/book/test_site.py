@@ -292,6 +292,17 @@ def test_one_page_per_model_size_with_labels_of_its_own(project):
     assert not labels[0] & labels[1]
 
 
+def test_exercises_of_another_size_lead_to_their_own_answers(project):
+    exercise = "\n```{exercise} One\n:label: ex-1\n\nWhy?\n```\n\nSee {ref}`it <ex-1>`.\n"
+    answer = "\n```{solution} ex-1\n:class: dropdown\n\nSo.\n```\n\n```{solution-start} ex-1\n```\n"
+    per_size(project, "ladder-100k", "ladder-50k", text=TEXT + exercise + answer)
+    text = staged(project, "notebooks/01_page/ladder-50k").cells[0].source
+    assert ":label: ex-1-ladder-50k\n" in text
+    assert "{solution} ex-1-ladder-50k\n" in text
+    assert "{solution-start} ex-1-ladder-50k\n" in text
+    assert "{ref}`it <ex-1-ladder-50k>`" in text
+
+
 def test_named_figures_are_there_for_prose_pages_and_once_under_each_name(project):
     per_size(project, "ladder-100k", "ladder-50k")
     pair = project / "notebooks" / "01_page.ipynb"
