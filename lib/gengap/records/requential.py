@@ -43,7 +43,7 @@ LENGTHS = (
     "expected",
     "certain",
     "path",
-)  # M + H + sqrt(V/delta); given the draws; with no code (statements T14, T14a, T14b)
+)  # M + H + sqrt(V/delta); given the draws; with no code (statement T14)
 _MOST = 2**26  # bytes of the costs of a training
 
 
