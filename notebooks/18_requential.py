@@ -74,7 +74,7 @@ plt.style.use("gengap.book")
 everything = load_requential(family)
 records = [record for record in everything if not record.control]
 controls = [record for record in everything if record.control]
-assert {record.recipe for record in records if record.identity.size == named} >= {"smoothing", "projection"}
+assert {record.recipe for record in records if record.identity.size == named} >= {"plain", "smoothing", "projection"}
 
 # %% [markdown]
 # ## Student, teacher, index
@@ -258,7 +258,7 @@ glue_all(most_proposals=file.most_proposals)
 #
 # ## On the ladder
 #
-# Two recipes keep the teacher near the student. *Smoothing*: both predict with moving averages of their weights, the teacher over a tenth of its steps and at least 50, the student over a hundredth. *Projection* adds a reset: at the steps 100, 150, 225 and so on, the teacher becomes the student and is trained on text it has read until it is as good as it was, or for half as many steps as it had taken.
+# *Plain*: student and teacher as they are. Two recipes keep the teacher near the student. *Smoothing*: both predict with moving averages of their weights, the teacher over a tenth of its steps and at least 50, the student over a hundredth. *Projection* adds a reset: at the steps 100, 150, 225 and so on, the teacher becomes the student and is trained on text it has read until it is as good as it was, or for half as many steps as it had taken.
 
 # %% caption="Requential lengths of every student, bits a parameter, and losses, nats per token"
 runs = pd.DataFrame(
@@ -281,7 +281,9 @@ runs.style.format("{:.2f}").format("{:,.0f}", subset=["N"])
 
 # %%
 one = {record.recipe: record for record in records if (record.identity.size, record.seed) == (named, 0)}
-smoothing, projection = one["smoothing"], one["projection"]
+plain, smoothing, projection = (one[name] for name in ("plain", "smoothing", "projection"))
+glue_all(factor_smoothing=plain.bits_per_param() / smoothing.bits_per_param(), plain=plain.bits_per_param())
+glue_all(smoothing_cost=smoothing.student_heldout.mean - plain.student_heldout.mean)
 luck = runs["of it bad luck"] / runs["published"]
 glue_range("luck", 100 * luck)
 glue_all(factor_projection=smoothing.bits_per_param() / projection.bits_per_param(), named=named)
@@ -300,7 +302,7 @@ glue_all(length_failure_prob=smoothing.length_failure_prob)
 # %% [markdown]
 # Lengths are in bits a parameter, losses in nats a token on held-out text. At $\delta = {}$ {glue:text}`length_failure_prob:.3f` the term for bad luck is {glue:text}`luck_least:.0f` to {glue:text}`luck_most:.0f` % of the published length. Given the batches it is {glue:text}`luck_bits:.0f` bits, not {glue:text}`luck_published:,.0f`.
 #
-# On {glue:text}`named` projection makes the code shorter by a factor of {glue:text}`factor_projection:.1f`, and the student worse by {glue:text}`projection_cost:.2f` nats. It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
+# On {glue:text}`named` smoothing makes the code shorter by a factor of {glue:text}`factor_smoothing:.1f`: the noise of the teacher's steps is not sent. Projection makes the code shorter by a factor of {glue:text}`factor_projection:.1f`, and the student worse by {glue:text}`projection_cost:.2f` nats. It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
 
 # %% mystnb={"figure": {"caption": "What the code has cost so far, bits a parameter, while the student learns (lines: one training each); the area under the loss curve up to there (dotted) and the archive of 4 bits (dashed).", "name": "fig-requential-course"}, "image": {"alt": "Bits a parameter against the share of the training done. The area under the loss curve rises first and highest. The smoothing code begins late and rises steadily, the projection code rises less than half as much."}}
 spec = models.get(f"{family}-{named}")
@@ -359,7 +361,7 @@ sizes.style.format("{:.2f}", na_rep="–").format("{:,.0f}", subset=["N", "seeds
 # %% mystnb={"figure": {"caption": "Bits a parameter against size: requential codes of the ladder by recipe (no-code length; bars: seeds), the area under the loss curve, the archive, and the published points with projection (open diamonds, read off a figure). Dotted: a power law through our projection points and the published ones.", "name": "fig-requential-size"}, "image": {"alt": "Bits a parameter against parameters, both logarithmic. The area under the loss curve lies highest, smoothing below it, projection near the archive's four bits; the published points lie far right at one to two bits."}}
 paper = published.facts("requential")
 fig, ax = plt.subplots()
-for recipe, color, marker in (("smoothing", "C0", "o"), ("projection", "C1", "s"), ("threshold", "C4", "^")):
+for recipe, color, marker in (("plain", "C2", "x"), ("smoothing", "C0", "o"), ("projection", "C1", "s"), ("threshold", "C4", "^")):
     part = sizes[sizes.index.get_level_values(1) == recipe]
     if len(part):
         error = (part["high"] - part["requential"]).fillna(0)
@@ -456,7 +458,7 @@ glue_all(
 glue_all(n_windows=smoothing.student_train.n_tokens // spec.seq_len)
 
 # %% [markdown]
-# Every bound is certified from {glue:text}`n_windows:,d` windows, and some of what stands there is the price of that sample. On the smoothing student the lengths proved here lower T4 by {glue:text}`gain_paper:.2f` nats and T6 by {glue:text}`gain_tight:.2f`; $\log V$ is {glue:text}`log_v:.2f`. With smoothing alone T4 is above it: {glue:text}`shortest`, for its code is no longer and its model is better.
+# Every bound is certified from {glue:text}`n_windows:,d` windows, and some of what stands there is the price of that sample. Where the length is bounded, its own failure probability of {glue:text}`length_failure_prob:.3f` comes on top. On the smoothing student the lengths proved here lower T4 by {glue:text}`gain_paper:.2f` nats and T6 by {glue:text}`gain_tight:.2f`; $\log V$ is {glue:text}`log_v:.2f`. With smoothing alone T4 is above it: {glue:text}`shortest`, for its code is no longer and its model is better.
 #
 # So at a hundred thousand parameters the answers to "which is shortest" are: for a certificate of the final model, the archive; for a certificate of anything, the online predictors of T13. The requential code needs larger models, where the published curve lies.
 #
@@ -511,7 +513,7 @@ glue_all(control_order=", ".join(order))
 # |---|---|---|---|
 # | how much training writes | $6 \cdot 10^5 N^{0.5 \pm 0.1}$, Pythia; an estimate | a code: {glue:text}`paper_first:.2f` bits a parameter at 65 million, falling as $N^{-0.15}$ | a code: {glue:text}`named_projection:.1f` bits at {glue:text}`named`; with theirs $N^{ }$ to the power {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`) |
 # | below 4 bits a parameter | beyond the sizes measured | from the smallest size, 65 million at most | {glue:text}`four`, with projection; with smoothing alone on none |
-# | smoothing is worth | | a factor of 3 to 8 | not measured: every run here smooths |
+# | smoothing is worth | | a factor of 3 to 8 | {glue:text}`factor_smoothing:.1f` on {glue:text}`named`, the student's loss {glue:text}`smoothing_cost:+.2f` nats |
 # | projection is worth | | a factor of 1.3 to 2 at equal loss | {glue:text}`factor_projection:.1f` on {glue:text}`named`, at a loss {glue:text}`projection_cost:.2f` nats higher: not the same comparison |
 # | the code has a decoder | no | described, not run | run, for {glue:text}`file_steps:d` steps, at {glue:text}`file_ratio:.1f` times the divergence |
 # | term for bad luck | | $\sqrt{v/\delta}$ | not needed: {glue:text}`luck_bits:.0f` bits, or none |
