@@ -6,7 +6,8 @@ figures.define("area", (ui, data) => {
   const names = data.rungs.map((rung) => rung.name);
   const find = (name) => data.rungs.find((rung) => rung.name === name);
 
-  const rungs = ui.choice({ key: "rung", label: "Rung", value: names.at(-1), options: names.map((name) => [name, `${name} parameters`]) });
+  const rungs = ui.choice({ key: "rung", label: "Rung", value: names.at(-1), options: names.map((name) => [name, `${name} parameters`]),
+    moved: () => cursor.set(cursor.value) });
   const mode = ui.choice({ key: "mode", label: "Who codes the text", value: "online", options: [
     ["online", "the model in training"], ["cooled", "a copy, cooled down"], ["averaged", "an average of its weights"]] });
   const places = 60;
@@ -47,7 +48,7 @@ figures.define("area", (ui, data) => {
     const right = narrow ? { left: 40, right: width - 22, top: 320, bottom: height - 44 } : { left: half + 44, right: width - 22, top, bottom };
     const perParameter = Number.isFinite(whole) ? `${bits(rung, kind).toFixed(1)} bits a parameter` : "not measured";
     const sentence = `${rung.name} parameters, ${words(end)} tokens. Final loss ${rung.final.toFixed(2)} nats. `
-      + (Number.isFinite(whole) ? `The area up to the cursor is ${(so / Math.LN2 / 1e6).toFixed(2)} megabits; the whole, ${perParameter}, is ${(whole / end).toFixed(3)} nats a token: that much the online predictors are certified to generalize within, but for a small remainder.` : "Not measured on this rung.");
+      + (Number.isFinite(whole) ? `The area up to the cursor is ${(so / Math.LN2 / 1e6).toFixed(2)} megabits; the whole, ${perParameter}, is ${(whole / end).toFixed(3)} nats a token. But for a small remainder, the certified gap of the predictors that coded the text is no larger.` : "Not measured on this rung.");
     const image = ui.plot(height, sentence);
 
     image.append(axes(x, y, { xlabel: "tokens read", ylabel: "nats per token", xroom: 84 }));

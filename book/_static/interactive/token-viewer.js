@@ -58,7 +58,7 @@ figures.define("token-viewer", (ui, data) => {
     const greatest = Math.max(6, ...of.map(Math.abs));
     spans.forEach((span, k) => {
       const strength = Math.min(1, Math.abs(of[k]) / greatest);
-      span.style.setProperty("--strength", `${Math.round(8 + 72 * strength)}%`);
+      span.style.setProperty("--strength", `${Math.round(6 + 48 * strength)}%`);
       span.style.setProperty("--hue", of[k] < 0 ? "var(--smoothing)" : "var(--loss-variation)");
       span.setAttribute("aria-selected", String(k === chosen));
       span.setAttribute("aria-label", `${spoken(data.texts[k])}: ${of[k].toFixed(2)}`);

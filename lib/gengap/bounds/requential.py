@@ -9,12 +9,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gengap.arrays import real_array
 from gengap.units import bits_from_nats
 
 STEP_OVERHEAD = 5.21  # bits a step: 1 of Elias' code, 1 + log2(e)/e of log2 K over the divergence (Li and El Gamal 2018), and 2 log2 of one more
+ROUNDING = 0.01  # nats that a divergence summed in float32 may lie below 0
 _SLOPE = 1 + 2 / math.log(2)  # of u + 2 log2(1 + u) at u = 0, where it is steepest
 
 
@@ -35,7 +36,7 @@ def expected_length(kl: ArrayLike, variance: ArrayLike, failure_prob: float) -> 
 
     `kl` (n_steps,) nats, `variance` (n_steps,) nats^2 of the log ratio. That holds for a V fixed before the batches are drawn; a measured one depends on them.
     """
-    kl, variance = _steps(kl, "kl"), _steps(variance, "variance")
+    kl, variance = np.maximum(_steps(kl, "kl", least=-ROUNDING), 0), _steps(variance, "variance")
     if kl.shape != variance.shape or not 0 < failure_prob < 1:
         raise ValueError(f"{kl.shape} divergences, {variance.shape} variances, failure probability {failure_prob}")
     m, s = bits_from_nats(kl), bits_from_nats(np.sqrt(variance))
@@ -47,20 +48,33 @@ def certain_length(log_ratio: ArrayLike, failure_prob: float) -> RequentialLengt
     """The same code, bounded given the batches that were drawn: longer with probability `failure_prob` at most (statement T14a).
 
     `log_ratio` (n_steps,) nats, log Q_t(x_t) / P_t(x_t). Given the batches the product of K_t / (1 + r_t) has an expectation of at most 1, so by Markov's inequality
-    sum log2 K_t <= A + log2(1/delta), A = sum log2(1 + r_t); and sum 2 log2(1 + log2 K_t) is greatest where all K_t are equal.
+    sum log2 K_t <= A + log2(1/delta), A = sum log2(1 + r_t); and sum 2 log2(1 + log2 K_t) is greatest where all K_t are equal. The overhead holds
+    the announcement of the total: the smoothing of a bound is chosen by it.
     """
     ratio = _steps(log_ratio, "log_ratio", least=-math.inf)
     if not 0 < failure_prob < 1:
         raise ValueError(f"failure probability {failure_prob}")
-    a = bits_from_nats(math.fsum(np.logaddexp(0, ratio)))
-    fluctuation = -math.log2(failure_prob)
-    n_steps = len(ratio)
-    return RequentialLength(a, n_steps * (1 + 2 * math.log2(1 + (a + fluctuation) / n_steps)), fluctuation)
+    a, fluctuation, n_steps = bits_from_nats(math.fsum(np.logaddexp(0, ratio))), -math.log2(failure_prob), len(ratio)
+    overhead = n_steps * (1 + 2 * math.log2(1 + (a + fluctuation) / n_steps))
+    return _announced(RequentialLength(a, overhead, fluctuation))
 
 
-def path_length(log_ratio: ArrayLike) -> float:
-    """log2 of how much likelier the batches were for the teacher than for the student, bits: enough for a bound, with no code (statement T14b)."""
-    return bits_from_nats(math.fsum(_steps(log_ratio, "log_ratio", least=-math.inf)))
+def path_length(log_ratio: ArrayLike) -> RequentialLength:
+    """log2 of how much likelier the batches were for the teacher than for the student: enough for a bound, with no code (statement T14b)."""
+    ratio = bits_from_nats(math.fsum(_steps(log_ratio, "log_ratio", least=-math.inf)))
+    return _announced(RequentialLength(max(0.0, ratio), 0.0, 0.0))
+
+
+def elias_delta_bits(numbers: ArrayLike) -> NDArray[np.int64]:
+    """Bits of Elias' delta code of positive integers below 2^53: at most u + 2 log2(1 + u) + 1 with u = log2 of the number."""
+    bits = np.frexp(np.asarray(numbers, np.float64))[1] - 1  # floor(log2)
+    return (bits + 2 * (np.frexp(bits + 1.0)[1] - 1) + 1).astype(np.int64)
+
+
+def _announced(length: RequentialLength) -> RequentialLength:
+    """Rounded up to whole bits, with what it takes to say how many."""
+    whole = max(1, math.ceil(length.total))
+    return length._replace(overhead=length.overhead + whole - length.total + int(elias_delta_bits(whole)))
 
 
 def _steps(values: ArrayLike, name: str, least: float = 0.0) -> np.ndarray:
