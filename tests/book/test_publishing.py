@@ -23,6 +23,7 @@ from projects import bare_project
 from pypdf import PdfReader
 
 from gengap.book import pdf, site
+from gengap.cli import app
 from gengap.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +167,18 @@ def test_every_reference_has_an_address():
     assert without == ["ville1939etude"]  # a thesis of 1939
     dois = re.findall(r"doi = \{([^}]+)\}", TEXTS_BIB)
     assert len(dois) == len(set(dois))
+
+
+def test_every_command_is_listed():
+    found = re.findall(
+        r"`(\w+)`",
+        "\n".join(
+            line.split("|")[1]
+            for line in TEXTS["book/reproduce.md"].split("## All commands")[1].splitlines()
+            if line.startswith("| `")
+        ),
+    )
+    assert sorted(found) == sorted(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
 # --- the workflow -------------------------------------------------------------------------------------------------

@@ -49,9 +49,9 @@ def test_a_long_training_pays_next_to_nothing_but_its_divergence():
 
 @pytest.mark.parametrize("bad", [[], [np.nan], [[1.0]], [np.inf]])
 def test_what_is_no_cost_of_steps_is_refused(bad):
-    with pytest.raises(ValueError, match="NaN|finite"):
+    with pytest.raises(ValueError, match=r"NaN|finite"):
         certain_length(bad, 0.01)
-    with pytest.raises(ValueError, match="NaN|finite|variances"):
+    with pytest.raises(ValueError, match=r"NaN|finite|variances"):
         expected_length(bad, [1.0], 0.01)
 
 

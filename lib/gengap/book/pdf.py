@@ -23,12 +23,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 MINUTES = 20  # that the browser may take
 _NOT_PRINTED = ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe"
 _SHRINK = """
+// A little room is left: on paper text comes out some hundredths wider than on the screen.
 const width = (element) => element.getBoundingClientRect().width;
 const fit = () => {
   const boxes = [...document.querySelectorAll("mjx-container[display=true]")].map((box) => [box, box, box.firstElementChild]);
-  for (const table of document.querySelectorAll("table")) boxes.push([table, table.parentElement, table]);
+  for (const table of document.querySelectorAll("table")) if (width(table) > width(table.parentElement)) boxes.push([table, table.parentElement, table]);
   for (const [box, room, inner] of boxes)
-    for (let zoom = 1; zoom > 0.3 && width(inner) > width(room) + 1; box.style.zoom = zoom) zoom *= Math.max(0.6, (0.98 * width(room)) / width(inner));
+    for (let zoom = 1; zoom > 0.3 && width(inner) > 0.95 * width(room); box.style.zoom = zoom) zoom *= Math.max(0.6, (0.93 * width(room)) / width(inner));
 };
 addEventListener("load", () => window.MathJax?.startup?.promise.then(fit) ?? fit());
 """

@@ -1,5 +1,9 @@
 from .companion import companion_bound as companion_bound
 from .companion import online_bound as online_bound
+from .requential import certain_length as certain_length
+from .requential import elias_delta_bits as elias_delta_bits
+from .requential import expected_length as expected_length
+from .requential import path_length as path_length
 from .sampling import draw_pairs as draw_pairs
 from .sampling import draw_windows as draw_windows
 from .sampling import split_failure_prob as split_failure_prob

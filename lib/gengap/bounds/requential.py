@@ -15,6 +15,7 @@ from gengap.arrays import real_array
 from gengap.units import bits_from_nats
 
 STEP_OVERHEAD = 5.21  # bits a step: 1 of Elias' code, 1 + log2(e)/e of log2 K over the divergence (Li and El Gamal 2018), and 2 log2 of one more
+ROUNDING = 0.01  # nats that a divergence summed in float32 may lie below 0
 _SLOPE = 1 + 2 / math.log(2)  # of u + 2 log2(1 + u) at u = 0, where it is steepest
 
 
@@ -35,7 +36,7 @@ def expected_length(kl: ArrayLike, variance: ArrayLike, failure_prob: float) -> 
 
     `kl` (n_steps,) nats, `variance` (n_steps,) nats^2 of the log ratio. That holds for a V fixed before the batches are drawn; a measured one depends on them.
     """
-    kl, variance = _steps(kl, "kl"), _steps(variance, "variance")
+    kl, variance = np.maximum(_steps(kl, "kl", least=-ROUNDING), 0), _steps(variance, "variance")
     if kl.shape != variance.shape or not 0 < failure_prob < 1:
         raise ValueError(f"{kl.shape} divergences, {variance.shape} variances, failure probability {failure_prob}")
     m, s = bits_from_nats(kl), bits_from_nats(np.sqrt(variance))

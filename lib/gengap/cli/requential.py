@@ -15,6 +15,9 @@ def requential(
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of all draws.")] = 0,
     control: Annotated[str, typer.Option(help="Read in place of the text: random or repeated tokens.")] = "",
     batch_rows: Annotated[int, typer.Option(min=0, help="That the student learns from in a step; 0: as its rung.")] = 0,
+    file_steps: Annotated[
+        int, typer.Option(min=0, help="Send so many steps as a real file instead, and decode it (smoothing only).")
+    ] = 0,
     publish: Annotated[
         bool, typer.Option("--publish", help="Copy this machine's records into results/ as well.")
     ] = False,
@@ -25,13 +28,19 @@ def requential(
     """
     from gengap import models
     from gengap.models.ladder import LadderSpec
-    from gengap.records.requential import RequentialRecord, publish_requential
+    from gengap.records.requential import RequentialFile, RequentialRecord, publish_requential
     from gengap.requential.recipe import Requential
-    from gengap.workflow.requential import carry_out
+    from gengap.workflow.requential import carry_out, send
 
     if not isinstance(spec := models.get(model_size), LadderSpec) or spec.family != "ladder":
         raise UserError(f"{model_size} is not trained here: choose a size of the ladder (`gengap sizes`)")
-    path = carry_out(Requential(spec, recipe, seed, control, batch_rows))
+    task = Requential(spec, recipe, seed, control, batch_rows)
+    if file_steps:
+        path = send(task, file_steps)
+        file = RequentialFile.read(path)
+        print(f"{file.file_bits:,} bits for a divergence of {file.divergence_bits:,.0f}: {file.file}")
+        return
+    path = carry_out(task)
     record = RequentialRecord.read(path)
     for which, length in record.lengths.items():
         print(f"{which:<10}{length.total / record.identity.n_params:>8.3f} bits a parameter")

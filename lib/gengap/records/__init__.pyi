@@ -7,6 +7,9 @@ from .bound import BoundRecord as BoundRecord
 from .bound import load_records as load_records
 from .forecast import Forecast as Forecast
 from .forecast import load_forecasts as load_forecasts
+from .requential import RequentialFile as RequentialFile
+from .requential import RequentialRecord as RequentialRecord
+from .requential import load_requential as load_requential
 from .survey import QuantizationSurvey as QuantizationSurvey
 from .survey import load_surveys as load_surveys
 from .training_run import TrainingRun as TrainingRun

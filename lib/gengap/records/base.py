@@ -42,12 +42,13 @@ def optional() -> Any:
     return Field(default=None, exclude_if=lambda value: value is None)
 
 
-KINDS = {  # what a person calls each kind of record, by a field that no other kind has
+KINDS = {  # what a person calls each kind of record, by a field that no kind after it has
+    "recipe": "the record of a requential code",
+    "file_bits": "the record of a requential file",
     "bounds": "the record of a bound",
     "cells": "a survey of quantization",
     "schedule": "the record of a training",
     "predictions": "a forecast",
-    "recipe": "the record of a requential code",
 }
 
 

@@ -4,19 +4,23 @@ One JSON file, and beside it the cost of every step, from which its lengths are 
 """
 
 import gzip
+import hashlib
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from gengap import files
-from gengap.bounds.requential import RequentialLength, certain_length, expected_length, path_length
-from gengap.bounds.terms import CompanionBound, OnlineBound, PaperBound, TightBound
+from gengap.bounds.requential import RequentialLength, certain_length, elias_delta_bits, expected_length, path_length
+from gengap.bounds.sampling import split_failure_prob
+from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound, PaperBound, TightBound
 from gengap.errors import UserError
 from gengap.paths import atomic_path, published_results_dir, run_results_dir
+from gengap.records.arithmetic import Check, equal, finite
 from gengap.records.base import (
     Count,
     Estimate,
@@ -31,6 +35,7 @@ from gengap.records.base import (
     optional,
 )
 from gengap.records.bound import BoundSettings, Evidence
+from gengap.requential.coding import read_file
 
 COSTS = ("kl", "log_ratio", "token_variance", "row_variance", "student_loss", "teacher_loss", "teacher_step")
 Length = Literal["expected", "certain", "path"]
@@ -83,7 +88,7 @@ class RequentialRecord(Stored):
 
     KIND = "record of a requential code"
     REMEDY = "delete it and run `gengap requential` again"
-    PATTERN = "*/*/requential-*.json"
+    PATTERN = "*/*/requential-*seed*.json"
     CHECKED_BY = ("gengap.records.requential:checks",)
 
     schema_version: Literal[1] = 1
@@ -142,11 +147,8 @@ def lengths_of(costs: dict[str, np.ndarray], failure_prob: float) -> dict[Length
     }
 
 
-def checks(record: RequentialRecord) -> Iterator[Any]:
+def checks(record: RequentialRecord) -> Iterator[Check]:
     """Lengths from the costs of the steps, and complexities from lengths."""
-    from gengap.bounds.sampling import split_failure_prob
-    from gengap.bounds.terms import CodedModel
-    from gengap.records.arithmetic import Check, equal, finite
 
     costs = record.costs
     for which, length in lengths_of(costs, record.length_failure_prob).items():
@@ -198,6 +200,65 @@ def read_costs(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         return head.removeprefix("# run="), dict(zip(COSTS, np.loadtxt(lines, delimiter=",", ndmin=2).T, strict=True))
 
 
+class RequentialFile(Stored):
+    """The first steps of a student's training as a real file, which lies beside the record; decoded once more when it was made."""
+
+    KIND = "record of a requential file"
+    REMEDY = "delete it and run `gengap requential` with --file-steps again"
+    PATTERN = "*/*/requential-file.json"
+    CHECKED_BY = ("gengap.records.requential:file_checks",)
+
+    schema_version: Literal[1] = 1
+    family: Name
+    size: Name
+    seq_len: Count  # blocks a step: the next token of each row
+    n_steps: Count
+    n_tokens: Count  # that the student learned from
+    most_proposals: Count  # that the encoder looked at for a block
+    file_bits: Count
+    delta_bits: Count  # the same indices in Elias' delta code
+    divergence_bits: Positive  # sum of KL(teacher || student)
+    ratio_bits: Positive  # sum of log2(1 + r) of the tokens sent, block by block
+    cut_share: Annotated[float, Field(ge=0, le=1)]  # of the blocks: their search was cut off
+    student_sha256: Sha256  # weights after the last step, of encoder and decoder
+    file_sha256: Sha256
+    decoder_seconds: Positive
+    provenance: Provenance  # its seconds are the encoder's
+
+    @property
+    def place(self) -> Path:
+        return Path(self.family, self.size, "requential-file.json")
+
+    @property
+    def file(self) -> Path:
+        """The file itself."""
+        found = [base / self.place.with_suffix(".grq") for base in (run_results_dir(), published_results_dir())]
+        if not (there := [path for path in found if path.exists()]):
+            raise UserError(f"the requential file of {self.family}-{self.size} is missing: {self.REMEDY}")
+        return there[0]
+
+
+def file_checks(record: RequentialFile) -> Iterator[Check]:
+    """Lengths from the file itself."""
+
+    facts, indices = read_file(record.file)
+    same = hashlib.sha256(record.file.read_bytes()).hexdigest() == record.file_sha256
+    yield Check("code lengths", "file_sha256", same, "the file beside it is another one")
+    yield equal("code lengths", "file_bits", record.file_bits, 8 * record.file.stat().st_size)
+    yield equal("code lengths", "delta_bits", record.delta_bits, int(elias_delta_bits(indices).sum()))
+    yield equal("counts", "n_steps", record.n_steps, facts["n_steps"])
+    yield equal("counts", "seq_len", record.n_steps * record.seq_len, len(indices))
+    yield Check("counts", "most_proposals", indices.max() <= record.most_proposals, f"an index is {indices.max()}")
+
+
+def write_requential_file(record: RequentialFile, file: Path) -> Path:
+    """Put a file and its record among this machine's results; the record last."""
+    target = (run_results_dir() / record.place).with_suffix(".grq")
+    with listing(run_results_dir(), [target]), atomic_path(target) as part:
+        shutil.copyfile(file, part)
+    return record.write()
+
+
 def write_requential(record: RequentialRecord, costs: np.ndarray) -> Path:
     """Write costs and record among this machine's results; the record last."""
     path = (run_results_dir() / record.place).with_suffix(".csv.gz")
@@ -217,6 +278,9 @@ def load_requential(family: str = "", recipe: str = "") -> list[RequentialRecord
 
 
 def publish_requential() -> list[Path]:
-    """Publish this machine's records and the costs of their steps; the files that changed."""
-    found = sorted(run_results_dir().glob(RequentialRecord.PATTERN))
-    return RequentialRecord.publish(found, (file for path in found for file in (path.with_suffix(".csv.gz"), path)))
+    """Publish this machine's records, the costs of their steps and its files; the files that changed."""
+    base = run_results_dir()
+    found = sorted(base.glob(RequentialRecord.PATTERN))
+    changed = RequentialRecord.publish(found, (file for path in found for file in (path.with_suffix(".csv.gz"), path)))
+    sent = sorted(base.glob(RequentialFile.PATTERN))
+    return changed + RequentialFile.publish(sent, (file for path in sent for file in (path.with_suffix(".grq"), path)))

@@ -1,5 +1,6 @@
 """From a training of student and teacher to its record: losses, code lengths, and the bounds that the student gets with them (chapter 04)."""
 
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
+from gengap import files
 from gengap.bounds.sampling import split_failure_prob
 from gengap.bounds.terms import PAPER_S_GRID_SIZE, CodedModel
 from gengap.bounds.theorems import paper_bound
@@ -20,6 +22,7 @@ from gengap.records.bound import BoundSettings, Evidence
 from gengap.records.requential import (
     LENGTHS,
     Pieces,
+    RequentialFile,
     RequentialRecord,
     StudentBounds,
     Teaching,
@@ -27,9 +30,11 @@ from gengap.records.requential import (
     read_costs,
     write_costs,
     write_requential,
+    write_requential_file,
 )
 from gengap.requential.loop import TEACHER, VALIDATION_ROWS, Trained, train
 from gengap.requential.recipe import ROWS_AT_ONCE, Requential
+from gengap.requential.transmission import MOST_PROPOSALS, decode, encode
 from gengap.statistics.companion import beside_statistics
 from gengap.statistics.evaluation import rows_sha256, statistics_dir, weights_sha256
 from gengap.statistics.per_token import token_statistics
@@ -59,6 +64,34 @@ def carry_out(task: Requential, settings: Settings | None = None, out_dir: Path 
         raise UserError(f"{task.spec.model_size} leaves no rows to compare teachers on: take a smaller size")
     trained = train(task, rows[:], validation, rows.sha256, out_dir)
     return write_requential(record_of(task, trained, out_dir, settings or Settings()), trained.costs)
+
+
+def send(task: Requential, n_steps: int, most_proposals: int = MOST_PROPOSALS) -> Path:
+    """The first steps as a real file, decoded once more; its record. `UserError` if the decoder comes to another student."""
+    rows, path = task.spec.train_rows(), run_dir(task) / "student.grq"
+    sent = encode(task, rows[:], n_steps, path, most_proposals)
+    started = time.monotonic()
+    student, decoded = (weights_sha256(learner.average) for learner in (sent.student, decode(path, task.spec)))
+    if student != decoded:
+        raise UserError(f"{path} decodes to another student: this machine computes the same step in two ways")
+    record = RequentialFile(
+        family=task.spec.family,
+        size=task.spec.size,
+        seq_len=task.spec.seq_len,
+        n_steps=n_steps,
+        n_tokens=sent.n_tokens,
+        most_proposals=most_proposals,
+        file_bits=sent.file_bits,
+        delta_bits=sent.delta_bits,
+        divergence_bits=sent.divergence_bits,
+        ratio_bits=sent.ratio_bits,
+        cut_share=sent.cut_share,
+        student_sha256=student,
+        file_sha256=files.file_sha256(path),
+        decoder_seconds=time.monotonic() - started,
+        provenance=provenance("cpu", sent.seconds),
+    )
+    return write_requential_file(record, path)
 
 
 def record_of(task: Requential, trained: Trained, out_dir: Path, settings: Settings) -> RequentialRecord:

@@ -14,6 +14,7 @@ from gengap.records import others
 from gengap.records.base import KINDS, Identity, Stored, content_of, identify, kind_of
 from gengap.records.bound import ARITHMETIC, BoundRecord
 from gengap.records.forecast import Forecast
+from gengap.records.requential import RequentialFile, RequentialRecord
 from gengap.records.survey import QuantizationSurvey
 from gengap.records.training_run import TrainingRun
 from gengap.statistics.evaluation import weights_sha256
@@ -27,6 +28,8 @@ READERS: dict[str, type[Stored]] = {
     "cells": QuantizationSurvey,
     "schedule": TrainingRun,
     "predictions": Forecast,
+    "recipe": RequentialRecord,
+    "file_bits": RequentialFile,
 }
 
 
@@ -159,6 +162,22 @@ def _other(path: Path, record: Stored) -> Iterator[Finding]:
             yield from of_checks(
                 others.of_forecast(record), {"closed forms": "predictions follow from the observations"}
             )
+        case RequentialRecord():
+            if not record.control:
+                yield from _registered(record.identity)[1]
+            yield from _requential(record)
+            yield Finding("losses", None, "`gengap requential` trains the student again")
+        case RequentialFile():
+            yield from _requential(record)
+            yield Finding("student", None, "`gengap.requential.decode` trains it from the file")
+
+
+def _requential(record: RequentialRecord | RequentialFile) -> Iterator[Finding]:
+    """Lengths from the costs, or the file, that lie among the results under its place."""
+    try:
+        yield from of_checks(record.checks())
+    except UserError as error:
+        yield Finding("code lengths", False, str(error))
 
 
 def _training(path: Path, run: TrainingRun) -> Iterator[Finding]:
