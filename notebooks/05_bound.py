@@ -334,7 +334,7 @@ bars = {
 terms = pd.DataFrame({name: bound.terms() for name, bound in bars.items()}).T.fillna(0)
 fig, ax = plt.subplots()
 stacked_bars(ax, terms, sums=True)
-ax.axhline(math.log(spec.vocab_size), linestyle="--", linewidth=1, color="0.5")
+ax.axhline(math.log(spec.vocab_size), linestyle="--", linewidth=1, color="C5")
 ax.set(ylabel="nats/token", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()

@@ -113,10 +113,10 @@ for ax, found in zip(axes, shown.values(), strict=True):
     upper, _, lower = (np.array([value(r) for r in found]) for value in SERIES.values())
     ours = np.array([with_companion(r) for r in found])
     ax.fill_between(x, lower, upper, color="C1", alpha=0.12, linewidth=0)
-    ax.fill_between(x, lower, ours, color="C3", alpha=0.25, linewidth=0)
-    for (name, value), style in zip(SERIES.items(), ["s-C1", "D-C2", "o-C0"], strict=True):
+    ax.fill_between(x, lower, ours, color="C4", alpha=0.25, linewidth=0)
+    for (name, value), style in zip(SERIES.items(), ["s-C1", "D-C2", "o-C6"], strict=True):
         ax.plot(x, [value(r) for r in found], style, label=name)
-    ax.plot(x, ours, "^-C3", label="with a companion")
+    ax.plot(x, ours, "^-C4", label="with a companion")
     guessing = math.log(found[0].identity.vocab_size)
     ax.axhline(guessing, linestyle="--", color="C5", linewidth=1.2, label="guessing")
     size_axis(ax, sizes_of(found))
