@@ -710,7 +710,7 @@ print(f"previous loss: {by_previous:.4f}, entropy: {by_entropy:.4f} nats per tok
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A baseline that looks ahead a little
+# ```{exercise} A baseline that looks ahead
 # :label: ex-freedman-3
 #
 # A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.

@@ -490,7 +490,7 @@ print(f"closed form: {closed_factor:.3f}, worst case: {worst_factor:.3f}")
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The best smoothing of a model that is too sure
+# ```{exercise} A model that is too sure
 # :label: ex-smoothing-3
 #
 # {prf:ref}`thm-maximum-entropy` assumes that the model is calibrated. Spoil that: replace each prediction by $p_h^2$, normalized, and compare the two smoothings again on 512 tokens. Which one wins, and does the theorem

@@ -19,7 +19,7 @@
 #
 # **Answer.** The bound of this model {glue:text}`verdict`. With every bit of its file counted, its {term}`token-wise risk` is at most {glue:text}`tight_archive:.2f` nats.
 #
-# | with probability 99 % each | nats per token |
+# | each bound holds with probability 99 % | nats per token |
 # |---|---|
 # | guessing, $\log V$ | {glue:text}`log_vocab:.2f` |
 # | Azuma's bound, nominal code length | {glue:text}`azuma_bound:.2f` |
@@ -620,7 +620,7 @@ print(f"{price:.1e} nats per token")
 # ```{solution-end}
 # ```
 #
-# ```{exercise} When does a code become too long?
+# ```{exercise} A code too long
 # :label: ex-bound-2
 #
 # Up to how many bits a parameter is the paper's bound below guessing? Take the model's loss and $\Sigma$ as they are, ignore quantization, and use `closed_form_gap`.
