@@ -142,7 +142,7 @@ np.testing.assert_allclose(smoothed, smoothed_loss(nll, coded.paper_alpha, V), r
 # entropy of $p_{\mathrm s}$, is at least $x_{\min}$ as well, and $X_k - Y_k \le \Delta$. Drop the second term instead: then
 # $X \le -\log p_h(x) + \log\frac1{1-\alpha}$ for each token. $\square$
 #
-# Reviewers asked how much rests on the smoothing of {cite:t}`lotfi2024unlocking`, and what would be lost if something in it were wrong. Nothing rests on it. The idea of mixing is theirs, but the three facts used
+# Reviewers asked how much rests on the smoothing of {cite:t}`lotfi2024nonvacuous`, and what would be lost if something in it were wrong. Nothing rests on it. The idea of mixing is theirs, but the three facts used
 # here follow from the definition {eq}`eq-smoothing` in the few lines above.
 
 # %%
