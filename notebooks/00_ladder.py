@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -64,7 +64,7 @@ spec = models.get(model_size)
 # twenty characters or more, stood in documents before it. What is left is ordered by the hash of each
 # document's content. The first 1/64 of the documents is held out and never trained on.
 
-# %%
+# %% caption="The training text: documents, characters and tokens of every source"
 manifest = corpus.build()
 table = pd.DataFrame(manifest["composition"]["train"]).set_index(["source", "kind"])
 table["characters per token"] = (table["characters"] / table["tokens"]).round(2)
@@ -106,7 +106,7 @@ print("|".join(tokenizer.decode([int(token)], skip_special_tokens=False) for tok
 # Each rung is trained on $D = 20 N$ tokens, each seen once. Twenty tokens a parameter are compute-optimal according to {cite:t}`hoffmann2022training`; {doc}`15_frontier` asks whether they are so here.
 
 
-# %%
+# %% caption="The rungs of the ladder: parameters, tokens, steps and learning rate"
 def n_params(vocab_size, width, n_layers):
     """Parameters of a GPT-NeoX model with untied embeddings."""
     return 2 * vocab_size * width + n_layers * (12 * width**2 + 13 * width) + 2 * width

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -19,6 +19,7 @@
 #
 # **Answer.** With probability $1-\delta$ by at most $\Delta\,\mathcal C + \Sigma\sqrt{\mathcal C}$: a range, a complexity, and a variation that is read off the losses themselves.
 #
+# :::{table} The questions of this page
 # | question | answer | evidence on this page |
 # |---|---|---|
 # | Does the paper's Thm 3.1 hold? | yes, by six lines of proof | ten processes: it fails on {glue:text}`highest_rate:.2f` % of the texts at most, {glue:text}`delta_percent:.0f` % are allowed |
@@ -27,6 +28,7 @@
 # | Must the number of tokens be fixed in advance? | no (ours) | {glue:text}`n_crossed` of {glue:text}`n_followed` running bounds are ever crossed |
 # | Does it take a thousand values of $s$? | no (ours) | sixteen give {glue:text}`sixteen_ratio:.2f` of the bound of the thousand |
 # | Is it tighter than Azuma's? | yes, at a language model's complexity | Azuma's is {glue:text}`azuma_over_freedman_lm:.2f` times as large |
+# :::
 #
 # A language model reads a text once. At token $k$ it suffers a loss, the {term}`negative log-likelihood` $X_k = -\log p(x_k \mid x_{<k})$.
 # What it should *expect* to suffer, had the token been drawn afresh, is $\mathbb E[X_k\mid\mathcal F_{k-1}]$. Here $\mathcal F_{k-1}$ is all that is known before
@@ -83,7 +85,7 @@ rng = np.random.default_rng(seed)
 # The running example mixes easy and hard steps, as text does: after some tokens the next one is nearly certain, after others it is anybody's guess. The predictor
 # under study is an overconfident version of the truth. A little of the uniform distribution is mixed in ({term}`smoothing`), so that no loss is infinite.
 
-# %%
+# %% caption="Losses, baseline and true risk of the first eight tokens of one text, nats"
 source = sources.language_like(256, rng)
 log_probs = coverage.smoothed(coverage.tempered(source, 1.2), alpha=0.01)  # (n_states, V)
 text = coverage.simulate_losses(source, log_probs, 40, n_long, rng)
@@ -413,12 +415,14 @@ assert three["equally spaced"] < mixture < sixteen < thousand
 assert (one_predictor.loc[16:, ["equally spaced", "spaced by odds"]].diff().dropna() > 0).all(axis=None)
 
 # %% [markdown]
+# :::{table} Grids of few points beside the paper's thousand
 # | points, one predictor | bound, as a part of that with the paper's thousand |
 # |---|---|
 # | three, equally spaced | {glue:text}`three_ratio:.2f` |
 # | three, spaced by odds | {glue:text}`three_odds_ratio:.2f` |
 # | sixteen, spaced by odds | {glue:text}`sixteen_ratio:.2f` |
 # | sixteen, spaced by odds, mixture | {glue:text}`mixture_ratio:.2f` |
+# :::
 #
 # On the left of the figure $\log|G|$ is seen at work: beyond sixteen points a further one is only paid for. Fewest is cheapest when the points happen to lie well. Here one of three equally
 # spaced points lies near the best $s$, and none of three spaced by odds does. Sixteen by odds do not need that luck, and the mixture does not even pay for them. On the right the best $s$ is near 1,
@@ -575,7 +579,7 @@ right.set(xscale="log", yscale="log", xlabel=r"complexity $\mathcal{C}$", title=
 right.legend(fontsize="x-small")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="What each inequality supposes, and what it gives, nats per token"
 needs = {
     "Azuma, Hoeffding": ("any sequence", "range", "one n"),
     "empirical Bernstein": ("independent", "range", "one n"),
@@ -606,6 +610,7 @@ glue_all(raised_over_entropy_lm=at_lm(freedman_raised) / entropy)
 glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 
 # %% [markdown]
+# :::{table} What another grid or the mixture changes
 # | | ratio of bounds |
 # |---|---|
 # | **16,384 independent tokens, means over 30 texts** | |
@@ -616,6 +621,7 @@ glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 # | Azuma over empirical Freedman | {glue:text}`azuma_over_freedman_lm:.2f` |
 # | a constant as baseline, over the entropy | {glue:text}`constant_over_entropy_lm:.2f` |
 # | the entropy raised to $\max(Y_k, y_0)$ (ours), over the entropy | {glue:text}`raised_over_entropy_lm:.2f` |
+# :::
 #
 # *Left.* Betting lies *below* the oracle, which is no mistake. For a constant mean the bounds of all prefixes hold at once, so betting may report the best of them, while the oracle looks at all $n$
 # tokens only. The price is the stronger assumption.
@@ -631,7 +637,7 @@ glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 # "Running" counts a text as violated if the bound fails after *any* token. "Tight" is the direct form that {doc}`05_bound` proves as {prf:ref}`thm-tight`. It rests on the same supermartingale, and
 # chooses the baseline's floor and its rate on the data, from a grid that is paid for in $\mathcal C$.
 
-# %%
+# %% caption="Share of simulated texts on which a bound failed, source by source"
 counts = {}
 for name in coverage.PROCESSES:
     simulation = coverage.simulate(name, n_paths, 240, seed)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -21,6 +21,7 @@
 # **Answer.** Mix the model's prediction with a little of the uniform distribution, and bound the mixture. Cost and range together take at most $\mathcal C \log V + \sqrt{2\,\mathcal C}$ nats a token, on real losses less.
 # The best smoothing there is takes only a little less again.
 #
+# :::{table} The questions of this page
 # | question | answer | number |
 # |---|---|---|
 # | Do the paper's range, cost and closed form hold? | yes, each is proved here | the closed form for every $\mathcal C > 0$ |
@@ -28,6 +29,7 @@
 # | Is the closed form pessimistic, as the paper says? | yes | by {glue:text}`slack:.3f` nats on this model |
 # | Can the range be smaller for the same predictor? | yes (ours) | {glue:text}`raised_gain:.3f` nats, by a raised baseline |
 # | Is there a better smoothing than the uniform one? | yes, and it is the best (ours) | {glue:text}`left_percent:.1f` % less gap: hardly worth it |
+# :::
 #
 # What is bounded is the {term}`token-wise risk` of the smoothed model.
 #
@@ -214,11 +216,13 @@ glue_all(measured_both=measured_both[alpha], measured_cost=measured[alpha], wors
 glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 
 # %% [markdown]
+# :::{table} Cost of smoothing and range, at the worst and as measured
 # | cost of smoothing and range at the paper's $\alpha$ | nats per token |
 # |---|---|
 # | closed form, $\mathcal C \log V + \sqrt{2\,\mathcal C}$ | {glue:text}`closed_form:.3f` |
 # | worst case, $\log(1 + \mathcal C) + \mathcal C \Delta$ | {glue:text}`worst_case:.3f` |
 # | measured cost, and $\mathcal C \Delta$ | {glue:text}`measured_both:.3f` |
+# :::
 #
 # The closed form over-estimates twice. It stands for the sum of the two worst costs. And in that sum smoothing is counted at $\log(1+\mathcal C) = $ {glue:text}`worst_cost:.3f`, while on the data it costs
 # {glue:text}`measured_cost:.3f`: tokens that the model finds unlikely *gain* from it. Evaluating both saves {glue:text}`slack:.3f` nats by arithmetic alone. The paper says itself that its smoothing term is
@@ -277,7 +281,7 @@ plt.show()
 # of itself, and it shrinks the range everywhere, to $\log(V/\alpha) - y_0$. What do the three ranges give in the inequality of {doc}`01_freedman`, at the paper's $\alpha$?
 
 
-# %%
+# %% caption="The inequality with three ranges, at the paper's smoothing weight, nats per token"
 def bound_with_range(baseline_floor):
     """Empirical Freedman for the smoothed risk with Y = max(H, y0): range and bound, nats."""
     loss_range = math.log(V / alpha) - baseline_floor
@@ -375,7 +379,7 @@ def best_bound(rate):
 rates = np.linspace(0.14, 0.26, 7)  # 1/nats
 best = np.array([best_bound(rate) for rate in rates])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The gap with each way to smooth, constants chosen, nats per token"
 mixing_grid = grids.tight_grid(statistics.alphas, V)
 entropies = np.stack([entropy_at[a][part] for a in alphas])
 choice = grids.choose(nll[part], entropies, mixing_grid, V, C)

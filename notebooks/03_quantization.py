@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -171,7 +171,7 @@ by_hand = round_columns(weight.double().numpy(), order, U)
 # %% [markdown]
 # The engine finds the same integers, and both leave less error in the outputs than rounding does, though the weights themselves may move further:
 
-# %%
+# %% caption="One layer, rounded and by GPTQ: how far its weights and its outputs move"
 engine = gptq(weight, torch.from_numpy(S), grid)
 assert np.mean(by_hand == engine) > 0.998  # float64 against float32: a tie may fall either way
 assert output_error(engine) < output_error(nearest)
@@ -237,7 +237,7 @@ def measure(quantized, bits):
     return {"gap": gap} | {name: length / spec.n_params for name, length in lengths.items()}
 
 
-# %%
+# %% caption="The whole model by each method: loss increase and bits per parameter, counted in three ways"
 by_method = {m: quantize(model, m, 4, group_size, calibration, seed) for m in ("gptq", "quip", "rtn")}
 at_four_bits = pd.DataFrame({m: measure(quantized, 4) for m, quantized in by_method.items()}).T
 assert (at_four_bits["archive"] < at_four_bits["honest"]).all()
@@ -346,7 +346,7 @@ glue_all(ex_left=2 * min(costs))
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="Error of the layer's outputs: GPTQ's as a part of rounding's"
 ratios = {}
 for some_bits in (2, 3, 4, 6):
     finer = fit_grid(weight, some_bits, block_shape(*weight.shape, 0))

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -19,6 +19,7 @@
 #
 # **Answer.** On every rung the bound is below guessing, and it falls from each rung to the next. It falls mainly because the *loss* falls. At 4 bits and 20 tokens a parameter the gap between the two hardly changes with size.
 #
+# :::{table} The paper's claims and their outcome on the ladder
 # | the paper's claim | on the ladder | measured |
 # |---|---|---|
 # | the bound falls with scale | {glue:text}`verdict_0` | {glue:text}`paper_smallest:.2f` nats at {glue:text}`smallest`, {glue:text}`paper_largest:.2f` at {glue:text}`largest` |
@@ -27,6 +28,7 @@
 # | the {term}`quantization gap` falls | {glue:text}`verdict_3` | {glue:text}`decided_3` |
 # | the information content grows more slowly than $N$ | {glue:text}`verdict_4` | {glue:text}`decided_4` |
 # | the gap falls with scale | {glue:text}`verdict_5` | {glue:text}`decided_5` |
+# :::
 #
 # Exponents of $N$ stand with their 95 % intervals; *The paper's claims, one by one* below says how they decide.
 #
@@ -143,6 +145,7 @@ for place, index in (("smallest", 0), ("largest", -1)):
     glue_all(**{place: sizes[index], f"loss_{place}": records[index].risks.train.mean})
 
 # %% [markdown]
+# :::{table} From the smallest rung to the largest
 # | nats per token | {glue:text}`smallest` parameters | {glue:text}`largest` parameters |
 # |---|---|---|
 # | loss on the training tokens | {glue:text}`loss_smallest:.2f` | {glue:text}`loss_largest:.2f` |
@@ -150,6 +153,7 @@ for place, index in (("smallest", 0), ("largest", -1)):
 # | the paper's bound | {glue:text}`paper_smallest:.2f` | {glue:text}`paper_largest:.2f` |
 # | Azuma's bound | {glue:text}`azuma_smallest:.2f` | {glue:text}`azuma_largest:.2f` |
 # | guessing | {glue:text}`log_vocab:.2f` | {glue:text}`log_vocab:.2f` |
+# :::
 #
 # ## Where the gap goes
 #
@@ -191,7 +195,7 @@ axes[0].set_ylabel("nats per token")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
-# %%
+# %% caption="The paper's bound and its terms, nats per token, for every rung"
 np.testing.assert_allclose(terms.sum(axis=1), [bounds.paper.value for bounds in nominal], atol=1e-12)
 terms.rename(columns={term: label for term, (label, _) in TERMS.items()}).assign(
     bound=terms.sum(axis=1),
@@ -207,7 +211,7 @@ terms.rename(columns={term: label for term, (label, _) in TERMS.items()}).assign
 #
 # Intervals of lines and parabolas are Student's. For the law with an offset the errors about the fit are drawn anew, their size too, so that few rungs give wide intervals (`gengap.laws.intervals`).
 
-# %%
+# %% caption="The law of the loss variation with an offset: constants here and on Pythia"
 sigmas = np.array([bounds.paper.sigma for bounds in nominal])  # (n_models,) nats
 sigma_fit = resample_noise(fit_offset_power_law, n_params, sigmas)
 sigma_intervals = {name: sigma_fit.interval(name) for name in sigma_fit.law._fields}
@@ -265,12 +269,14 @@ glue_all(
 )
 
 # %% [markdown]
+# :::{table} The trend of the loss variation
 # | the ladder's $\Sigma$ as a power of $N$ | exponent | 95 % interval |
 # |---|---|---|
 # | one line through all rungs | {glue:text}`sigma_slope:+.3f` | {glue:text}`sigma_slope_low:+.3f` to {glue:text}`sigma_slope_high:+.3f` |
 # | parabola, at the smallest rung | {glue:text}`sigma_first_value:+.3f` | {glue:text}`sigma_first_low:+.3f` to {glue:text}`sigma_first_high:+.3f` |
 # | parabola, at the largest rung | {glue:text}`sigma_last_value:+.3f` | {glue:text}`sigma_last_low:+.3f` to {glue:text}`sigma_last_high:+.3f` |
 # | the paper's fit for Pythia, from end to end | {glue:text}`sigma_pythia_exponent:+.3f` | |
+# :::
 #
 # In one test the line is {glue:text}`sigma_bent` ($p$ = {glue:text}`sigma_bend_p_value:.1g`). {glue:text}`sigma_law_word`
 #
@@ -315,10 +321,12 @@ glue_all(method=method.upper(), bits=bits)
 # %% [markdown]
 # With {glue:text}`method` at {glue:text}`bits:d` bits the quantization gap goes from {glue:text}`quantization_first:.3f` nats on the smallest rung to {glue:text}`quantization_last:.3f` on the largest. {glue:text}`quantization_verdict`
 #
+# :::{table} The trend of the quantization gap
 # | exponent of the quantization gap | value | 95 % interval |
 # |---|---|---|
 # | all rungs | {glue:text}`quantization_slope:+.2f` | {glue:text}`quantization_slope_low:+.2f` to {glue:text}`quantization_slope_high:+.2f` |
 # | without {glue:text}`quantization_worst_size`, where it is {glue:text}`quantization_worst:.2f` nats | {glue:text}`quantization_without:+.2f` | {glue:text}`quantization_without_low:+.2f` to {glue:text}`quantization_without_high:+.2f` |
+# :::
 #
 # A rung may not be left out because it is inconvenient, so the first line counts. The second shows how much hangs on one rung, where a few large weights in single matrices do the harm ({doc}`16_shorter_codes`). The second exercise looks closer.
 #
@@ -358,7 +366,7 @@ glue_all(complexity_spread=np.ptp([bounds.paper.complexity for bounds in nominal
 # documents that no model was trained on. The table has the interval in which a new rung should fall with {glue:text}`forecast_level:.0f` % probability.
 
 
-# %%
+# %% caption="What the smaller rungs predict for the largest, nats per token"
 def as_table(predictions, observed):
     """Predictions, and what became of them where there is a record."""
     known = {(model.size, name): value for model in observed for name, value in model.values.items()}
@@ -407,7 +415,7 @@ def draw(fitted, predictions, outcomes):
 
 draw(observed[:-1], predictions, observed)
 
-# %%
+# %% caption="The prediction for the largest rung and its outcome, nats per token"
 in_numbers = {"formatter": "{:.3f}", "subset": ["predicted", "low", "high", "outcome"], "na_rep": "not run"}
 prediction.style.format(**in_numbers)
 
@@ -430,7 +438,7 @@ stated = [f for f in load_forecasts(family) if (f.method, f.bits) == (method, bi
 for forecast in stated:
     draw(forecast.observed, forecast.predictions, observed)
 
-# %%
+# %% caption="Forecasts stated before the rungs were run, and outcomes, nats per token"
 beforehand = as_table([p for forecast in stated for p in forecast.predictions], observed)
 beforehand.style.format(**in_numbers)
 
@@ -457,7 +465,7 @@ glue_all(
 # $\Sigma = 0.27 + 8337\, N^{-0.54}$. The gaps come out with **no model run at all**. If they agree with the published ones, we have read the paper
 # as it was meant.
 
-# %%
+# %% caption="Pythia's gaps, published and in closed form, nats per token"
 settings, V = published.facts("settings"), published.facts("pythia")["vocab_size"]
 per_checkpoint = published.compute_optimal_tokens(1)  # tokens from one released checkpoint to the next
 
@@ -488,7 +496,7 @@ for column in columns:
 table = pd.DataFrame(rows).set_index("size")
 table.T.style.format("{:.3f}").format("{:.1f}", subset=pd.IndexSlice[["tokens a parameter"], :])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Closed form less published gap, nats per token, with the checkpoint stated and the next"
 differences = table[["difference", "difference, Azuma"]]
 worst = differences.abs().to_numpy().max()
 assert worst <= 0.07  # nats
@@ -530,16 +538,18 @@ one_later.style.format("{:+.3f}")
 #
 # Each claim stands with the paper's number, ours with its 95 % interval, and a verdict that follows from the numbers. For claims about a trend the interval of an exponent decides:
 #
+# :::{table} How a verdict is reached
 # | verdict | if the interval of the exponent |
 # |---|---|
 # | holds | lies below zero (below one, for the information content) |
 # | does not hold | lies above, or excludes the paper's exponent (for the loss variation, the average one from end to end of Pythia) |
 # | cannot be told | else |
+# :::
 #
 # The claims are about ever larger models. So where a parabola fits significantly better than a line, the exponent at the largest rung decides, and not the one over all rungs. That is one test at 95 % for each of the four trends: about one straight line in twenty would be called bent.
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The paper's claims, its exponents, and the ladder's"
 def trend_verdict(fitted, paper_exponent=None, threshold=0.0):
     """What the interval of an exponent says of the claim that it is below the threshold."""
     if fitted.high < threshold:
@@ -703,7 +713,7 @@ print(", ".join(f"{name}: {bits_for_one:.2f} bits a parameter" for name, bits_fo
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="Exponent of the quantization gap, each rung left out in turn"
 left_out = pd.DataFrame(
     [trend(np.delete(n_params, k), np.delete(quantization_gaps, k)).overall for k in range(len(sizes))],
     index=pd.Index(sizes, name="left out"),

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -91,7 +91,7 @@ glue_all(seed_percent=100 * seed_error, level=100 * level)
 # the scatter between seeds. The vertices give the rule by which a rate is carried to larger models, a power of the width:
 
 
-# %%
+# %% caption="Learning rates: the best for each width, and those that the rule gives"
 tried = pd.concat([table[table["group"] == "rate"], own])
 tuned = {}
 for size, mine in tried.groupby("size", sort=False):
@@ -154,7 +154,7 @@ glue_range("rate_ratio", rates["used"] / rates["by the rule"])
 # parameter. Their sizes agree within a few per cent; what is left of that is taken out by the fitted law.
 
 
-# %%
+# %% caption="Layouts of nearly as many parameters, and how much worse than the best they are"
 SHAPED = "200k"  # the rung whose parameters are laid out anew
 LITTLE = 3.0  # %, what Kaplan et al. call little
 base = own[own["size"] == SHAPED]
@@ -212,7 +212,7 @@ glue_all(one_layer=shapes.loc[shapes["layers"] == 1, "worse"].max())
 # We look at straightness first: a parabola through the logarithms, and whether its curvature can be zero.
 
 
-# %%
+# %% caption="Exponents of the three power laws, and whether the line is bent"
 def straightness(x, losses):
     """Exponent of L ~ x^-k with its interval, and that of a parabola at both ends."""
     seen = trend(x, losses, level)
@@ -280,7 +280,7 @@ glue_range("exponent_ratio", straight["exponent"] / straight["Kaplan et al."])
 # number of *different* tokens.
 
 
-# %%
+# %% caption="What repeating the text costs, % of the loss"
 def kaplan_law(law, n_params, n_unique):
     """Equation (laws-overfitting), nats per token."""
     size = np.exp(law.alpha_n / law.alpha_d * (law.log_n_c - np.log(n_params)))
@@ -343,7 +343,7 @@ for epochs in (2, 16):
 # its last bin.
 
 
-# %%
+# %% caption="Last bin of each trunk, forecast from its first third, nats per token"
 online, forecasts, firsts, rows = {}, {}, {}, {}
 for size in own["size"]:  # a size that has not come so far has no third to show
     run = runs.longest(size)
@@ -459,7 +459,7 @@ glue_all(transfer_r=line.rvalue)
 # *Kaplan et al.: larger models reach the same loss with fewer steps and fewer data.* From the online losses: the tokens after which each size first reaches a given loss.
 
 
-# %%
+# %% caption="Tokens after which each size reaches a loss, as a power of N"
 reached = sorted(curve.losses.min() for curve in online.values())
 lowest = reached[max(2, len(reached) - 2)] + 0.05  # all sizes but one get there, three at least
 levels = np.linspace(6.0, lowest, 5)  # nats
@@ -617,7 +617,7 @@ glue_all(kaplan_batch=kaplan_batch, batch_by_size=by_size.slope, batch_by_size_h
 # rule that compute is spent best give $N \propto F^{\alpha_C/\alpha_N}$ with $1/\alpha_C = 1/\alpha_S + 1/\alpha_B + 1/\alpha_N$, hence $D \propto F^{1 - \alpha_C/\alpha_N}$. ($\alpha_C$ is their name for the exponent of compute.)
 
 
-# %%
+# %% caption="Exponents in compute that meet, of Kaplan's constants and of the law fitted here"
 steps_law, alpha_b = KAPLAN["L_of_N_S"], KAPLAN["critical_batch"]["alpha_B"]
 alpha_c = 1 / (1 / steps_law["alpha_S"] + 1 / alpha_b + 1 / steps_law["alpha_N"])
 kaplan_a = alpha_c / steps_law["alpha_N"]  # N ~ F^a
@@ -663,7 +663,7 @@ glue_all(promised=promised, contradiction_loss=point["L_nats"])
 #
 # The table is at the top of the page. {glue:text}`tally`
 
-# %%
+# %% caption="Nine findings of Kaplan et al. and what the ladder says of them"
 verdicts = pd.DataFrame(answers, index=["answer", "evidence"]).T.rename_axis("finding").reset_index()
 counts = verdicts["answer"].value_counts()
 tested = len(verdicts) - counts.get(ELSEWHERE, 0)

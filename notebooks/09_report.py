@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -41,6 +41,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from gengap.book.figures import family_panels, size_axis, stacked_bars
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -78,7 +79,7 @@ def with_companion(record, kind):
 #
 # Each row is a claim of the paper or of this book, counted over the records shown. Records that are mere arithmetic count too.
 
-# %%
+# %% caption="Claims, and how many of the records they hold for"
 claims = {
     "the paper's bound is below guessing": [r.bounds["nominal"].paper.value < log_vocab(r) for r in records],
     "ours, archive, is below guessing": [r.bounds["archive"].tight.value < log_vocab(r) for r in records],
@@ -93,6 +94,7 @@ pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held i
 # %% [markdown]
 # ## Losses and bounds
 #
+# :::{table} Columns of the tables below
 # | column | what it is |
 # |---|---|
 # | loss, held-out loss | of the trained model, on its training text and on text kept apart |
@@ -102,12 +104,13 @@ pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held i
 # | with a companion | bound on the paper's predictor; the proof uses snapshots of the training (chapter *What do you pay for?*); length of the file |
 # | hedged, 5 % | bound on the model mixed with at most 5 % of its companion; length of the file |
 # | guessing | $\log V$: a bound above it says nothing |
+# :::
 #
 # A name that ends in *(arithmetic)* is that of a record that certifies nothing; the reason is printed below. Bounds with a companion are missing where no snapshots were at hand.
 #
 # Each bound holds with its own probability. That all bounds of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
 
-# %%
+# %% caption=["Every record: the model and its losses, nats per token", "Every record: its bounds, nats per token"]
 for record in records:
     if record.not_certified:
         print(f"{name_of(record)} is no certificate: {record.not_certified}.")
@@ -131,8 +134,12 @@ columns = {
     for record in records
 }
 table = pd.DataFrame(columns).T
-table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["parameters"]).format(
-    "{:.1f}", subset=["tokens per parameter"]
+losses, bounds = table.loc[:, :"quantized"], table.loc[:, "Azuma":]
+display(
+    losses.style.format("{:.3f}", na_rep="not measured")
+    .format("{:,.0f}", subset=["parameters"])
+    .format("{:.1f}", subset=["tokens per parameter"]),
+    bounds.style.format("{:.3f}", na_rep="not measured"),
 )
 
 # %% [markdown]

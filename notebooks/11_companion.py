@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** For the paper's own predictor, with the same data and the same code, about half of the gap goes away.
 #
+# :::{table} What is certified, at a glance
 # | certified gap of {glue:text}`model_size` | nats | of the paper's |
 # |---|---|---|
 # | paper, {glue:text}`bits:d` bits a parameter | {glue:text}`paper_gap:.2f` | 1 |
@@ -29,6 +30,7 @@
 # | model hedged with {glue:text}`little_alpha:.0f` % of its companion, file | {glue:text}`hedged_little_gap:.2f` | {glue:text}`little_ratio:.2f` |
 # | model hedged with {glue:text}`hedged_alpha:.0f` %, file | {glue:text}`hedged_gap:.2f` | {glue:text}`hedged_ratio:.2f` |
 # | the companion alone, no file | {glue:text}`online_gap:.2f` | {glue:text}`online_ratio:.2f` |
+# :::
 #
 # | | |
 # |---|---|
@@ -185,10 +187,12 @@ keep(
 )
 
 # %% [markdown]
+# :::{table} How far the two losses stray
 # | | root mean square, nats |
 # |---|---|
 # | $X^q$, from what the model expects | {glue:text}`stray_x:.2f` |
 # | $Z$, from what is expected of it | {glue:text}`stray_z:.2f` |
+# :::
 #
 # The variance of the difference is {glue:text}`variance_share:.0f` % of that of the loss. The companion is the worse model, by {glue:text}`loss_u:.2f` nats on average, but it stumbles over the same tokens.
 #
@@ -211,11 +215,13 @@ keep(
 #
 # where $q_k$ is the predictor whose risk is bounded. As functions of a token $v$ that could come, $X^u_k(v)$, $X^q_k(v)$ and $Z_k(v)$ are known before $x_k$ is. What must be known when:
 #
+# :::{table} Who knows what, and when
 # | when | what |
 # |---|---|
 # | before the text ($\mathcal F_0$) | tokenizer, $D$, the order of the rows, all seeds; the code (which string of bits stands for which $h$) and the arithmetic of its decoder; the rule that makes $u$; the finite grids of constants |
 # | before token $k$ ($\mathcal F_{k-1}$) | $u_k$, a function of $\mathcal F_0$ and $x_1, \dots, x_{k-1}$; $q_k$, a function of $h$, the constants $g$ and $\mathcal F_{k-1}$, for each $h$ and $g$; the baseline $Y_k$ |
 # | after the text | which $h$ and which $g$: free, because the statement holds for all of them at once |
+# :::
 #
 # No later token may have touched what must be known before it, not through weights updated too early, nor through a number that is shared by a batch.
 #
@@ -319,7 +325,7 @@ keep(
 # The two equations as code; the library's estimate, which this page uses from here on, has to agree with them:
 
 
-# %%
+# %% caption="The constants of the bound with a companion"
 def summand(z, baseline, rate):
     """f^Z of equation (companion-summands), nats."""
     return baseline - np.log1p(rate * (baseline - z)) / rate
@@ -363,7 +369,7 @@ pd.Series(
 # Here are four kinds of bound from the same tokens and the same code. The paper's and the last are about the same kind of predictor: the quantized model with a weight $\alpha$ of the uniform distribution. At {glue:text}`bits:d` bits $\alpha$ is {glue:text}`alpha_paper:.3f` in the paper's bound and
 # {glue:text}`alpha_companion:.3f` in ours, chosen among the paper's and three others, which is paid for.
 
-# %%
+# %% caption="Certified bounds, nats per token, with and without a companion"
 paid = {"nominal": "4 bits a parameter" if bits == 4 else "nominal", "archive": "the file"}
 certified = pd.DataFrame(
     {
@@ -455,7 +461,7 @@ ax.set(xlabel="weight α of the companion", ylabel="nats above the training loss
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
-# %%
+# %% caption="Bounds along the curve, from the final model to its companion, nats per token"
 for found, alpha in zip(curve.values(), alphas, strict=True):
     assert found.loss <= float(statistics.loss.mean()) - train_risk + math.log(
         1 / alpha
@@ -534,7 +540,7 @@ ax.grid(axis="x", visible=False)
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %%
+# %% caption="Certified bounds, term by term, above the training loss, nats per token"
 twin = terms.rename(columns={name: label for name, (label, _) in styles.items()}).assign(
     gap=terms.sum(axis=1)
 )
@@ -588,7 +594,7 @@ twin.T.style.format("{:.3f}")
 #
 # so the mean of a log certifies {eq}`eq-online`, with Azuma's inequality for $\varepsilon$ where entropies were not logged.
 
-# %%
+# %% caption="Certified gaps of the online predictors, nats per token"
 log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
 known = coded_companion(companion, coded)
 azuma = known.max_loss * math.sqrt(math.log(1 / failure_prob) / (2 * n_train_tokens))  # nats
@@ -655,7 +661,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 plt.show()
 
 
-# %%
+# %% caption="Exponents of each gap as a power of N, and what they say of its trend"
 def seen_trend(gaps_by_size):
     """Exponent of the gap in N with its 95 % interval, and what it says."""
     there = gaps_by_size.dropna()
@@ -703,7 +709,7 @@ missing_words = (
 glue_all(n_below=n_below, little_words=little_words, missing_words=missing_words)
 trends
 
-# %%
+# %% caption="Certified gaps of every rung, nats per token"
 KEYS = {
     "paper, nominal": "paper_nominal_gap",
     "no companion": "uniform_gap",
@@ -718,7 +724,7 @@ pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:
 # %% [markdown]
 # The table above has the length of the file in all columns but the first. The same as shares of the paper's gap at the nominal length; and with a shorter code, which is retrained and so has seen the same text for longer:
 
-# %%
+# %% caption="The gaps as parts of the paper's at the nominal length"
 retrained = pd.DataFrame(
     gaps(load_records(spec.family, *BEST_CODE)), columns=["size", *KEYS.values()]
 ).set_index("size")
@@ -790,7 +796,7 @@ np.testing.assert_allclose((1 + y2 - z2).min(), 1 - 0.9)
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="What one more bit a parameter costs each bound, nats per token"
 longer = replace(coded, code_length_bits=coded.code_length_bits + spec.n_params)
 rises = {
     name: estimate(longer, companion, found.choice.predictor).gap - found.gap for name, found in named.items()

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -21,6 +21,7 @@
 # **Answer.** At a fixed number of bits the gap is a matter of tokens a parameter, $D/N$, and hardly of size. So longer training lowers it, a larger model on the same text raises it, and the least bound lies at more tokens a parameter than the least
 # loss.
 #
+# :::{table} The questions of this page
 # | question | answer |
 # |---|---|
 # | Does size matter at a given $D/N$? | {glue:text}`size_word`: the gaps lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from one formula |
@@ -28,6 +29,7 @@
 # | What does a larger model on the same text do? | the gap rises {glue:text}`fixed_rise` in size |
 # | Is the loss variation a constant? | no: by the fitted law at most {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, at least {glue:text}`sigma_thousand_least:.2f` at 1000 |
 # | How many tokens a parameter are best? | by parabolas through real runs, for the bound: {glue:text}`bound_runs`; for the loss: {glue:text}`loss_runs` |
+# :::
 #
 # | | |
 # |---|---|
@@ -114,7 +116,7 @@ np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded
 # So two models of any size have nearly the same gap, if their parameters have seen equally many tokens and their {term}`loss variation` $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it. Their trainings are those of
 # {doc}`14_copying`, shorter or longer than the compute-optimal one, each quantized and bounded like the rungs of {doc}`06_scale`.
 
-# %%
+# %% caption="Rungs trained for fewer and for more tokens: losses, bounds and gaps, nats per token"
 shown = points[
     ["size", "revision", "r", "loss", "bound", "paper_nominal_gap", "uniform_gap", "companion_gap"]
 ]
@@ -180,11 +182,13 @@ glue_all(thousand_rising=gap_at(1000, bits, 50304, float(sigma_law(bits * math.l
 # %% [markdown]
 # The fitted law gives these ranges of $\Sigma$ over the rungs, at {glue:text}`bits:d` bits:
 #
+# :::{table} The gap by tokens a parameter, over all sizes
 # | tokens a parameter | least, nats | greatest, nats |
 # |---|---|---|
 # | 20 | {glue:text}`sigma_here_least:.2f` | {glue:text}`sigma_here_most:.2f` |
 # | 100 | {glue:text}`sigma_hundred_least:.2f` | {glue:text}`sigma_hundred_most:.2f` |
 # | 1000 | {glue:text}`sigma_thousand_least:.2f` | {glue:text}`sigma_thousand_most:.2f` |
+# :::
 #
 # Whoever extrapolates the closed form with a constant $\Sigma$ promises too much. With $V$ = 50,304 and 1000 tokens a parameter it gives {glue:text}`thousand_fixed:.2f` nats at $\Sigma$ = {glue:text}`sigma_constant`, and {glue:text}`thousand_rising:.2f` with the $\Sigma$ of
 # the ladder's largest rung here.
@@ -261,7 +265,7 @@ named_axis(ax.xaxis, on_axis["n_params"].unique(), on_axis["size"].unique())
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
-# %%
+# %% caption="At a fixed number of tokens: what grows with the model"
 rows = []
 for mine in fixed.values():
     best = mine.loc[mine["bound"].idxmin()]
@@ -317,7 +321,7 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 # Two more laws are fitted. The loss on the training text is fitted to the runs of the grid, as in {doc}`15_frontier`. The quantization gap is taken as $e^{-\rho b} N^{-a} r^{c}$ and fitted to the surveys of {doc}`16_shorter_codes`, at all numbers of bits, and to the records
 # off the frontier.
 
-# %%
+# %% caption="Constants of the fitted laws, with 95 % intervals"
 runs = load_runs(["grid"])
 loss_columns = [
     np.array([run.shape.n_params for run in runs], float),
@@ -376,7 +380,7 @@ keep("frontier", describe(law, runs))  # the interactive figures of other pages
 # The least bound that these laws allow, beside the least loss:
 
 
-# %%
+# %% caption="What minimizes the loss and what the bound, for each compute"
 def operations(flops):
     """20,000,000,000,000 as 2 · 10¹³."""
     digit, power = f"{flops:.0e}".split("e+")
@@ -513,12 +517,14 @@ glue_all(loss_runs=words["loss, runs"], bound_runs=words["bound, runs"])
 glue_all(bound_certified=words["bound, certified"])
 
 # %% [markdown]
+# :::{table} Where the loss is least and where the bound is
 # | tokens a parameter that are best | for the loss | for the bound |
 # |---|---|---|
 # | by the laws, {glue:text}`cheap_flops` operations | {glue:text}`cheap_loss_r:.0f` | {glue:text}`cheap_bound_r:.0f` |
 # | by the laws, {glue:text}`dear_flops` operations | {glue:text}`dear_loss_r:.0f` | {glue:text}`dear_bound_r:.0f` |
 # | by parabolas through runs, gap fitted | {glue:text}`loss_runs` | {glue:text}`bound_runs` |
 # | by parabolas through certified bounds | | {glue:text}`bound_certified` |
+# :::
 #
 # The two ways disagree on the loss, for the reason that {doc}`14_copying` gives: there is a step that the law cannot follow. We believe the parabolas, which need no law. {glue:text}`twenty_words` {glue:text}`both_words`
 #
@@ -529,7 +535,7 @@ glue_all(bound_certified=words["bound, certified"])
 # From the least to the greatest compute of the table the best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`. With more tokens a parameter a bit costs less. This is rounding after training. What training *for* few bits does to the paper's gap on the
 # frontier, the surveys of {doc}`16_shorter_codes` tell:
 
-# %%
+# %% caption="The paper's gap on the frontier by bits, for models trained for few bits"
 by_bits = pd.DataFrame(
     {"size": survey.identity.size, "code": f"{cell.method} {cell.bits}", "gap": cell.paper_gap}
     for survey in load_surveys("ladder")
@@ -553,7 +559,7 @@ by_bits.style.format("{:.2f}")
 # This is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise. And it supposes that {glue:text}`bits:d` bits do little harm, which is
 # the more doubtful the longer a model was trained.
 
-# %%
+# %% caption="Released models: what the bound would be, and the tokens a parameter that it prefers"
 facts = published.facts("chinchilla")
 laws = {
     key: fits.ChinchillaLaw(**{name: facts[key][name] for name in fits.ChinchillaLaw._fields})
@@ -602,9 +608,9 @@ for model in published.released_models():
         }
     )
 released = pd.DataFrame(rows)
-released.drop(columns="F").style.hide(axis="index").format(
+released.drop(columns=["F", "V"]).style.hide(axis="index").format(
     {
-        **dict.fromkeys(("N", "D"), "{:.3g}"),
+        **dict.fromkeys(("N", "D"), plain),
         **dict.fromkeys((f"gap, Σ = {sigma}", "gap", "gap, first reading"), "{:.3f}"),
         **dict.fromkeys(("r", "best r, hoffmann2022", "best r, besiroglu2024"), "{:,.0f}"),
     },

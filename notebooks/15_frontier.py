@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -58,7 +58,7 @@ seed_error = runs.seed_error()
 # The law of {doc}`14_copying` again, now with intervals. Beside it stand the constants that {cite:t}`hoffmann2022training` published, and those of {cite:t}`besiroglu2024chinchilla`, who fitted the same data again.
 
 
-# %%
+# %% caption="Constants of the law: fitted here, with intervals, and published"
 law = runs.law()
 columns = runs.law_columns()
 resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: draw their errors, not the runs
@@ -105,7 +105,7 @@ plt.show()
 # scatter of seeds, not how narrow that range of compute is. The law uses every run, and has the misfit that we saw.
 
 
-# %%
+# %% caption="Exponents of the best size as a power of compute, in three ways"
 def kaplan_a():
     """From the constants of L(N, S) and of the critical batch (chapter "Kaplan's findings", finding 9)."""
     alpha_n, alpha_s = (KAPLAN["L_of_N_S"][name] for name in ("alpha_N", "alpha_S"))
@@ -173,7 +173,7 @@ fig.legend(loc="outside lower center", ncols=4, title=r"$F$ in $10^{12}$ operati
 plt.show()
 
 
-# %%
+# %% caption="Minima at equal compute, and what the law has there"
 def tokens_per_parameter(law, n_params):
     """D/N where a model of N parameters is the best at its compute: alpha A N^-alpha = beta B D^-beta."""
     log_d = (math.log(law.beta * law.B / (law.alpha * law.A)) + law.alpha * math.log(n_params)) / law.beta

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -93,7 +93,7 @@ table = pd.DataFrame(
 ).set_index(["rung", "method", "b"])
 assert (table["archive"] < table["honest"]).all()
 
-# %% tags=["output_scroll"]
+# %% tags=["output_scroll"] caption="Every rung, method and number of bits: loss increase and length of the file"
 table.style.format("{:.3f}").format("{:.4f}", subset=["gap", "± seeds", "± windows"])
 
 # %% [markdown]
@@ -148,7 +148,7 @@ glue_all(largest=rungs[-1], n_windows=largest.settings.n_windows)
 # a power of two for each row and of $\sqrt 2$ for each column, in about a bit each.
 
 
-# %%
+# %% caption="Steps for a given loss: gap predicted and measured, nats per token"
 loss = float(token_statistics(model, evaluation).nll.mean())
 
 
@@ -195,7 +195,7 @@ by_entropy[["predicted gap", "gap", "archive"]].rename(
 # How much of the gain that is, a control tells: the same windows and the same rates on a grid eight times as fine, and no price for length.
 
 
-# %%
+# %% caption="Retrained models: loss above the checkpoint's, and length of the file"
 def price(spec, rate=0.17):
     """Nats of the bound for one more bit a parameter: N log 2 / (lambda D)."""
     return nats_from_bits(spec.n_params) / (rate * spec.n_train_tokens)
@@ -258,7 +258,7 @@ fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 
-# %%
+# %% caption="The best code of each rung, and its gap, nats per token"
 def file_gap(cell):
     """Of our bound with the length of the file, nats per token."""
     return cell.tight_gaps["archive"]
@@ -324,7 +324,7 @@ plt.show()
 # statement about a sample. The lower of two certificates on the same windows would have had to pay for two ({prf:ref}`thm-betting` and {ref}`an exercise <ex-16-3>`).
 
 
-# %%
+# %% caption="Certified gaps with the best file, nats per token"
 surveyed = {survey.identity.size: survey for survey in found}
 by_code = {}  # rung -> {(method, bits): record}, smallest rung first
 for record in load_records("ladder"):
@@ -400,7 +400,7 @@ glue_all(
 # positive and is $\mathcal H$ where the model fits.
 
 
-# %%
+# %% caption="Traces of the Gauss-Newton matrix and of its root"
 spectra = {survey.identity.size: survey.spectral_estimate for survey in found}
 traces = {}
 for size, spectrum in spectra.items():

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** No. There is an exact test: a hypothesis helps if and only if it *and* its code describe the text in fewer nats than the companion alone. Hedged by its companion the trained model passes, and models that know nothing fail. All of it rests on one word, *before*: each slip breaks the bound.
 #
+# :::{table} The tests of this page
 # | test | outcome, nats above the training loss |
 # |---|---|
 # | companion alone | {glue:text}`alone:.3f` |
@@ -29,6 +30,7 @@
 # | bounds that used only what was known before | fail on at most {glue:text}`right_most:.1f` % of the texts (allowed: {glue:text}`allowed:.0f` %) |
 # | each of {glue:text}`n_mistakes:d` slips | fails on at least {glue:text}`wrong_least:.0f` % |
 # | held-out text | {glue:text}`test_betting:.2f` certified, below every certificate of {doc}`11_companion` |
+# :::
 #
 # | | |
 # |---|---|
@@ -112,7 +114,7 @@ if record is None:
 #
 # As in {doc}`11_companion`: {glue:text}`model_size`, quantized to {glue:text}`bits:d` bits; its companion, an average of the last weights before each row; and the same windows. We look at the paper's predictor, the model hedged with several weights of its companion, and the companion alone.
 
-# %%
+# %% caption="Gaps with a companion, estimates, nats per token"
 budget = split_failure_prob(failure_prob)
 vocab_size, n_train_tokens = spec.vocab_size, spec.n_train_tokens
 coded = CodedModel(hypothesis.code_length_bits["archive"], n_train_tokens, vocab_size, budget.martingale)
@@ -174,7 +176,7 @@ pd.Series(gap_of, name="gap, estimate (nats)").to_frame().style.format("{:.3f}")
 # Both sides, computed:
 
 
-# %%
+# %% caption="The two codes of the text, nats per token"
 def two_codes(found, beside):
     """Both sides of equation (two-codes), nats per token, and the difference of the bounds."""
     known = coded_companion(companion, coded)
@@ -241,7 +243,7 @@ glue_all(h_bits=coded.code_length_bits)
 # * **shuffled**: trained for {glue:text}`n_steps_of_controls:d` steps on the same tokens in random order, quantized and coded like the real one;
 # * **overfitted**: trained as long on 32 rows alone, again and again.
 
-# %%
+# %% caption="Models that know nothing, with the same companion: estimates of the gap, nats per token"
 everything = rows[:]
 
 
@@ -290,7 +292,7 @@ outcomes.style.format("{:,.0f}", subset=["L(h), bits"]).format("{:.3f}", subset=
 # One more model tries to cheat. It takes the trained model and *buys* tokens: its code lists them, and it predicts them with certainty. The list is coded by the companion itself, with $-\log u(x)$ for each token.
 
 
-# %%
+# %% caption="A memorizer: what it predicts and what its bound says, nats per token"
 def memorizer(beside, alpha, bought):
     """Beside of the hedged model with the tokens `bought` (n, seq_len) known to it: q = (1-alpha) 1[v = x] + alpha u there."""
     u = np.exp(-beside.loss.astype(float))
@@ -342,7 +344,7 @@ of_buyer.style.format("{:.3f}")
 # A snapshot that has seen the token it is asked about gives a smaller number, and the number means nothing.
 
 
-# %%
+# %% caption="Companions that look ahead: smaller numbers that certify nothing, nats per token"
 def late(u):
     """The snapshots off by one: each row is read beside the first one that has seen it."""
     return replace(u, name=f"{u.name}, off by one", starts=u.starts[:-1], load=lambda i: u.load(i + 1))
@@ -396,7 +398,7 @@ leaks.style.format("{:.3f}")
 # the true risk exceed its bound, which may happen with probability {glue:text}`failure_prob:g`?
 
 
-# %%
+# %% caption="How often the true risk exceeded the bound, % of the texts"
 @cache
 def violated(mistake, slip, predictor):
     """Share of the texts, in %, on which bounds fail: on q with the worst hypothesis, on u alone."""
@@ -431,6 +433,7 @@ verdicts.style.format("{:.0f} %")
 #
 # Any {term}`predictable` sequence will do, and what it is worth can be measured. The same bounds, model and windows, with other companions:
 #
+# :::{table} Companions that are compared
 # | companion | what it is |
 # |---|---|
 # | uniform | brings back the bound without a companion |
@@ -439,9 +442,10 @@ verdicts.style.format("{:.0f} %")
 # | one fixed checkpoint | an early one |
 # | online weights | those of the moment |
 # | averages | of the weights, over the last shares of the steps |
+# :::
 
 
-# %%
+# %% caption="Other companions: estimates of the gap, nats per token"
 def chosen(u, places):
     """The same rule with some of its snapshots alone."""
     places = [int(i) for i in places]
@@ -485,7 +489,7 @@ axes[0].set(xlabel="loss of u, nats above the final model's", ylabel="gap of the
 axes[1].set(xlabel="how far Z strays, nats")
 plt.show()
 
-# %%
+# %% caption="Fewer snapshots: estimates of the gap, nats per token"
 by_stray = compared["Z strays"].corr(compared["smoothed"], method="spearman")
 by_loss = compared["loss of u"].corr(compared["smoothed"], method="spearman")
 network_gaps = compared.loc[networks, "smoothed"]
@@ -523,7 +527,7 @@ thinned.drop(columns="Z strays").style.format("{:.3f}")
 #
 # There is a cheaper way to a number: keep some text aside. The same predictor on {glue:text}`n_test_windows:,` held-out windows, bounded by Hoeffding's inequality and by betting ({doc}`05_bound`):
 
-# %%
+# %% caption="What held-out text certifies"
 heldout = spec.heldout_rows()
 unseen = sample_rows(heldout, n_test_windows, seed)
 test_nll = token_statistics(model, unseen).nll

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -29,7 +29,7 @@ method: str = "gptq"  # quantizer
 bits: int = 4  # per weight, the paper's setting
 largest: str = "1.5m"  # rung of the ladder that stands for all in single numbers
 n_texts: int = 2_000  # simulated, for the baseline that is not predictable
-seed: int = 0
+seed: int = 0  # of these texts
 
 # %% tags=["hide-input"]
 import json
@@ -115,7 +115,7 @@ for place, row in (("small", small), ("big", big)):
 #
 # Then the loss falls and the gap rises. The table has the ladder's models that were trained on about {glue:text}`fixed_tokens:.1f` million tokens each: from {glue:text}`fixed_small` to {glue:text}`fixed_big` parameters the gap grows from {glue:text}`fixed_gap_small:.2f` to {glue:text}`fixed_gap_big:.2f` nats. There are theorems by which larger networks generalize better from the same data; this is none of them. See *Fixed tokens, growing model* in {doc}`12_off_frontier`.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Growing models on as many tokens: loss, bound and gap, nats per token"
 fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").format(
     {"N": "{:,}", "D": "{:,}", "loss": "{:.2f}", "bound": "{:.2f}", "gap": "{:.2f}"}
 )
@@ -162,7 +162,7 @@ glue_all(
 #
 # Their gaps are smaller, since the code is shared among more tokens. By the closed form, in the second column of the table, a model of Pythia-1b's size would have {glue:text}`closed_40:.2f` nats at twice the tokens and {glue:text}`closed_160:.2f` at eight times as many. That supposes that its {term}`loss variation` stays what it is on the frontier. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The paper's gap, nats per token, by tokens a parameter"
 inference.style.format("{:.2f}", na_rep="–")
 
 # %% [markdown]
@@ -259,7 +259,7 @@ glue_all(n_texts=n_texts, **{f"{name}_rate": 100 * rate for name, rate in rates.
 #
 # The table has the gaps of two models by the bounds for language models that we know. Those of Pythia-1b are the authors' or a closed form; those of {glue:text}`largest` are certified here, except for the row of independent rows, which is a closed form too.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Bounds for language models side by side, nats per token"
 n_rows = D // model.seq_len
 pythia_rows = pythia_1b.n_train_tokens // published.facts("pythia")["sequence_length"]
 archive = one.bounds["archive"]
@@ -329,7 +329,7 @@ glue_all(n_evaluated=one.risks.train.n_tokens, complexity_by_hand=sum(price.valu
 #
 # One sees which term moves. Between the smallest rung and the largest the one that falls most is *{glue:text}`fell_most`*, by {glue:text}`fell_by:.3f` nats, and the term of the parameters stays. It says where to work: on the code and on what it pays for, which is what {doc}`16_shorter_codes` and {doc}`11_companion` do.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Terms of the paper's gap at both ends of the ladder, nats per token"
 parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.format("{:+.3f}")
 
 # %% [markdown]
@@ -386,7 +386,7 @@ glue_all(gptq_word="more" if quantized.loc["quip", bits] > quantized.loc["gptq",
 #
 # Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Loss increase by rounding, nats per token, by method and bits"
 quantized.style.format("{:.4f}")
 
 # %% [markdown]
@@ -450,7 +450,7 @@ glue_all(here_exponent=content_fit["exponent"], here_pm=content_fit["exponent_pm
 #
 # The table has it for models of about a hundred thousand parameters: other seeds, another architecture, another text, other learning rates. Seeds change it by {glue:text}`seed_spread:.1f` %; between architecture and text it goes from {glue:text}`content_least:.0f` to {glue:text}`content_most:.0f` bits a parameter. Learning rates, good and bad, move it by {glue:text}`rate_spread:.0f` % at most. Text that is read twice has no such number: a token that was seen is no longer predicted afresh. {doc}`04_prequential` goes on from here.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Information content, bits a parameter, by family and training"
 glue_all(flips=flips)
 rows = []
 for name in families:

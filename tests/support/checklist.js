@@ -122,13 +122,13 @@ window.checklist = (() => {
       return found;
     },
 
-    /** Tables without a caption, and heads that do not say what they head. Lists of modules are no data. */
-    tables: () => all('article table:not(.autosummary)').flatMap(table => [
+    /** Tables without a caption, and heads that do not say what they head. Lists of modules, and facts without a head, are no data. */
+    tables: () => all('article table:has(th):not(.autosummary)').flatMap(table => [
       ...(table.caption?.textContent.trim() ? [] : [`no caption: ${where(table)}`]),
       ...all('th:not([scope])', table).filter(th => th.textContent.trim()).slice(0, 1).map(th => `no scope: ${where(th)}`),
     ]),
 
-    n_tables: () => all('article table:not(.autosummary)').length,
+    n_tables: () => all('article table:has(th):not(.autosummary)').length,
 
     /** Ids that several elements have. */
     ids() {

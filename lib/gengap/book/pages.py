@@ -89,13 +89,14 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
 
 
 def _set_caption(cell: Any) -> None:
-    """Put the caption that a cell has, `# %% caption="..."`, above the table that it shows; `code` is set as code."""
-    words = re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(cell.metadata.get("caption", ""), quote=False))
-    for data in (output.get("data", {}) for output in cell.outputs if words):
-        if "text/html" in data:
-            data["text/html"] = re.sub(
-                r"<table\b[^>]*>", lambda match: f"{match[0]}<caption>{words}</caption>", data["text/html"], count=1
-            )
+    """Put the caption that a cell has, `# %% caption="..."`, above the table that it shows or names: a list, if there are several."""
+    said = cell.metadata.get("caption", [])
+    captions = iter([said] if isinstance(said, str) else said)
+    for data in (output.get("data", {}) for output in cell.outputs):
+        for mime, text in data.items():
+            if mime.endswith("text/html") and (words := next(captions, None)):
+                caption = f"<caption>{html.escape(words, quote=False)}</caption>"
+                data[mime] = re.sub(r"<table\b[^>]*>", lambda tag, caption=caption: tag[0] + caption, text, count=1)
 
 
 def _fold(cell: Any) -> None:
