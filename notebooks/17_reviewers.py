@@ -398,7 +398,7 @@ quantized.style.format("{:.4f}")
 #
 # ### How can the gap fall with $N$ by the second bound?
 #
-# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument, the numbers, and what has replaced it.
+# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument and the numbers, {doc}`18_requential` the code that has replaced it.
 
 # %% tags=["hide-input"]
 helps = []
