@@ -29,7 +29,7 @@ method: str = "gptq"  # quantizer
 bits: int = 4  # per weight, the paper's setting
 largest: str = "1.5m"  # rung of the ladder that stands for all in single numbers
 n_texts: int = 2_000  # simulated, for the baseline that is not predictable
-seed: int = 0
+seed: int = 0  # of these texts
 
 # %% tags=["hide-input"]
 import json
@@ -115,7 +115,7 @@ for place, row in (("small", small), ("big", big)):
 #
 # Then the loss falls and the gap rises. The table has the ladder's models that were trained on about {glue:text}`fixed_tokens:.1f` million tokens each: from {glue:text}`fixed_small` to {glue:text}`fixed_big` parameters the gap grows from {glue:text}`fixed_gap_small:.2f` to {glue:text}`fixed_gap_big:.2f` nats. There are theorems by which larger networks generalize better from the same data; this is none of them. See *Fixed tokens, growing model* in {doc}`12_off_frontier`.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Growing models on as many tokens: loss, bound and gap, nats per token"
 fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").format(
     {"N": "{:,}", "D": "{:,}", "loss": "{:.2f}", "bound": "{:.2f}", "gap": "{:.2f}"}
 )
@@ -162,7 +162,7 @@ glue_all(
 #
 # Their gaps are smaller, since the code is shared among more tokens. By the closed form, in the second column of the table, a model of Pythia-1b's size would have {glue:text}`closed_40:.2f` nats at twice the tokens and {glue:text}`closed_160:.2f` at eight times as many. That supposes that its {term}`loss variation` stays what it is on the frontier. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The paper's gap, nats per token, by tokens a parameter"
 inference.style.format("{:.2f}", na_rep="–")
 
 # %% [markdown]
@@ -329,7 +329,7 @@ glue_all(n_evaluated=one.risks.train.n_tokens, complexity_by_hand=sum(price.valu
 #
 # One sees which term moves. Between the smallest rung and the largest the one that falls most is *{glue:text}`fell_most`*, by {glue:text}`fell_by:.3f` nats, and the term of the parameters stays. It says where to work: on the code and on what it pays for, which is what {doc}`16_shorter_codes` and {doc}`11_companion` do.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Terms of the paper's gap at both ends of the ladder, nats per token"
 parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.format("{:+.3f}")
 
 # %% [markdown]
@@ -386,7 +386,7 @@ glue_all(gptq_word="more" if quantized.loc["quip", bits] > quantized.loc["gptq",
 #
 # Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Loss increase by rounding, nats per token, by method and bits"
 quantized.style.format("{:.4f}")
 
 # %% [markdown]
@@ -398,7 +398,7 @@ quantized.style.format("{:.4f}")
 #
 # ### How can the gap fall with $N$ by the second bound?
 #
-# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument, the numbers, and what has replaced it.
+# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument and the numbers, {doc}`18_requential` the code that has replaced it.
 
 # %% tags=["hide-input"]
 helps = []
