@@ -406,12 +406,13 @@ glue_all(
 stated = json.loads((published_results_dir() / family / "requential-forecast.json").read_text())
 outcome = sizes.loc[[place for place in sizes.index if place == (stated["size"], stated["recipe"])]]
 forecast_says = (
-    f"It came to {outcome['requential'].iloc[0]:.2f}, "
-    + ("inside." if stated["low"] <= outcome["requential"].iloc[0] <= stated["high"] else "outside.")
-    if len(outcome)
-    else "That training has not been finished; the command that goes on with it is in {doc}`../book/reproduce`."
+    "That training has not been finished; the chapter on reproduction has the command that does it."
 )
-glue_all(forecast_says=forecast_says.replace("{doc}`../book/reproduce`", "the chapter on reproduction"))
+if len(outcome):
+    came_to = outcome["requential"].iloc[0]
+    inside = stated["low"] <= came_to <= stated["high"]
+    forecast_says = f"It came to {came_to:.2f}, {'inside' if inside else 'outside'}."
+glue_all(forecast_says=forecast_says)
 glue_all(**{f"forecast_{name}": stated[name] for name in ("size", "recipe", "bits_per_param", "low", "high")})
 glue_all(**{f"crossing_{name}": stated["crossing_n_params"][name] / 1e6 for name in ("low", "value", "high")})
 
