@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -16,8 +16,10 @@
 # # Empirical Freedman: a bound that reads its own variance
 #
 # How far can the true risk of a predictor lie above the losses that were measured, if tokens may depend on each other in any way at all?
-# With probability $1-\delta$ by at most $\Delta\,\mathcal C + \Sigma\sqrt{\mathcal C}$: a range, a complexity, and a variation that is read off the losses themselves.
 #
+# **Answer.** With probability $1-\delta$ by at most $\Delta\,\mathcal C + \Sigma\sqrt{\mathcal C}$: a range, a complexity, and a variation that is read off the losses themselves.
+#
+# :::{table} The questions of this page
 # | question | answer | evidence on this page |
 # |---|---|---|
 # | Does the paper's Thm 3.1 hold? | yes, by six lines of proof | ten processes: it fails on {glue:text}`highest_rate:.2f` % of the texts at most, {glue:text}`delta_percent:.0f` % are allowed |
@@ -26,6 +28,7 @@
 # | Must the number of tokens be fixed in advance? | no (ours) | {glue:text}`n_crossed` of {glue:text}`n_followed` running bounds are ever crossed |
 # | Does it take a thousand values of $s$? | no (ours) | sixteen give {glue:text}`sixteen_ratio:.2f` of the bound of the thousand |
 # | Is it tighter than Azuma's? | yes, at a language model's complexity | Azuma's is {glue:text}`azuma_over_freedman_lm:.2f` times as large |
+# :::
 #
 # A language model reads a text once. At token $k$ it suffers a loss, the {term}`negative log-likelihood` $X_k = -\log p(x_k \mid x_{<k})$.
 # What it should *expect* to suffer, had the token been drawn afresh, is $\mathbb E[X_k\mid\mathcal F_{k-1}]$. Here $\mathcal F_{k-1}$ is all that is known before
@@ -82,7 +85,7 @@ rng = np.random.default_rng(seed)
 # The running example mixes easy and hard steps, as text does: after some tokens the next one is nearly certain, after others it is anybody's guess. The predictor
 # under study is an overconfident version of the truth. A little of the uniform distribution is mixed in ({term}`smoothing`), so that no loss is infinite.
 
-# %%
+# %% caption="Losses, baseline and true risk of the first eight tokens of one text, nats"
 source = sources.language_like(256, rng)
 log_probs = coverage.smoothed(coverage.tempered(source, 1.2), alpha=0.01)  # (n_states, V)
 text = coverage.simulate_losses(source, log_probs, 40, n_long, rng)
@@ -201,6 +204,12 @@ plt.show()
 
 # %% [markdown]
 # Of {glue:text}`n_paths` texts {glue:text}`ever_reached:.2f` % reached the level. The theorem allows {glue:text}`delta_percent:.0f` %.
+#
+# Try it: draw more texts, then let the baseline peek at the token and draw again.
+#
+# ```{interactive} supermartingale
+# Texts of a small source with known probabilities, read by an overconfident predictor. A line turns orange once it reaches the level. Watching several $s$ at once, some line reaches it more often; paying $\log|G|$ lifts the level for all of them.
+# ```
 
 # %% [markdown]
 # ## All times at once
@@ -406,12 +415,14 @@ assert three["equally spaced"] < mixture < sixteen < thousand
 assert (one_predictor.loc[16:, ["equally spaced", "spaced by odds"]].diff().dropna() > 0).all(axis=None)
 
 # %% [markdown]
+# :::{table} Grids of few points beside the paper's thousand
 # | points, one predictor | bound, as a part of that with the paper's thousand |
 # |---|---|
 # | three, equally spaced | {glue:text}`three_ratio:.2f` |
 # | three, spaced by odds | {glue:text}`three_odds_ratio:.2f` |
 # | sixteen, spaced by odds | {glue:text}`sixteen_ratio:.2f` |
 # | sixteen, spaced by odds, mixture | {glue:text}`mixture_ratio:.2f` |
+# :::
 #
 # On the left of the figure $\log|G|$ is seen at work: beyond sixteen points a further one is only paid for. Fewest is cheapest when the points happen to lie well. Here one of three equally
 # spaced points lies near the best $s$, and none of three spaced by odds does. Sixteen by odds do not need that luck, and the mixture does not even pay for them. On the right the best $s$ is near 1,
@@ -568,7 +579,7 @@ right.set(xscale="log", yscale="log", xlabel=r"complexity $\mathcal{C}$", title=
 right.legend(fontsize="x-small")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="What each inequality supposes, and what it gives, nats per token"
 needs = {
     "Azuma, Hoeffding": ("any sequence", "range", "one n"),
     "empirical Bernstein": ("independent", "range", "one n"),
@@ -599,6 +610,7 @@ glue_all(raised_over_entropy_lm=at_lm(freedman_raised) / entropy)
 glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 
 # %% [markdown]
+# :::{table} What another grid or the mixture changes
 # | | ratio of bounds |
 # |---|---|
 # | **16,384 independent tokens, means over 30 texts** | |
@@ -609,6 +621,7 @@ glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 # | Azuma over empirical Freedman | {glue:text}`azuma_over_freedman_lm:.2f` |
 # | a constant as baseline, over the entropy | {glue:text}`constant_over_entropy_lm:.2f` |
 # | the entropy raised to $\max(Y_k, y_0)$ (ours), over the entropy | {glue:text}`raised_over_entropy_lm:.2f` |
+# :::
 #
 # *Left.* Betting lies *below* the oracle, which is no mistake. For a constant mean the bounds of all prefixes hold at once, so betting may report the best of them, while the oracle looks at all $n$
 # tokens only. The price is the stronger assumption.
@@ -624,7 +637,7 @@ glue_all(constant_over_entropy_lm=at_lm(freedman_constant) / entropy)
 # "Running" counts a text as violated if the bound fails after *any* token. "Tight" is the direct form that {doc}`05_bound` proves as {prf:ref}`thm-tight`. It rests on the same supermartingale, and
 # chooses the baseline's floor and its rate on the data, from a grid that is paid for in $\mathcal C$.
 
-# %%
+# %% caption="Share of simulated texts on which a bound failed, source by source"
 counts = {}
 for name in coverage.PROCESSES:
     simulation = coverage.simulate(name, n_paths, 240, seed)
@@ -639,8 +652,8 @@ glue_all(highest_rate=highest, n_paths=n_paths)
 coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 
 # %% [markdown]
-# The share of violated texts is {glue:text}`highest_rate:.2f` % at most, with {glue:text}`delta_percent:.0f` % allowed. The bounds are careful for three reasons that can be told apart: the union over $G$ (compare
-# the mixture), the step $1+x\le e^x$, and that all times are covered where one is asked for.
+# The share of violated texts is {glue:text}`highest_rate:.2f` % at most, with {glue:text}`delta_percent:.0f` % allowed. Three reasons make the bounds careful, and they can be told apart. One is the union over $G$ (compare the mixture), one the step
+# $1+x\le e^x$. The third is that a running bound covers all times, and one for a fixed $n$ uses that freedom for nothing (compare the two).
 #
 # The tests of the library repeat this with 10,000 texts per process and three values of $\delta$. They also test empirical Bernstein and betting, with and without replacement, on the processes to which these apply.
 #
@@ -660,18 +673,6 @@ coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 # zero here?
 # ```
 #
-# ```{exercise} The previous loss as baseline
-# :label: ex-freedman-2
-#
-# Take $Y_k = X_{k-1}$. Is it predictable? Which $\Delta$ is safe? Compute the bound for the first text of the running example and compare it with that of the entropy.
-# ```
-#
-# ```{exercise} A baseline that looks ahead a little
-# :label: ex-freedman-3
-#
-# A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.
-# ```
-#
 # ```{solution-start} ex-freedman-1
 # :class: dropdown
 # ```
@@ -687,6 +688,12 @@ print(f"{silent:.4f} nats per token")
 # {glue:text}`silent_bound:.4f` nats. A source with one rare bad token produces exactly such data with probability $\delta$, and its risk is nearly as large: see *The range must be true*.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} The previous loss as baseline
+# :label: ex-freedman-2
+#
+# Take $Y_k = X_{k-1}$. Is it predictable? Which $\Delta$ is safe? Compute the bound for the first text of the running example and compare it with that of the entropy.
 # ```
 #
 # ```{solution-start} ex-freedman-2
@@ -707,6 +714,12 @@ print(f"previous loss: {by_previous:.4f}, entropy: {by_entropy:.4f} nats per tok
 # {glue:text}`previous_ratio:.2f` times that of the entropy: the last loss says little about the next, and it leaves a wider range.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A baseline that looks ahead
+# :label: ex-freedman-3
+#
+# A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.
 # ```
 #
 # ```{solution-start} ex-freedman-3

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -15,18 +15,30 @@
 # %% [markdown]
 # # Smoothing: a loss with a ceiling
 #
+# The inequality of {doc}`01_freedman` needs a range: a $\Delta$ that $X_k - Y_k$ cannot exceed, *whatever token is drawn*. The loss of a language model has none. How does it get one, what does that cost,
+# and can it be had for less?
+#
+# **Answer.** Mix the model's prediction with a little of the uniform distribution, and bound the mixture. Cost and range together take at most $\mathcal C \log V + \sqrt{2\,\mathcal C}$ nats a token, on real losses less.
+# The best smoothing there is takes only a little less again.
+#
+# :::{table} The questions of this page
+# | question | answer | number |
+# |---|---|---|
+# | Do the paper's range, cost and closed form hold? | yes, each is proved here | the closed form for every $\mathcal C > 0$ |
+# | Is the weight $\alpha = \mathcal C/(1+\mathcal C)$ a good one? | yes | {glue:text}`paper_alpha_excess:.4f` nats above the best in the worst case |
+# | Is the closed form pessimistic, as the paper says? | yes | by {glue:text}`slack:.3f` nats on this model |
+# | Can the range be smaller for the same predictor? | yes (ours) | {glue:text}`raised_gain:.3f` nats, by a raised baseline |
+# | Is there a better smoothing than the uniform one? | yes, and it is the best (ours) | {glue:text}`left_percent:.1f` % less gap: hardly worth it |
+# :::
+#
+# What is bounded is the {term}`token-wise risk` of the smoothed model.
+#
 # | | |
 # |---|---|
 # | **Paper section** | prediction smoothing, the step from Thm 3.2 to Thm 3.4 |
 # | **Reads** | one quantized model and some of its training rows |
 # | **Writes** | nothing |
-# | **Runtime** | less than a minute |
-#
-# The inequality of {doc}`01_freedman` needs a range: a $\Delta$ that $X_k - Y_k$ cannot exceed, *whatever token is drawn*. The loss of a
-# language model has none. A token that the model holds nearly impossible costs as many nats as you like, and since the bound
-# is about fresh tokens, it does not help that none was seen yet. The paper's remedy is to bound a predictor one step away from the model: its mixture
-# with the uniform distribution. This page derives what the mixture costs, what it gives, and how far it can be improved. The last section
-# finds the best smoothing there is.
+# | **Runtime** | {glue:text}`runtime_seconds:.0f` seconds on one core |
 
 # %% tags=["parameters"]
 model_size: str = "ladder-100k"  # a key of gengap.models.REGISTRY
@@ -36,8 +48,9 @@ n_windows: int = 200  # training windows shown
 n_best_tokens: int = 2_048  # tokens on which the best smoothing is computed
 seed: int = 0  # of the windows
 
-# %%
+# %% tags=["hide-input"]
 import math
+import time
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,6 +66,7 @@ from gengap.statistics import token_statistics
 from gengap.tokens import sample_rows
 
 plt.style.use("gengap.book")
+started = time.monotonic()
 spec = models.get(model_size)
 quantized = archive.read(spec.find(f"{quantized_name('main', method, bits)}.ggq"), spec.config())
 model = quantized.build(spec.config())
@@ -69,9 +83,10 @@ entropy_at = {a: h.ravel() for a, h in zip(statistics.alphas, statistics.entropy
 # %% [markdown]
 # ## Why smoothing
 #
-# The losses of this model on {glue:text}`n_tokens:,` of its training tokens: most tokens cost less than guessing ($\log V$), a few cost far more, and the tail
-# has no end that we could name in advance. The largest loss *seen*, {glue:text}`largest_nll:.1f` nats, says nothing about the largest
-# *possible* one.
+# Here are the losses of this model on {glue:text}`n_tokens:,` of its training tokens. Most tokens cost less than guessing, $\log V$, and a few cost far more. The largest loss *seen* is {glue:text}`largest_nll:.1f` nats,
+# which says nothing about the largest *possible* one. A token that the model holds nearly impossible costs as many nats as you like. It does not help that none was seen, since the bound is about tokens drawn afresh.
+#
+# The paper's remedy is to bound a predictor one step away from the model: its mixture with the uniform distribution, the {term}`smoothing` of its prediction.
 
 # %% mystnb={"figure": {"caption": "How often a token of the training text costs more than so many nats: the model itself, and smoothed with the paper's $\\alpha$, whose losses end at the dotted line, $\\log(V/\\alpha)$.", "name": "fig-smoothing-tail"}, "image": {"alt": "Share of tokens with a loss above x, on a logarithmic scale. The curve of the model runs on to the right; that of the smoothed model stops at about ten nats."}}
 smoothed = smoothing.smoothed_nll(nll, coded.paper_alpha, V)
@@ -95,7 +110,7 @@ glue_all(n_tokens=nll.size, largest_nll=nll.max())
 # For a weight $\alpha \in (0, 1)$ let
 #
 # $$
-# p_s(x) = (1-\alpha)\, p_h(x) + \frac{\alpha}{V}, \qquad X = -\log p_s(x) .
+# p_{\mathrm s}(x) = (1-\alpha)\, p_h(x) + \frac{\alpha}{V}, \qquad X = -\log p_{\mathrm s}(x) .
 # $$ (eq-smoothing)
 
 
@@ -114,7 +129,7 @@ np.testing.assert_allclose(smoothed, smoothed_loss(nll, coded.paper_alpha, V), r
 # The losses of the smoothed predictor satisfy
 #
 # $$
-# X_k \le \log\frac V\alpha, \qquad \Delta = \log\Bigl(1 + \frac{(1-\alpha) V}{\alpha}\Bigr), \qquad \hat R_s - \hat R \le \log\frac{1}{1-\alpha} .
+# X_k \le \log\frac V\alpha, \qquad \Delta = \log\Bigl(1 + \frac{(1-\alpha) V}{\alpha}\Bigr), \qquad \hat R_{\mathrm s} - \hat R_h \le \log\frac{1}{1-\alpha} .
 # $$ (eq-smoothing-costs)
 #
 # With $\alpha = \mathcal C/(1+\mathcal C)$ these are $\Delta = \log(1 + V/\mathcal C)$ and a cost of at most $\log(1 + \mathcal C)$, and together
@@ -124,10 +139,13 @@ np.testing.assert_allclose(smoothed, smoothed_loss(nll, coded.paper_alpha, V), r
 # $$ (eq-smoothing-closed)
 # :::
 #
-# *Proof of* {eq}`eq-smoothing-costs`. Dropping the first term of $p_s$ leaves $X \le \log(V/\alpha)$; with $p_h(x) \le 1$ it leaves
-# $X \ge x_{\min} = -\log(1 - \alpha + \alpha/V)$; the difference of the two is $\Delta$. An entropy is a mean of losses, so the paper's baseline, the
-# entropy of $p_s$, is at least $x_{\min}$ as well, and $X_k - Y_k \le \Delta$. Dropping the second term leaves
+# *Proof of* {eq}`eq-smoothing-costs`. Drop the first term of $p_{\mathrm s}$: what is left says $X \le x_{\max} = \log(V/\alpha)$. With $p_h(x) \le 1$ it also says
+# $X \ge x_{\min} = -\log(1 - \alpha + \alpha/V)$, and the difference of the two is $\Delta$. An entropy is a mean of losses, so the paper's baseline, the
+# entropy of $p_{\mathrm s}$, is at least $x_{\min}$ as well, and $X_k - Y_k \le \Delta$. Drop the second term instead: then
 # $X \le -\log p_h(x) + \log\frac1{1-\alpha}$ for each token. $\square$
+#
+# Reviewers asked how much rests on the smoothing of {cite:t}`lotfi2024nonvacuous`, and what would be lost if something in it were wrong. Nothing rests on it. The idea of mixing is theirs, but the three facts used
+# here follow from the definition {eq}`eq-smoothing` in the few lines above.
 
 # %%
 alpha = coded.paper_alpha
@@ -143,14 +161,14 @@ assert (smoothed - entropy_at[alpha]).max() <= math.log(1 + (1 - alpha) * V / al
 # $$
 #
 # 1. $\log(1 + \mathcal C/V) \le \mathcal C/V \le \mathcal C/2$.
-# 2. From $\log y \le y - 1$ at $y = 1/\sqrt{2\,\mathcal C}$: $\;\log\frac1{\mathcal C} = \log 2 + 2 \log\frac{1}{\sqrt{2\,\mathcal C}} \le \sqrt{2/\mathcal C} - (2 - \log 2)$.
-# 3. So the left side of {eq}`eq-smoothing-closed` is at most $\mathcal C \log V + \sqrt{2\,\mathcal C} - u(\mathcal C)$ with
-#    $u(\mathcal C) = (2 - \log 2)\, \mathcal C - \log(1+\mathcal C) - \mathcal C^2/2$.
-# 4. $u'' = (1+\mathcal C)^{-2} - 1 \le 0$: $u$ is concave, with $u(0) = 0$ and $u(1) = \tfrac32 - 2\log 2 > 0$, hence $u \ge 0$ on $[0, 1]$. $\square$
+# 2. From $\log t \le t - 1$ at $t = 1/\sqrt{2\,\mathcal C}$: $\;\log\frac1{\mathcal C} = \log 2 + 2 \log\frac{1}{\sqrt{2\,\mathcal C}} \le \sqrt{2/\mathcal C} - (2 - \log 2)$.
+# 3. So the left side of {eq}`eq-smoothing-closed` is at most $\mathcal C \log V + \sqrt{2\,\mathcal C} - \psi(\mathcal C)$ with
+#    $\psi(\mathcal C) = (2 - \log 2)\, \mathcal C - \log(1+\mathcal C) - \mathcal C^2/2$.
+# 4. $\psi'' = (1+\mathcal C)^{-2} - 1 \le 0$: $\psi$ is concave, with $\psi(0) = 0$ and $\psi(1) = \tfrac32 - 2\log 2 > 0$, hence $\psi \ge 0$ on $[0, 1]$. $\square$
 #
 # The restriction to $\mathcal C \le 1$ is not needed. For $\mathcal C \ge 1$ let
-# $\psi(\mathcal C) = \log(1+\mathcal C) + \mathcal C \log(1/\mathcal C + 1/2)$, which is what has to stay below $\sqrt{2\,\mathcal C}$. It is concave with $\psi(1) = \log 3$ and
-# $\psi'(1) < \tfrac14$, so on $[1, 2]$ it is below $1.35 < \sqrt 2$; and for $\mathcal C \ge 2$ its second term is not positive, while $\log(1+\mathcal C) \le \sqrt{\mathcal C}$. $\square$
+# $\chi(\mathcal C) = \log(1+\mathcal C) + \mathcal C \log(1/\mathcal C + 1/2)$, which is what has to stay below $\sqrt{2\,\mathcal C}$. It is concave with $\chi(1) = \log 3$ and
+# $\chi'(1) < \tfrac14$, so on $[1, 2]$ it is below $1.35 < \sqrt 2$. For $\mathcal C \ge 2$ its second term is not positive, while $\log(1+\mathcal C) \le \sqrt{\mathcal C}$. $\square$
 
 # %%
 grid = np.concatenate([np.geomspace(1e-9, 1e-3, 10_000), np.linspace(1e-3, 1, 100_000), np.geomspace(1, 1e4)])
@@ -158,12 +176,19 @@ for vocab_size in (2, 3, 256, V, 50_304):
     assert np.all(smoothing.closed_form_cost(grid, vocab_size) > smoothing.worst_case_cost(grid, vocab_size))
 
 # %% [markdown]
+# Here is what smoothing does to single tokens. Try it: move the smoothing weight, colour by $X - Y$, then change the reference.
+#
+# ```{interactive} token-viewer
+# A passage of the training text as the smallest rung sees it. The second reference is that model as it was before it had read the passage; what such a reference is good for is the subject of {doc}`11_companion`.
+# ```
+#
 # ## The trade-off in $\alpha$
 #
-# Much smoothing costs loss, little smoothing leaves a large range, which the inequality multiplies by $\mathcal C$. This model has
-# $\mathcal C = $ {glue:text}`complexity:.4f` nats a token at {glue:text}`bits` bits a parameter. In the worst case the sum
-# $\log\frac1{1-\alpha} + \mathcal C \Delta(\alpha)$ is least at $\alpha = $ {glue:text}`best_alpha:.3f`, close to $\mathcal C$ itself, and the paper's
-# $\mathcal C/(1+\mathcal C) = $ {glue:text}`paper_alpha:.3f` costs {glue:text}`paper_alpha_excess:.4f` nats more, of order $\mathcal C^3$: it is chosen for its closed form.
+# Much smoothing costs loss. Little smoothing leaves a large range, which the inequality multiplies by $\mathcal C$. This model has
+# $\mathcal C = $ {glue:text}`complexity:.4f` nats a token at {glue:text}`bits` bits a parameter.
+#
+# In the worst case the sum $\log\frac1{1-\alpha} + \mathcal C \Delta(\alpha)$ is least at $\alpha = $ {glue:text}`best_alpha:.3f`, close to $\mathcal C$ itself. The paper's
+# $\mathcal C/(1+\mathcal C) = $ {glue:text}`paper_alpha:.3f` costs {glue:text}`paper_alpha_excess:.4f` nats more, of order $\mathcal C^3$. It is chosen for its closed form.
 
 # %% mystnb={"figure": {"caption": "What smoothing costs and what the range costs, at the worst (lines) and as measured on this model (dots), nats per token. Vertical line: the paper's $\\alpha$.", "name": "fig-smoothing-tradeoff"}, "image": {"alt": "Against the smoothing weight on a logarithmic axis: the worst-case cost of smoothing rises, the range times C falls, their sum has a flat minimum near 0.13; the measured cost of smoothing lies well below the worst case."}}
 weights = np.geomspace(0.003, 0.6, 400)
@@ -181,7 +206,7 @@ ax.set(xscale="log", xlabel=r"smoothing weight $\alpha$", ylabel="nats/token", y
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
-# %%
+# %% tags=["remove-cell"]
 total = cost + range_cost
 closed, worst = float(smoothing.closed_form_cost(C, V)), float(smoothing.worst_case_cost(C, V))
 np.testing.assert_allclose(np.interp(coded.paper_alpha, weights, total), worst, rtol=1e-4)
@@ -191,15 +216,21 @@ glue_all(measured_both=measured_both[alpha], measured_cost=measured[alpha], wors
 glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 
 # %% [markdown]
-# Two over-estimates are visible. The closed form of the paper, $\mathcal C \log V + \sqrt{2\,\mathcal C} = $ {glue:text}`closed_form:.3f`, stands for the
-# sum of the two costs, {glue:text}`worst_case:.3f`. And within that sum, smoothing is counted at $\log(1+\mathcal C) = $ {glue:text}`worst_cost:.3f`
-# although it costs {glue:text}`measured_cost:.3f` on the data: tokens that the model finds unlikely *gain* from it. Evaluating both leaves
-# {glue:text}`measured_both:.3f`, which is {glue:text}`slack:.3f` nats below the closed form, for nothing but arithmetic. The paper says itself that its smoothing term is
-# pessimistic; chapter {doc}`05_bound` reports this gain for every model.
+# :::{table} Cost of smoothing and range, at the worst and as measured
+# | cost of smoothing and range at the paper's $\alpha$ | nats per token |
+# |---|---|
+# | closed form, $\mathcal C \log V + \sqrt{2\,\mathcal C}$ | {glue:text}`closed_form:.3f` |
+# | worst case, $\log(1 + \mathcal C) + \mathcal C \Delta$ | {glue:text}`worst_case:.3f` |
+# | measured cost, and $\mathcal C \Delta$ | {glue:text}`measured_both:.3f` |
+# :::
+#
+# The closed form over-estimates twice. It stands for the sum of the two worst costs. And in that sum smoothing is counted at $\log(1+\mathcal C) = $ {glue:text}`worst_cost:.3f`, while on the data it costs
+# {glue:text}`measured_cost:.3f`: tokens that the model finds unlikely *gain* from it. Evaluating both saves {glue:text}`slack:.3f` nats by arithmetic alone. The paper says itself that its smoothing term is
+# pessimistic; {doc}`05_bound` reports this gain for every model.
 #
 # ## The entropy floor
 #
-# The range $\Delta$ of the theorem lets the baseline $Y_k$ be as low as $x_{\min}$, but an entropy never is: a smoothed distribution cannot be certain.
+# The range $\Delta$ of the theorem lets the baseline $Y_k$ be as low as $x_{\min}$. An entropy never is that low, for a smoothed distribution cannot be certain.
 #
 # :::{prf:theorem} Entropy floor (ours)
 # :label: thm-entropy-floor
@@ -214,9 +245,11 @@ glue_all(slack=closed - measured[alpha] - C * smoothing.loss_range(alpha, V))
 # so that the range of the losses above the entropy baseline is $\log(V/\alpha) - H_{\min}(\alpha)$.
 # :::
 #
-# *Proof.* The map $p \mapsto (1-\alpha) p + \alpha/V$ is affine, so smoothed distributions form a simplex whose corners are the smoothed one-hot
+# :::{prf:proof}
+# The map $p \mapsto (1-\alpha) p + \alpha/V$ is affine, so smoothed distributions form a simplex whose corners are the smoothed one-hot
 # distributions. Entropy is concave, and a concave function on a simplex is least at a corner; by symmetry all corners have the entropy
 # {eq}`eq-entropy-floor`. $\square$
+# :::
 
 
 # %%
@@ -244,12 +277,11 @@ fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# One step further: the baseline may be *any* number known before the token. Nothing forbids $Y_k = \max(H_k, y_0)$ with a constant $y_0$ above the
-# floor. This spoils the baseline where the model is sure of itself, and shrinks the range everywhere, to $\log(V/\alpha) - y_0$. What do the three ranges
-# give in the inequality of {doc}`01_freedman`, at the paper's $\alpha$?
+# The baseline may be *any* number known before the token. Nothing forbids $Y_k = \max(H_k, y_0)$, with $H_k$ the entropy and a constant $y_0$ above the floor. That spoils the baseline where the model is sure
+# of itself, and it shrinks the range everywhere, to $\log(V/\alpha) - y_0$. What do the three ranges give in the inequality of {doc}`01_freedman`, at the paper's $\alpha$?
 
 
-# %%
+# %% caption="The inequality with three ranges, at the paper's smoothing weight, nats per token"
 def bound_with_range(baseline_floor):
     """Empirical Freedman for the smoothed risk with Y = max(H, y0): range and bound, nats."""
     loss_range = math.log(V / alpha) - baseline_floor
@@ -264,25 +296,25 @@ floors = {
 }
 ranges = pd.DataFrame(
     {name: [y0, *bound_with_range(y0)] for name, y0 in floors.items()},
-    index=["lowest baseline $y_0$", "range", "bound on the smoothed risk"],
+    index=["lowest baseline, nats", "range, nats", "bound on the smoothed risk, nats"],
 ).T
 glue_all(range_gain=ranges.iloc[0, 2] - ranges.iloc[1, 2], raised_gain=ranges.iloc[0, 2] - ranges.iloc[2, 2])
 ranges.style.format("{:.3f}")
 
 # %% [markdown]
-# The floor is worth {glue:text}`range_gain:.3f` nats, the raised baseline {glue:text}`raised_gain:.3f` in all. (On this page $y_0$ is chosen on the data without
-# paying for the choice; chapter {doc}`05_bound` pays, by $\log$ of the number of candidates over $D$: next to nothing.)
+# The floor is worth {glue:text}`range_gain:.3f` nats, the raised baseline {glue:text}`raised_gain:.3f` in all. On this page $y_0$ is chosen on the data without
+# paying for the choice. {doc}`05_bound` pays the logarithm of the number of candidates, divided by $D$: next to nothing.
 #
 # ## The best smoothing
 #
-# Uniform mixing is one way to bound a loss. Is it a good one? The bound of {prf:ref}`thm-tight` has a rate $\lambda$, and says of any
-# predictor $q$ made from the model, with any predictable baseline $Y$ such that $1 + \lambda (Y - X) > 0$ for all tokens,
+# Uniform mixing is one way to bound a loss. Is it a good one? The bound of {prf:ref}`thm-tight` has a rate $\lambda$ and speaks of any
+# predictor $q$ made from the model, with any predictable baseline $Y$ such that $1 + \lambda (Y - X) > 0$ for all tokens:
 #
 # $$
 # R \;\le\; \frac{\mathcal C}{\lambda} + \frac1D \sum_{k=1}^D f_k, \qquad f_k = Y_k - \frac 1\lambda \log\bigl(1 + \lambda\,(Y_k - X_k)\bigr), \qquad X_k = -\log q_k(x_k) .
 # $$ (eq-smoothing-tight)
 #
-# Suppose the model is *calibrated*: tokens come as $p = p_h$ says. Which $q$ and $Y$ make $f$ smallest on average?
+# Suppose the model is {term}`calibrated`: tokens come as $p = p_h$ says. Which $q$ and $Y$ make $f$ smallest on average?
 #
 # :::{prf:theorem} Maximum-entropy smoothing (ours)
 # :label: thm-maximum-entropy
@@ -300,10 +332,11 @@ ranges.style.format("{:.3f}")
 # p^*(x)\,\bigl(1 + \lambda\,(Y + \log p^*(x))\bigr) = p(x), \qquad \text{that is} \qquad \log p^*(x) = W\!\Bigl(\frac{e^{c}}{\lambda}\, p(x)\Bigr) - c, \quad c = Y + \tfrac1\lambda ,
 # $$ (eq-lambert)
 #
-# with Lambert's function $W e^W = z$ and the one $c$ for which it sums to one.
+# with Lambert's function, $W(y)\, e^{W(y)} = y$, and the one $c$ for which it sums to one.
 # :::
 #
-# *Proof.* Let $w(x) = 1 + \lambda (Y + \log q(x)) > 0$. For every distribution $p^*$, Jensen's inequality gives
+# :::{prf:proof}
+# Let $w(x) = 1 + \lambda (Y + \log q(x)) > 0$. For every distribution $p^*$, Jensen's inequality gives
 # $\mathbb E_p \log w \le \mathrm{KL}(p \| p^*) + \log \mathbb E_{p^*} w$. Here $\mathbb E_{p^*} w = 1 + \lambda (Y - \mathbb E_{p^*} X) \le e^{\lambda (Y - \mathbb E_{p^*} X)}$, and
 # $\mathbb E_{p^*} X \ge H(p^*)$ by Gibbs' inequality. Hence
 #
@@ -311,14 +344,15 @@ ranges.style.format("{:.3f}")
 # \mathbb E_p f = Y - \tfrac1\lambda\, \mathbb E_p \log w \;\ge\; \mathbb E_{p^*} X - \tfrac1\lambda\, \mathrm{KL}(p \| p^*) \;\ge\; H(p^*) - \tfrac1\lambda\, \mathrm{KL}(p \| p^*) .
 # $$
 #
-# The right side is concave in $p^*$; its stationarity condition under $\sum p^* = 1$ is {eq}`eq-lambert`, with a multiplier that we name $Y$. Summing {eq}`eq-lambert` over $x$
+# The right side is concave in $p^*$. Its stationarity condition under $\sum p^* = 1$ is {eq}`eq-lambert`, with a multiplier that we name $Y$. Summing {eq}`eq-lambert` over $x$
 # gives $1 + \lambda (Y - H(p^*)) = 1$, that is $Y = H(p^*)$. With $q = p^*$ then $w = p/p^*$, so $\mathbb E_p \log w = \mathrm{KL}(p\|p^*)$ and
 # $\mathbb E_p f = H(p^*) - \frac1\lambda \mathrm{KL}(p \| p^*)$: equality. $\square$
+# :::
 #
-# The theorem reads well. The code length leaves open which distribution the tokens really come from, up to a divergence $\mathcal C$ from what was seen;
-# the bound is the entropy of the *most uncertain* of these, and the best predictor bets on exactly that one. (The optimal baseline is the
-# predictor's entropy, the paper's choice. With uniform mixing, it pays to raise it; with the best smoothing, it does not.) No predictor made from a calibrated model gets below
-# {eq}`eq-maximum-entropy` in this inequality, so it also says how much is left to gain there.
+# In words: after paying for the code, the tokens may still come from any distribution within divergence $\mathcal C$ of the model's. The bound is the entropy of the *most uncertain* of these, and the best predictor
+# bets on exactly that one. For one context this is Lagrange's duality: the least value over $\lambda$ of $\mathcal C/\lambda + \max_{p^*}\{H(p^*) - \mathrm{KL}(p\|p^*)/\lambda\}$ is $\max\{H(p^*) : \mathrm{KL}(p\|p^*) \le \mathcal C\}$.
+#
+# The optimal baseline is the predictor's entropy, the paper's choice. With uniform mixing it pays to raise the baseline; with the best smoothing it does not.
 
 # %%
 chosen = np.random.default_rng(seed).permutation(len(rows))[: -(-n_best_tokens // spec.seq_len)]
@@ -345,7 +379,7 @@ def best_bound(rate):
 rates = np.linspace(0.14, 0.26, 7)  # 1/nats
 best = np.array([best_bound(rate) for rate in rates])
 
-# %%
+# %% tags=["hide-input"] caption="The gap with each way to smooth, constants chosen, nats per token"
 mixing_grid = grids.tight_grid(statistics.alphas, V)
 entropies = np.stack([entropy_at[a][part] for a in alphas])
 choice = grids.choose(nll[part], entropies, mixing_grid, V, C)
@@ -389,10 +423,13 @@ ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# On {glue:text}`n_best:,` tokens the best smoothing, at its best rate {glue:text}`rate_of_best:.2f`, brings the gap from {glue:text}`mixing_gap:.3f` to {glue:text}`best_gap:.3f` nats,
-# by {glue:text}`left_percent:.1f` %. Within the inequality {eq}`eq-smoothing-tight` that is all: no smoothing of a calibrated model can gain more in it, so what remains is the price of the code. Shorter codes
-# ({doc}`03_quantization`) and more tokens lower it, and so does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context; with a reference that has read the text so
-# far, the same code costs less (statement {ref}`T12 <statement-t12>`).
+# On {glue:text}`n_best:,` tokens the best smoothing, at its best rate {glue:text}`rate_of_best:.2f`, brings the gap from {glue:text}`mixing_gap:.3f` to {glue:text}`best_gap:.3f` nats. That is {glue:text}`left_percent:.1f` %.
+#
+# Within the inequality {eq}`eq-smoothing-tight` no smoothing of a calibrated model gains more on average. What remains is the price of the code and of the {term}`loss variation`. Where calibration fails, uniform
+# mixing can win, as {doc}`08_beyond` shows and the last exercise tries.
+#
+# Shorter codes ({doc}`16_shorter_codes`) and more tokens lower what remains. So does another inequality. Here the loss is measured against one reference, the uniform distribution, which knows nothing of the context.
+# With a reference that has read the text so far the same code costs less (statement {ref}`T12 <statement-t12>`).
 
 # %%
 glue_all(n_best=len(target), left_percent=100 * (1 - gaps.iloc[3] / gaps.iloc[2]))
@@ -400,9 +437,103 @@ glue_all(n_best=len(target), left_percent=100 * (1 - gaps.iloc[3] / gaps.iloc[2]
 # %% [markdown]
 # ## What agreed, what did not
 #
-# * **Agreed**: range, worst case and closed form of the paper, each with a proof and a check; its inequality {eq}`eq-smoothing-closed` holds for every
-#   $\mathcal C > 0$, not just for $\mathcal C \le 1$.
-# * **Agreed**: $\alpha = \mathcal C/(1+\mathcal C)$ is within {glue:text}`paper_alpha_excess:.4f` nats of the worst-case optimum.
-# * **Pessimistic, as the paper says**: the closed form exceeds what smoothing and range cost on the data by {glue:text}`slack:.3f` nats.
-# * **Not in the paper**: the entropy floor and the raised baseline, together {glue:text}`raised_gain:.3f` nats at the paper's $\alpha$; and the
-#   best smoothing of a calibrated model, which takes another {glue:text}`left_percent:.1f` % off the gap of uniform mixing.
+# * **Agreed**: range, worst case and closed form of the paper, each with a proof and a check. Its inequality {eq}`eq-smoothing-closed` holds for every $\mathcal C > 0$, not just for $\mathcal C \le 1$.
+# * **Pessimistic, as the paper says**: the closed form stands for costs that are {glue:text}`slack:.3f` nats smaller on the data.
+# * **Not in the paper**: the entropy floor, the raised baseline, and the best smoothing of a calibrated model.
+#
+# ## Exercises
+#
+# ```{exercise} Who gains from smoothing
+# :label: ex-smoothing-1
+#
+# For which tokens is the smoothed loss below the model's own? Give the condition on $-\log p_h(x)$, by hand. Which share of this model's tokens is it, and what does a token lose at most?
+# ```
+#
+# ```{solution-start} ex-smoothing-1
+# :class: dropdown
+# ```
+
+# %%
+gains = smoothed < nll
+clear = np.abs(nll - math.log(V)) > 1e-5  # not a matter of rounding
+np.testing.assert_array_equal(gains[clear], (nll > math.log(V))[clear])
+assert (smoothed - nll).max() <= math.log1p(C)
+glue_all(share_gaining=100 * gains.mean(), mean_gain=(nll - smoothed)[gains].mean())
+print(
+    f"{100 * gains.mean():.1f} % gain, {(nll - smoothed)[gains].mean():.2f} nats on average; the others lose at most {(smoothed - nll).max():.3f}"
+)
+
+# %% [markdown]
+# $p_{\mathrm s} > p_h$ means $\alpha/V > \alpha\, p_h$, so the tokens that gain are those with $p_h < 1/V$, whose loss exceeds that of guessing, $\log V$. They are {glue:text}`share_gaining:.1f` % of the tokens, and they gain
+# {glue:text}`mean_gain:.2f` nats each on average. No token loses more than $\log\frac1{1-\alpha} = \log(1 + \mathcal C)$.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Twice the tokens
+# :label: ex-smoothing-2
+#
+# Train the same model on twice as many tokens, so that $\mathcal C$ is halved. By which factor do the closed form and the worst case fall? Use `smoothing.closed_form_cost` and `smoothing.worst_case_cost`. Why is it not one half?
+# ```
+#
+# ```{solution-start} ex-smoothing-2
+# :class: dropdown
+# ```
+
+# %%
+closed_factor = float(smoothing.closed_form_cost(C / 2, V) / smoothing.closed_form_cost(C, V))
+worst_factor = float(smoothing.worst_case_cost(C / 2, V) / smoothing.worst_case_cost(C, V))
+assert 0.5 < worst_factor < closed_factor < math.sqrt(0.5)
+glue_all(closed_factor=closed_factor, worst_factor=worst_factor)
+print(f"closed form: {closed_factor:.3f}, worst case: {worst_factor:.3f}")
+
+# %% [markdown]
+# By {glue:text}`closed_factor:.2f` and {glue:text}`worst_factor:.2f`. $\mathcal C \log V$ is halved, but $\sqrt{2\,\mathcal C}$ falls only by $\sqrt{1/2}$. The worst case has $\mathcal C \log(1/\mathcal C)$ in its place: a smaller $\mathcal C$
+# goes with a smaller $\alpha$, and so with a larger range.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A model that is too sure
+# :label: ex-smoothing-3
+#
+# {prf:ref}`thm-maximum-entropy` assumes that the model is calibrated. Spoil that: replace each prediction by $p_h^2$, normalized, and compare the two smoothings again on 512 tokens. Which one wins, and does the theorem
+# forbid it?
+# ```
+#
+# ```{solution-start} ex-smoothing-3
+# :class: dropdown
+# ```
+
+# %%
+sure = 2 * log_probs[:512]
+sure -= np.logaddexp.reduce(sure, axis=1, keepdims=True)
+came = np.arange(len(sure)), target[: len(sure)]  # the tokens that came
+sure_entropies = np.stack([smoothing.smoothed_entropy(sure, a) for a in alphas])
+constants = grids.choose(-sure[came], sure_entropies, mixing_grid, V, C)
+mixed_loss = smoothing.smoothed_nll(-sure[came], constants.alpha, V)
+mixed_baseline = np.maximum(sure_entropies[alphas.index(constants.alpha)], constants.baseline_floor)
+uniform_bound = (
+    C / constants.rate + concentration.shifted_log(mixed_loss, mixed_baseline, constants.rate).mean()
+)
+
+safe = np.logaddexp(math.log1p(-SAFETY) + sure, math.log(SAFETY / V))
+rates_tried = np.linspace(0.3, 0.9, 5)  # 1/nats
+best_bounds = []
+for rate in rates_tried:
+    log_q, baseline = smoothing.maximum_entropy_smoothing(safe, rate)
+    best_bounds.append(C / rate + concentration.shifted_log(-log_q[came], baseline, rate).mean())
+assert uniform_bound < min(best_bounds)
+assert 0 < np.argmin(best_bounds) < len(rates_tried) - 1  # the best rate is among them
+glue_all(sure_uniform=uniform_bound, sure_best=min(best_bounds))
+print(f"uniform mixing: {uniform_bound:.3f}, maximum entropy: {min(best_bounds):.3f} nats per token")
+
+# %% [markdown]
+# Uniform mixing wins, with {glue:text}`sure_uniform:.2f` against {glue:text}`sure_best:.2f` nats a token. The theorem does not forbid it: it is about the mean under the model's own prediction, and the tokens that came do not
+# follow that prediction any more. The best smoothing trusts the shape of $p_h$. The uniform one insures against any token, likely or not.
+#
+# ```{solution-end}
+# ```
+
+# %% tags=["remove-cell"]
+glue_all(runtime_seconds=time.monotonic() - started)

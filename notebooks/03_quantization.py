@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -171,7 +171,7 @@ by_hand = round_columns(weight.double().numpy(), order, U)
 # %% [markdown]
 # The engine finds the same integers, and both leave less error in the outputs than rounding does, though the weights themselves may move further:
 
-# %%
+# %% caption="One layer, rounded and by GPTQ: how far its weights and its outputs move"
 engine = gptq(weight, torch.from_numpy(S), grid)
 assert np.mean(by_hand == engine) > 0.998  # float64 against float32: a tie may fall either way
 assert output_error(engine) < output_error(nearest)
@@ -237,15 +237,32 @@ def measure(quantized, bits):
     return {"gap": gap} | {name: length / spec.n_params for name, length in lengths.items()}
 
 
-# %%
+# %% caption="The whole model by each method: loss increase and bits per parameter, counted in three ways"
 by_method = {m: quantize(model, m, 4, group_size, calibration, seed) for m in ("gptq", "quip", "rtn")}
 at_four_bits = pd.DataFrame({m: measure(quantized, 4) for m, quantized in by_method.items()}).T
 assert (at_four_bits["archive"] < at_four_bits["honest"]).all()
 at_four_bits.style.format("{:.3f}")
 
 # %% [markdown]
-# *Gap* is the loss increase in nats per token on {glue:text}`n_evaluation:d` windows; then the bits a parameter under the three accountings. The honest count lies above nominal, because scales and norms have to be sent too. The file lies below it, because codes are not uniform.
-#
+# *Gap* is the loss increase in nats per token on {glue:text}`n_evaluation:d` windows; then the bits a parameter under the three accountings. The honest count lies above nominal, because scales and norms have to be sent too. The file lies below it, because codes are not used equally often:
+
+# %% mystnb={"figure": {"caption": "How often each code of four bits is used by GPTQ, in the embedding and in the matrix of the first layer that was quantized by hand. The entropies are what an entropy coder would pay without contexts.", "name": "fig-quantization-codes"}, "image": {"alt": "Two histograms over sixteen codes, bell-shaped around the middle code and thin at the ends."}}
+fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7.5, 3))
+tensors = by_method["gptq"].tensors
+shown_tensors = {
+    "embedding": next(t for key, t in tensors.items() if "embed_in" in key),
+    name: tensors[f"{name}.weight"],
+}
+for ax, (title, tensor) in zip(axes, shown_tensors.items(), strict=True):
+    frequency = np.bincount(tensor.codes.ravel().astype(int), minlength=16) / tensor.codes.size
+    entropy = -(frequency[frequency > 0] * np.log2(frequency[frequency > 0])).sum()
+    assert entropy < 4
+    ax.bar(range(16), frequency)
+    ax.set(title=f"{title.rpartition('.')[2]}: {entropy:.2f} bits", xlabel="code $z$")
+axes[0].set_ylabel("share of the weights")
+plt.show()
+
+# %% [markdown]
 # (quantization-file)=
 # ## The file
 #
@@ -303,11 +320,11 @@ glue_all(
 # A row has two weights, whose inputs have $S = \bigl(\begin{smallmatrix} 1 & r \\ r & 1 \end{smallmatrix}\bigr)$. The first has been rounded with error $e$. By how much should the second move, and what is left of the cost $e^2/2$ of moving nothing? Take $r = 0.9$.
 # ```
 #
-# ```{solution} ex-03-1
+# ```{solution-start} ex-03-1
 # :class: dropdown
+# ```
 #
 # $\gamma = r e$ by the first form of {eq}`eq-feedback`. Since $[S^{-1}]_{11} = 1/(1 - r^2)$, the cost is $(1 - r^2)\, e^2/2$: of what it was, {glue:text}`ex_left:.2f`. The stronger the correlation, the more an error can be made good.
-# ```
 
 # %%
 r = 0.9
@@ -319,6 +336,9 @@ np.testing.assert_allclose(2 * min(costs), 1 / np.linalg.inv(pair)[0, 0], atol=1
 glue_all(ex_left=2 * min(costs))
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} When does feedback pay?
 # :label: ex-03-2
 #
@@ -329,7 +349,7 @@ glue_all(ex_left=2 * min(costs))
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="Error of the layer's outputs: GPTQ's as a part of rounding's"
 ratios = {}
 for some_bits in (2, 3, 4, 6):
     finer = fit_grid(weight, some_bits, block_shape(*weight.shape, 0))
@@ -346,7 +366,7 @@ glue_all(ex_ratio_2=ratios[2], ex_ratio_6=ratios[6])
 pd.Series(ratios, name="GPTQ / rounding").rename_axis("bits").to_frame().style.format("{:.3f}")
 
 # %% [markdown]
-# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. What differs comes from weights that are clipped at the ends of the grid.
+# The error is {glue:text}`ex_ratio_2:.2f` of that of rounding at 2 bits and {glue:text}`ex_ratio_6:.2f` at 6. In {eq}`eq-feedback` the step appears in $e$ alone, so halving it divides both errors by four. One reason why they still differ: feedback pushes weights beyond the ends of a coarse grid, where they are clipped.
 #
 # ```{solution-end}
 # ```

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -19,12 +19,14 @@
 #
 # **Answer.** What can be measured is the cost of learning, and on the ladder it is {glue:text}`ratio_least:.1f` to {glue:text}`ratio_most:.1f` times the length of a file that holds the model. It is an estimate of what was written and no code for it. As a statement about the *online* models, however, the same number is a certificate, and it is not vacuous on any rung.
 #
+# :::{table} The answers of this page, beside the paper's
 # | | paper, Pythia | ladder |
 # |---|---|---|
 # | $K(h) \propto N^k$, one straight line | $k = {}$ {glue:text}`paper_exponent:.1f` $\pm$ {glue:text}`paper_exponent_pm:.1f` | {glue:text}`exponent:.2f` ({glue:text}`exponent_low:.2f` to {glue:text}`exponent_high:.2f`) |
 # | the same at the largest rung | | {glue:text}`exponent_last_value:.2f` ({glue:text}`exponent_last_low:.2f` to {glue:text}`exponent_last_high:.2f`) |
 # | bits a parameter | {glue:text}`paper_bits_first:.1f` to {glue:text}`paper_bits_last:.1f`, read in bits | {glue:text}`bits_least:.1f` to {glue:text}`bits_most:.1f` |
 # | certified gap of the online model, nats | | {glue:text}`certified_online_least:.2f` to {glue:text}`certified_online_most:.2f` |
+# :::
 #
 # A code with a decoder, which the paper's authors found later, is the subject of {doc}`18_requential`.
 #
@@ -181,11 +183,17 @@ glue_all(final_gain=float(np.mean(log.online_nll[int(0.6 * len(excess)) : falls]
 #
 # This tells of a flaw in the measure. Before the learning rate falls, the online loss stays {glue:text}`final_gain:.2f` nats above the final one, partly because large steps keep the weights shaking. That part is noise of the optimizer and no information. A code that cooled the model down before every batch would not pay for it.
 #
+# Try it: go up the rungs one by one, then cool the copy that codes.
+#
+# ```{interactive} area
+# Information content of every rung, as an area and in bits a parameter. The dashed green line is as high above the final loss as the area is large, spread over all tokens: $K(h)/D$.
+# ```
+#
 # ## Every rung
 #
 # The error is that of the final loss where it was measured on a sample of windows, multiplied by $D$.
 
-# %%
+# %% caption="Information content of every rung beside the length of its file"
 table = pd.DataFrame(
     {
         "N": n_params,
@@ -222,7 +230,7 @@ glue_all(quantization_cost=quantization_cost, bits=bits)
 #
 # The paper fits $K(h) = {}$ {glue:text}`paper_coefficient:.0f` $N^k$ with $k = {}$ {glue:text}`paper_exponent:.1f` $\pm$ {glue:text}`paper_exponent_pm:.1f` to Pythia. A power law is a straight line in logarithms; its interval is Student's, from the scatter of the rungs about the line.
 
-# %%
+# %% caption="Exponent of the information content as a power of N, with 95 % intervals"
 k_bits = table["K, Mbit"].to_numpy() * 1e6  # (n_rungs,)
 k_trend = trend(n_params, k_bits)
 between = np.diff(np.log(k_bits)) / np.diff(np.log(n_params))  # (n_rungs - 1,) from rung to rung
@@ -348,7 +356,7 @@ plt.show()
 # run's stable phase, from a fortieth of the tokens on to where its learning rate begins to fall, gives a $B$ and a $\beta$ for every size.
 
 
-# %%
+# %% caption="Information content by the closed form and as measured"
 def closed_form(B, beta, n_tokens):
     """Equation (information-closed-form), nats."""
     return beta / (1 - beta) * B * n_tokens ** (1 - beta)
@@ -402,11 +410,11 @@ glue_all(peak_size=peak, per_token_peak=contents[peak].nats_per_token)
 # %% [markdown]
 # ## A cooler code
 #
-# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({doc}`07_scaling_laws`). A code could do the same. Before each block it cools a copy, codes the block with it, and goes on with the trunk. That takes more computing and is just as decodable.
+# How much of the measure is the optimizer's shaking? The ladder's trainings have branches: at a quarter and at half of the text a copy of the model leaves the trunk and is cooled down ({ref}`laws-runs`). A code could do the same. Before each block it cools a copy, codes the block with it, and goes on with the trunk. That takes more computing and is just as decodable.
 # Between the branches its losses lie on a line in $\log t$; before the first one we keep the online loss.
 
 
-# %%
+# %% caption="Information content with cooled copies beside that of the trunk"
 def cooled_information(log, branch_tokens, branch_losses):
     """Equation (information-content), nats, with cooled losses from the first branch on; the last branch is the model."""
     t = log.tokens_per_step * (np.arange(len(log.online_nll)) + 0.5)  # tokens seen at each batch
@@ -449,7 +457,7 @@ glue_all(n_cooled=len(cooled), cooled_slopes=", ".join(f"{value:.2f}" for value 
 # Released models come without their online losses, but often with checkpoints along the way. The loss of each on the data that *follows* it is a point of the online curve. Between the points we take the loss as straight in $\log(\text{step}+1)$, since checkpoints are
 # spaced like that, and sum over the steps. Pythia's were saved after 0, 1, 2, 4, ..., 512 steps and then at equal distances. We read the same steps off each log, pretend to know no more, and compare.
 
-# %%
+# %% caption="Information content from a few checkpoints beside that from every step"
 rows = {}
 for spec in rungs:
     log, risk, exact = logs[spec.size], final[spec.size], contents[spec.size]
@@ -491,7 +499,7 @@ glue_all(route_worst_errors=route["in stated errors"].abs().max())
 #
 # for the sequence $u$ of the predictors that training passes through (statement {ref}`T13 <statement-t13>`; proof: {prf:ref}`thm-online`). $\varepsilon$ is that of {prf:ref}`thm-freedman` for one sequence and pays for no model. Here $u$ is the average of the weights over the last tenth of the steps so far, whose area is smaller than that of the weights themselves.
 
-# %%
+# %% caption="Certified gaps of the online predictors, nats per token"
 online = {spec.size: records[spec.model_size].online for spec in rungs if records[spec.model_size].online}
 certified = pd.DataFrame(
     {
@@ -531,7 +539,7 @@ certified.style.format("{:.3f}")
 # :::
 
 
-# %%
+# %% caption="Complexity and gap, nats per token, if a code as short as the information content were found"
 def conditional_gap(information_bits, n_tokens, vocab_size, loss_variation):
     """Gap of the paper's bound, nats/token, if the model had a code of its information content: no certificate."""
     return closed_form_gap(CodedModel(information_bits, n_tokens, vocab_size, failure_prob), loss_variation)

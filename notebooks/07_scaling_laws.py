@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -74,7 +74,7 @@ resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: dra
 refit = partial(fits.fit_chinchilla, start=law)
 chinchilla = resample(fits.fit_chinchilla, *runs.law_columns(), refit=refit, n_replicates=n_replicates)
 middle = float(np.median(runs.n_params))  # a size in the middle of the ladder
-glue_all(seed_percent=100 * seed_error, level=100 * level, middle=plain(middle))
+glue_all(seed_percent=100 * seed_error, level=100 * level)
 
 # %% [markdown]
 # (laws-kaplan-settings)=
@@ -82,7 +82,7 @@ glue_all(seed_percent=100 * seed_error, level=100 * level, middle=plain(middle))
 #
 # The ladder's trainings are those of {ref}`laws-runs`: nine sizes at several lengths, and for the smallest sizes other seeds, learning rates, shapes, and texts that are read again. Another seed changes a held-out loss by {glue:text}`seed_percent:.1f` % (one standard deviation). Intervals are {glue:text}`level:.0f` % unless stated.
 #
-# We write $F = 6ND$ for the compute of a training; Kaplan et al. write $C$.
+# Kaplan's models were larger by orders of magnitude, on other text, with other batches and schedules: {ref}`a table <kaplan-settings>` sets the two side by side. We write $F = 6ND$ for the compute of a training; Kaplan et al. write $C$.
 
 # %% [markdown]
 # ## The learning rate
@@ -91,7 +91,7 @@ glue_all(seed_percent=100 * seed_error, level=100 * level, middle=plain(middle))
 # the scatter between seeds. The vertices give the rule by which a rate is carried to larger models, a power of the width:
 
 
-# %%
+# %% caption="Learning rates: the best for each width, and those that the rule gives"
 tried = pd.concat([table[table["group"] == "rate"], own])
 tuned = {}
 for size, mine in tried.groupby("size", sort=False):
@@ -148,11 +148,13 @@ glue_range("rate_ratio", rates["used"] / rates["by the rule"])
 # %% [markdown]
 # ## Finding 1: scale matters, shape hardly
 #
-# *Kaplan et al., section 3.1: at a fixed number of parameters the loss depends little on how they are laid out. A model of 6 wide layers comes within 3 % of one of 48 narrow layers.* Here models with the parameters of the third rung, from one wide layer to thirteen narrow ones, were trained on twenty tokens a
+# *Kaplan et al., section 3.1: at a fixed number of parameters the loss depends little on how they are laid out. A model of 6 wide layers comes within 3 % of one of 48 narrow layers.*
+#
+# Here models with the parameters of the third rung, from one wide layer to thirteen narrow ones, were trained on twenty tokens a
 # parameter. Their sizes agree within a few per cent; what is left of that is taken out by the fitted law.
 
 
-# %%
+# %% caption="Layouts of nearly as many parameters, and how much worse than the best they are"
 SHAPED = "200k"  # the rung whose parameters are laid out anew
 LITTLE = 3.0  # %, what Kaplan et al. call little
 base = own[own["size"] == SHAPED]
@@ -199,16 +201,18 @@ glue_all(one_layer=shapes.loc[shapes["layers"] == 1, "worse"].max())
 # %% [markdown]
 # With two layers or more, the shape changes the loss by {glue:text}`shape_spread:.1f` % ($\pm$ {glue:text}`shape_doubt:.1f` % from the scatter of seeds), {glue:text}`shape_against` the {glue:text}`shape_little:.0f` % that Kaplan et al. call little. Scale matters {glue:text}`scale_wins`: half the parameters and half the tokens would cost {glue:text}`shape_halved:.0f` %.
 #
-# One thing moves along with the shape. A narrow model spends less on its embeddings, so that the share outside them goes from {glue:text}`outside_least:.0f` to {glue:text}`outside_most:.0f` %. Kaplan et al.
+# One thing moves along with the shape: a narrow model spends less on its embeddings, so that the share outside them goes from {glue:text}`outside_least:.0f` to {glue:text}`outside_most:.0f` %. Kaplan et al.
 # fix that part, we fix the whole. So their claim is not refuted; on models that are mostly embeddings it cannot be carried over. **Finding 1: {glue:text}`answer_1`.**
 
 # %% [markdown]
 # ## Finding 2: power laws in N, D and F
 #
-# *Kaplan et al.: with the other two not in the way, the loss is a power law in each, a straight line in logarithms.* We look at straightness first: a parabola through the logarithms, and whether its curvature can be zero.
+# *Kaplan et al.: with the other two not in the way, the loss is a power law in each, a straight line in logarithms.*
+#
+# We look at straightness first: a parabola through the logarithms, and whether its curvature can be zero.
 
 
-# %%
+# %% caption="Exponents of the three power laws, and whether the line is bent"
 def straightness(x, losses):
     """Exponent of L ~ x^-k with its interval, and that of a parabola at both ends."""
     seen = trend(x, losses, level)
@@ -270,11 +274,13 @@ glue_range("exponent_ratio", straight["exponent"] / straight["Kaplan et al."])
 # L(N, D) = \Bigl[ \Bigl(\frac{N_c}{N}\Bigr)^{\alpha_N/\alpha_D} + \frac{D_c}{D} \Bigr]^{\alpha_D} ,
 # $$ (eq-laws-overfitting)
 #
-# *so that the penalty depends on $N^{\alpha_N/\alpha_D}/D$ alone, and eight times the parameters need about five times the text.* Here each model was trained for its usual number of steps on a half to a sixteenth of the text, read again and again in the same order. Its held-out loss was followed on the way. $D$ is now the
+# *so that the penalty depends on $N^{\alpha_N/\alpha_D}/D$ alone, and eight times the parameters need about five times the text.*
+#
+# Here each model was trained for its usual number of steps on a half to a sixteenth of the text, read again and again in the same order. Its held-out loss was followed on the way. $D$ is now the
 # number of *different* tokens.
 
 
-# %%
+# %% caption="What repeating the text costs, % of the loss"
 def kaplan_law(law, n_params, n_unique):
     """Equation (laws-overfitting), nats per token."""
     size = np.exp(law.alpha_n / law.alpha_d * (law.log_n_c - np.log(n_params)))
@@ -318,8 +324,7 @@ answer(
     fails=not k_low <= KAPLAN_RATIO <= k_high,
     evidence=f"8 times the parameters ask for {8**k:.1f} times the text ({8**k_low:.1f} to {8**k_high:.1f}), Kaplan {8**KAPLAN_RATIO:.1f}; the form misses a run by {100 * overfitting_error:.1f} %",
 )
-glue_interval("eight", 8**k, 8**k_low, 8**k_high)
-glue_all(eight_kaplan=8**KAPLAN_RATIO, overfitting_error=100 * overfitting_error)
+glue_all(overfitting_error=100 * overfitting_error)
 for epochs in (2, 16):
     glue_all(**{f"penalty_{epochs}": limited.loc[limited["epochs"].round() == epochs, "penalty"].mean()})
 
@@ -327,17 +332,18 @@ for epochs in (2, 16):
 # %% [markdown]
 # Text read twice costs {glue:text}`penalty_2:.1f` % against fresh text, text read sixteen times {glue:text}`penalty_16:.1f` %. The form misses a run by {glue:text}`overfitting_error:.1f` % (standard deviation).
 #
-# Eight times the parameters ask for {glue:text}`eight:.1f` times the
-# text ({glue:text}`eight_low:.1f` to {glue:text}`eight_high:.1f`); Kaplan's constants give {glue:text}`eight_kaplan:.1f`. One caveat: their models were trained until held-out loss rose, ours for as many steps as one epoch of the whole text has. **Finding 3: {glue:text}`answer_3`.**
+# One caveat: their models were trained until held-out loss rose, ours for as many steps as one epoch of the whole text has. **Finding 3: {glue:text}`answer_3`.**
 
 # %% [markdown]
 # ## Finding 4: training curves have one shape
 #
-# *Kaplan et al.: training curves follow power laws of much the same constants at every size, so that the beginning of a run tells its end.* We fit $a + B\,t^{-k}$ to the first third of each trunk at constant learning rate and predict
+# *Kaplan et al.: training curves follow power laws of much the same constants at every size, so that the beginning of a run tells its end.*
+#
+# We fit $a + B\,t^{-k}$ to the first third of each trunk at constant learning rate and predict
 # its last bin.
 
 
-# %%
+# %% caption="Last bin of each trunk, forecast from its first third, nats per token"
 online, forecasts, firsts, rows = {}, {}, {}, {}
 for size in own["size"]:  # a size that has not come so far has no third to show
     run = runs.longest(size)
@@ -409,7 +415,9 @@ glue_all(one_shape="have a value in common" if one_shape else "have no value in 
 # %% [markdown]
 # ## Finding 5: transfer costs a constant
 #
-# *Kaplan et al.: on text of another kind the loss is higher by an offset that hardly changes, and improves in step.* The other kind is the King James Bible, in the ladder's tokens: English of 1611 for models raised on source code and its documentation.
+# *Kaplan et al.: on text of another kind the loss is higher by an offset that hardly changes, and improves in step.*
+#
+# The other kind is the King James Bible, in the ladder's tokens: English of 1611 for models raised on source code and its documentation.
 
 
 # %% mystnb={"figure": {"caption": "Loss on another kind of text against held-out loss on the usual one, all runs of the grid; dashed: a constant offset; line: the fitted slope.", "name": "fig-laws-transfer"}, "image": {"alt": "Loss on the King James Bible against held-out loss, one dot for each run, with the fitted line and a dashed line of slope one."}}
@@ -451,7 +459,7 @@ glue_all(transfer_r=line.rvalue)
 # *Kaplan et al.: larger models reach the same loss with fewer steps and fewer data.* From the online losses: the tokens after which each size first reaches a given loss.
 
 
-# %%
+# %% caption="Tokens after which each size reaches a loss, as a power of N"
 reached = sorted(curve.losses.min() for curve in online.values())
 lowest = reached[max(2, len(reached) - 2)] + 0.05  # all sizes but one get there, three at least
 levels = np.linspace(6.0, lowest, 5)  # nats
@@ -479,17 +487,19 @@ answer(
     evidence=f"tokens to a loss of {late.index[-1]} nats ~ N^-{late['exponent'].iloc[-1]:.2f} ({late['low'].iloc[-1]:.2f} to {late['high'].iloc[-1]:.2f})",
 )
 glue_all(first_level=levels[0], efficiency_first=efficiency["exponent"].iloc[0])
-glue_all(efficiency_last=efficiency["exponent"].iloc[-1], last_level=levels[-1])
+glue_all(efficiency_last=efficiency["exponent"].iloc[-1])
 
 
 # %% [markdown]
-# Tokens to a given loss go as $N^{-k}$. On the way to {glue:text}`first_level:.0f` nats ($k = {}$ {glue:text}`efficiency_first:+.2f`) models of all sizes learn the same, how often each token
-# occurs, and the pace is set by learning rate and batch. On the way to {glue:text}`last_level:.1f` nats $k$ is {glue:text}`efficiency_last:+.2f`. The finding is about what comes late, so the two lowest levels decide. **Finding 6: {glue:text}`answer_6`.**
+# Tokens to a given loss go as $N^{-k}$. Early, on the way to {glue:text}`first_level:.0f` nats ($k = {}$ {glue:text}`efficiency_first:+.2f`) models of all sizes learn the same, how often each token
+# occurs, and the pace is set by learning rate and batch. At the lowest level $k$ is {glue:text}`efficiency_last:+.2f`. The finding is about what comes late, so the two lowest levels decide. **Finding 6: {glue:text}`answer_6`.**
 
 # %% [markdown]
 # ## Finding 7: convergence is inefficient
 #
-# *Kaplan et al.: with compute given, the best model is one that stops well before it converges, about a tenth above its final loss.* Along the frontier of the fitted law the derivatives balance, $\alpha A N^{-\alpha} = \beta B D^{-\beta}$, so that the optimal stop lies
+# *Kaplan et al.: with compute given, the best model is one that stops well before it converges, about a tenth above its final loss.*
+#
+# Along the frontier of the fitted law the derivatives balance, $\alpha A N^{-\alpha} = \beta B D^{-\beta}$, so that the optimal stop lies
 #
 # $$
 # \frac{L(N, D_{opt})}{L(N, \infty)} = \frac{E + (1 + \alpha/\beta)\, A N^{-\alpha}}{E + A N^{-\alpha}}
@@ -529,14 +539,16 @@ glue_all(
 )
 
 # %% [markdown]
-# The direction agrees, the size {glue:text}`stop_size` For a model of {glue:text}`middle` parameters the best stop lies {glue:text}`stop:.0f` % above convergence ({glue:text}`stop_low:.0f` to {glue:text}`stop_high:.0f`), where Kaplan's exponents give {glue:text}`kaplan_stop:.0f` %.
+# The direction agrees, the size {glue:text}`stop_size` For a model in the middle of the ladder the best stop lies {glue:text}`stop:.0f` % above convergence ({glue:text}`stop_low:.0f` to {glue:text}`stop_high:.0f`), where Kaplan's exponents give {glue:text}`kaplan_stop:.0f` %.
 #
 # The fitted floor $E$ is {glue:text}`floor`, and anything up to {glue:text}`floor_high:.2f` nats is inside its interval.{glue:text}`converged` **Finding 7: {glue:text}`answer_7`.**
 
 # %% [markdown]
 # ## Finding 8: the critical batch grows as the loss falls
 #
-# *Kaplan et al.: the batch size beyond which larger batches waste data is a power of the loss, $B_{crit} = B_* / L^{1/\alpha_B}$, and does not depend on the size of the model.* It is estimated by the noise scale of the gradient, the ratio of its variance over tokens to
+# *Kaplan et al.: the batch size beyond which larger batches waste data is a power of the loss, $B_{crit} = B_* / L^{1/\alpha_B}$, and does not depend on the size of the model.*
+#
+# It is estimated by the noise scale of the gradient, the ratio of its variance over tokens to
 # its squared length {cite:p}`mccandlish2018empirical`, measured where each run of the grid leaves its trunk.
 
 
@@ -580,23 +592,32 @@ answer(
     evidence=f"L to the power {-batch.law.exponent:+.1f} ({-batch_high:+.1f} to {-batch_low:+.1f}), Kaplan {-kaplan_batch:+.1f}; left over by size N^{by_size.slope:+.2f} (± {by_size_half:.2f})",
 )
 glue_interval("batch", batch.law.exponent, batch_low, batch_high)
+glue_all(
+    by_size="The other half of the finding is met."
+    if abs(by_size.slope) < by_size_half
+    else "The other half of the finding is not met either."
+)
 glue_all(kaplan_batch=kaplan_batch, batch_by_size=by_size.slope, batch_by_size_half=by_size_half)
 
 
 # %% [markdown]
-# The noise scale goes as $L^{-k}$ with $k = {}$ {glue:text}`batch:.1f` ({glue:text}`batch_low:.1f` to {glue:text}`batch_high:.1f`); Kaplan's $1/\alpha_B$ is {glue:text}`kaplan_batch:.1f`. The other half of the finding is met: what is left over goes as $N$ to the power {glue:text}`batch_by_size:+.2f` $\pm$ {glue:text}`batch_by_size_half:.2f`, zero if
+# The noise scale goes as $L^{-k}$ with $k = {}$ {glue:text}`batch:.1f` ({glue:text}`batch_low:.1f` to {glue:text}`batch_high:.1f`); Kaplan's $1/\alpha_B$ is {glue:text}`kaplan_batch:.1f`.
+#
+# {glue:text}`by_size` What is left over goes as $N$ to the power {glue:text}`batch_by_size:+.2f` $\pm$ {glue:text}`batch_by_size_half:.2f`, zero if
 # size does not matter. **Finding 8: {glue:text}`answer_8`.**
 
 # %% [markdown]
 # ## Finding 9: a contradiction, and where it went
 #
-# *Kaplan et al., section 6.3: the laws cannot all go on.* On their frontier the data grow so slowly that the loss which that much text allows, $L(D)$, must at some point lie above the loss that the compute promises, $L(F)$. This is a fact about Kaplan's constants and needs no ladder.
+# *Kaplan et al., section 6.3: the laws cannot all go on.*
+#
+# On their frontier the data grow so slowly that the loss which that much text allows, $L(D)$, must at some point lie above the loss that the compute promises, $L(F)$. This is a fact about Kaplan's constants and needs no ladder.
 #
 # $B_{crit}$, $L(N, S)$ and the
 # rule that compute is spent best give $N \propto F^{\alpha_C/\alpha_N}$ with $1/\alpha_C = 1/\alpha_S + 1/\alpha_B + 1/\alpha_N$, hence $D \propto F^{1 - \alpha_C/\alpha_N}$. ($\alpha_C$ is their name for the exponent of compute.)
 
 
-# %%
+# %% caption="Exponents in compute that meet, of Kaplan's constants and of the law fitted here"
 steps_law, alpha_b = KAPLAN["L_of_N_S"], KAPLAN["critical_batch"]["alpha_B"]
 alpha_c = 1 / (1 / steps_law["alpha_S"] + 1 / alpha_b + 1 / steps_law["alpha_N"])
 kaplan_a = alpha_c / steps_law["alpha_N"]  # N ~ F^a
@@ -642,14 +663,14 @@ glue_all(promised=promised, contradiction_loss=point["L_nats"])
 #
 # The table is at the top of the page. {glue:text}`tally`
 
-# %%
+# %% caption="Nine findings of Kaplan et al. and what the ladder says of them"
 verdicts = pd.DataFrame(answers, index=["answer", "evidence"]).T.rename_axis("finding").reset_index()
 counts = verdicts["answer"].value_counts()
 tested = len(verdicts) - counts.get(ELSEWHERE, 0)
 glue_all(
-    verdicts=verdicts.style.hide(axis="index").set_properties(
-        **{"text-align": "left", "white-space": "normal"}
-    )
+    verdicts=verdicts.style.hide(axis="index")
+    .set_table_attributes('class="table"')
+    .set_properties(**{"text-align": "left", "white-space": "normal"})
 )
 glue_all(
     tally=f"Of the {tested} findings that the ladder can test, {counts.get(HOLDS, 0) or 'none'} hold{'s' * (counts.get(HOLDS, 0) < 2)} as stated, "
@@ -666,11 +687,11 @@ glue_all(smallest=sizes[0], largest=sizes[-1])
 # Set $E = 0$ in {eq}`eq-laws-stop`. What does the best stop depend on? What would Kaplan's exponents have to be for it to lie 10 % above convergence?
 # ```
 #
-# ```{solution} ex-07-1
+# ```{solution-start} ex-07-1
 # :class: dropdown
+# ```
 #
 # $A N^{-\alpha}$ cancels, and the ratio is $1 + \alpha/\beta$ at every size. Here that is {glue:text}`ex_no_floor:.2f`. Ten per cent ask for $\alpha = \beta/10$: training has to pay ten times as fast as size, in exponents. That is what Kaplan's $\alpha_N$ and $\alpha_S$ say, {glue:text}`ex_kaplan_ratio:.2f` of each other.
-# ```
 
 # %%
 no_floor = law._replace(E=0.0)
@@ -679,6 +700,9 @@ glue_all(ex_no_floor=1 + law.alpha / law.beta, ex_kaplan_ratio=kaplan_stop - 1)
 np.testing.assert_allclose(kaplan_stop - 1, 0.1, atol=0.01)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} What a floor would change
 # :label: ex-07-2
 #
@@ -709,14 +733,18 @@ glue_all(ex_with_floor=100 * (with_floor - 1))
 # Finding 2 fails if *any* of three lines is called bent, each by a test at 95 %. If all three were straight and the tests independent, how often would the finding fail by chance? Are they independent?
 # ```
 #
-# ```{solution} ex-07-3
+# ```{solution-start} ex-07-3
 # :class: dropdown
+# ```
 #
 # $1 - 0.95^3$, which is {glue:text}`ex_three_tests:.0f` %. They are not independent: the runs on the frontier belong to the other lines too, and all sizes share one text. Dependence can only move that number between 5 and 15 %. So the verdict of finding 2 rests on one bend, and the page says which.
-# ```
 
 # %%
 by_chance = 100 * (1 - 0.95**3)
 draws = np.random.default_rng(0).random((100_000, 3)) < 0.05
 np.testing.assert_allclose(100 * draws.any(axis=1).mean(), by_chance, atol=0.5)
 glue_all(ex_three_tests=by_chance)
+
+# %% [markdown]
+# ```{solution-end}
+# ```

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** Every bound lies above the truth, and far above it. After one reading hardly any of the gap is generalization. Nearly all that is not smoothing or quantization is the price of a long code.
 #
+# :::{table} The questions of this page
 # | question | answer |
 # |---|---|
 # | Does a bound lie below the truth? | no: {glue:text}`n_bounds` bounds on {glue:text}`n_models` models, none |
@@ -27,6 +28,7 @@
 # | How large does the paper's bound say it is? | {glue:text}`paper_gap_smallest:.2f` and {glue:text}`paper_gap_largest:.2f` nats; after {glue:text}`n_repeats:.0f` readings {glue:text}`paper_gap_repeated:.2f` |
 # | What part of a certified gap is real? | largest model: {glue:text}`real_paper_largest:.0f` % of the paper's, {glue:text}`real_ours_largest:.0f` % of ours, {glue:text}`real_companion:.0f` % with a companion |
 # | What is the rest? | price of the code: {glue:text}`with_code:.3f` nats of it would be {glue:text}`fixed_in_advance:.3f` for a model fixed beforehand |
+# :::
 #
 # | | |
 # |---|---|
@@ -108,7 +110,7 @@ rng = np.random.default_rng(seed)
 # * **random table**: every pair of tokens has a row of its own, drawn from a Dirichlet distribution. There is nothing to find but the table, and the table is larger than the models.
 
 
-# %%
+# %% caption="The sources: states, entropy rate, and loss of guessing"
 def two_token_source(last, earlier, weight):
     """p(x | a, b) = weight * last(x | b) + (1 - weight) * earlier(x | a): an order-2 source from two of order 1."""
     v = last.vocab_size
@@ -149,7 +151,7 @@ pd.DataFrame(
 # predicted.
 #
 # The models are rungs below the ladder's first: same architecture, same training, one epoch, $D = 20N$ tokens. Two more situations should make the true gap larger. One is the random table. The other is a text of $D = N$ tokens that is read
-# {glue:text}`n_repeats:.0f` times over; there $D$ still counts the tokens *drawn*, since the bound does not care how often a text is read.
+# {glue:text}`n_repeats:.0f` times over. There $D$ still counts the tokens *drawn*: the bound does not care how often a text is read.
 
 
 # %%
@@ -194,7 +196,7 @@ training_seconds = time.monotonic() - before_training
 # %% [markdown]
 # Each model is quantized as in {doc}`03_quantization`. Its code length is that of a file, with scales and norms included.
 
-# %%
+# %% caption="The models, their texts and their codes"
 coded, quantized = {}, {}
 for name, run in runs.items():
     calibration = sample_rows(run.rows, 128, seed)[:, :-1]
@@ -285,14 +287,16 @@ glue_all(fresh_mean=fresh_losses.mean(), fresh_error=standard_error, fresh_exact
 #
 # Before any bound: by how much is the training loss too good? Four columns help to judge.
 #
+# :::{table} Columns of the next table
 # | column | meaning |
 # |---|---|
 # | source's own gap | that of the true distribution, which has learnt nothing: the luck of the draw |
 # | learnt from noise | what the model's gap has beyond it |
 # | excess | true risk less the entropy of the source in these contexts, below which no model can be |
 # | $N/D$ | what Akaike's correction expects of a maximum likelihood fit of $N$ regular parameters; one pass of stochastic gradient descent is not such a fit |
+# :::
 
-# %%
+# %% caption="Gaps of the trained models, nats per token, which the source makes known"
 evaluated, gaps = {}, {}
 alphas_of = {
     name: sorted({*np.geomspace(0.01, 0.5, 7), c.paper_alpha}) for name, c in coded.items()
@@ -479,10 +483,10 @@ series = {
     "paper's bound": (bounds["paper"], "s-C1"),
     "our bound, uniform mixing": (bounds["uniform mixing"], "d:C2"),
     "our bound, maximum entropy": (bounds["maximum entropy"], "D-C2"),
-    "our bound with a companion": (bounds["companion"], "P-C2"),
-    "true risk, maximum entropy": ([truth[name]["maximum entropy"] for name in by_size], "X-C4"),
-    "true risk of the trained model": (list(gaps.loc[by_size, "true risk"]), "+-C5"),
-    "training loss": (list(gaps.loc[by_size, "training loss"]), "o-C0"),
+    "our bound with a companion": (bounds["companion"], "P-C4"),
+    "true risk, maximum entropy": ([truth[name]["maximum entropy"] for name in by_size], "X-C0"),
+    "true risk of the trained model": (list(gaps.loc[by_size, "true risk"]), "+-C0"),
+    "training loss": (list(gaps.loc[by_size, "training loss"]), "o-C6"),
 }
 fig, ax = plt.subplots(figsize=(6.4, 4.8))
 for label, (values, style) in series.items():
@@ -501,7 +505,7 @@ plt.show()
 # The gap of a bound is its distance from the training loss $\hat R_h$ of the model that was trained. Part of that distance is real: the bound's predictor is quantized and smoothed, so it *is* worse, and it has a generalization gap of its own.
 # The rest is the price of not knowing.
 
-# %%
+# %% caption="Truth and bounds, nats per token, and how much of each gap is real"
 entries = {
     (name, kind): {
         "bound": bound.value,
@@ -531,7 +535,7 @@ comparison.style.format("{:.3f}").format("{:.0f}", subset=["real, %"])
 # model would cost.
 
 
-# %%
+# %% caption="The gap of our bound, taken apart, nats per token"
 def parts_of_gap(name, kind="maximum entropy"):
     """The terms of equation (source-parts), nats."""
     bound, c = found[name][kind], coded[name]
@@ -568,7 +572,7 @@ plt.show()
 # Does the slack come from the code length or from the inequality? A long code asks for a large $\lambda$, and then every stray loss counts. So take the same inequality, smoothed model and tokens, but pretend that the model had been fixed before
 # the text was drawn: $L(h) = 0$, and $\lambda$ may be small.
 
-# %%
+# %% caption="The same inequality for a model fixed in advance, nats per token"
 without_code = {}
 for name in by_size:
     c, kind = replace(coded[name], code_length_bits=0.0), found[name]["uniform mixing"]
@@ -628,9 +632,9 @@ glue_all(runtime_seconds=rest_seconds + sum(run.training_seconds for run in runs
 # * **A companion pays**: for the largest model and the uniform mixture the gap falls to {glue:text}`companion_gap:.2f` nats. Hedged it is {glue:text}`hedged_gap:.2f`, and {glue:text}`online_gap:.2f` for the companion alone.
 # * **Different**: maximum entropy is the better smoothing where the model is calibrated. Uniform mixing gave the lower bound for: {glue:text}`mixing_wins`.
 # * **Not shown by the bound**: all {glue:text}`n_sizes` models that read language-like text once are better than guessing. Azuma's inequality certifies it for {glue:text}`useful_azuma` of them, the paper's bound for {glue:text}`useful_paper`, ours for
-#   {glue:text}`useful_maximum`. With {glue:text}`n_tokens` tokens guessing costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
+#   {glue:text}`useful_maximum`. Guessing among so few tokens costs {glue:text}`log_vocab:.2f` nats only, which leaves little room.
 # * **The other way round**: where a text was read {glue:text}`n_repeats:.0f` times there is a gap to be warned of, and the bound does warn. It is {glue:text}`bound_repeated:.2f` nats, above guessing. There and on the random table the best constants lie at the end of
-#   their grid, and the smoothed predictor all but guesses: the bound has given up on the model.
+#   their grid. The smoothed predictor all but guesses: the bound has given up on the model.
 # * **Left open**: these sources have {glue:text}`n_tokens` tokens and a memory of two. That a language model's true gap is as small can be expected after one epoch, for the reason given above. It cannot be computed.
 
 # %% [markdown]
@@ -670,7 +674,7 @@ np.testing.assert_allclose(term - least, (p * np.log(p / q)).sum())
 # ```
 
 
-# %%
+# %% caption="The luck of the draw: spread of the source's own gap"
 def own_gaps(n_rows, n_texts=100):
     """Of so many texts, the mean entropy less the mean loss of the true distribution, nats/token."""
     own_rng = np.random.default_rng([seed, n_rows])

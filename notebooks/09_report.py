@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -41,6 +41,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from gengap.book.figures import family_panels, size_axis, stacked_bars
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -78,7 +79,7 @@ def with_companion(record, kind):
 #
 # Each row is a claim of the paper or of this book, counted over the records shown. Records that are mere arithmetic count too.
 
-# %%
+# %% caption="Claims, and how many of the records they hold for"
 claims = {
     "the paper's bound is below guessing": [r.bounds["nominal"].paper.value < log_vocab(r) for r in records],
     "ours, archive, is below guessing": [r.bounds["archive"].tight.value < log_vocab(r) for r in records],
@@ -93,6 +94,7 @@ pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held i
 # %% [markdown]
 # ## Losses and bounds
 #
+# :::{table} Columns of the tables below
 # | column | what it is |
 # |---|---|
 # | loss, held-out loss | of the trained model, on its training text and on text kept apart |
@@ -102,12 +104,13 @@ pd.DataFrame({claim: {"holds for": sum(held), "of": len(held)} for claim, held i
 # | with a companion | bound on the paper's predictor; the proof uses snapshots of the training (chapter *What do you pay for?*); length of the file |
 # | hedged, 5 % | bound on the model mixed with at most 5 % of its companion; length of the file |
 # | guessing | $\log V$: a bound above it says nothing |
+# :::
 #
 # A name that ends in *(arithmetic)* is that of a record that certifies nothing; the reason is printed below. Bounds with a companion are missing where no snapshots were at hand.
 #
 # Each bound holds with its own probability. That all bounds of a column hold is less certain, and the lowest of several is no certificate at 99 %, unless it was chosen without looking at them.
 
-# %%
+# %% caption=["Every record: the model and its losses, nats per token", "Every record: its bounds, nats per token"]
 for record in records:
     if record.not_certified:
         print(f"{name_of(record)} is no certificate: {record.not_certified}.")
@@ -131,8 +134,12 @@ columns = {
     for record in records
 }
 table = pd.DataFrame(columns).T
-table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["parameters"]).format(
-    "{:.1f}", subset=["tokens per parameter"]
+losses, bounds = table.loc[:, :"quantized"], table.loc[:, "Azuma":]
+display(
+    losses.style.format("{:.3f}", na_rep="not measured")
+    .format("{:,.0f}", subset=["parameters"])
+    .format("{:.1f}", subset=["tokens per parameter"]),
+    bounds.style.format("{:.3f}", na_rep="not measured"),
 )
 
 # %% [markdown]
@@ -144,8 +151,8 @@ table.style.format("{:.3f}", na_rep="not measured").format("{:,.0f}", subset=["p
 nominal = [record.bounds["nominal"] for record in records]
 terms = pd.DataFrame([bounds.paper.terms() for bounds in nominal], [name_of(record) for record in records])
 marks = {
-    "Azuma": ("^", "C4", [bounds.azuma.value for bounds in nominal]),
-    "ours": ("D", "0.2", [bounds.tight.value for bounds in nominal]),
+    "Azuma": ("^", "C3", [bounds.azuma.value for bounds in nominal]),
+    "ours": ("D", "C2", [bounds.tight.value for bounds in nominal]),
     "ours, archive": ("o", "1.0", [record.bounds["archive"].tight.value for record in records]),
 }
 fig, ax = plt.subplots(figsize=(6.4, 1.8 + 0.34 * len(records)))
@@ -155,7 +162,7 @@ for label, (marker, color, values) in marks.items():
     ax.plot(values, range(len(records)), **style, label=label)
 y = np.arange(len(records))
 guessing = [log_vocab(record) for record in records]
-ax.plot([guessing, guessing], [y - 0.45, y + 0.45], color="0.5", linewidth=1.5)
+ax.plot([guessing, guessing], [y - 0.45, y + 0.45], color="C5", linewidth=1.5)
 ax.set(xlabel="nats per token", xlim=(0, None))
 ax.invert_yaxis()
 ax.grid(visible=False, axis="y")
@@ -186,8 +193,8 @@ for record in sorted(records, key=lambda r: (abs(math.log(length_of(r))), r.iden
 SERIES = {
     "paper": ("C1", lambda record: record.bounds["nominal"].paper.value),
     "ours": ("C2", lambda record: record.bounds["nominal"].tight.value),
-    "ours, archive": ("C4", lambda record: record.bounds["archive"].tight.value),
-    "training loss": ("C0", lambda record: record.risks.train.mean),
+    "ours, archive": ("C0", lambda record: record.bounds["archive"].tight.value),
+    "training loss": ("C6", lambda record: record.risks.train.mean),
 }
 families = {}
 for record in ordered(best.values()):
@@ -198,7 +205,7 @@ for ax, shown in zip(axes, families.values(), strict=True):
     for (label, (color, value)), marker in zip(SERIES.items(), "sD^o", strict=True):
         shares = [100 * value(record) / log_vocab(record) for record in shown]
         ax.plot(list(sizes.values()), shares, f"{marker}-", color=color, label=label)
-    ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
+    ax.axhline(100, linestyle="--", linewidth=1, color="C5")
     size_axis(ax, sizes)
 axes[0].set(ylabel="% of guessing", ylim=(0, None))
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -232,7 +239,7 @@ if runs:
         seen = [record.identity.n_train_tokens / record.identity.n_params for record in found]
         for label, (color, value) in SERIES.items():
             ax.plot(seen, [value(record) for record in found], "o-", color=color, label=label)
-        ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="0.5")
+        ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="C5")
         ax.axvline(TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
         ax.set(xscale="log", yscale="log", ylabel="nats per token", title=f"{model_size} {method}-{bits}")
         ax.xaxis.set_major_formatter("{x:g}")

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -19,12 +19,14 @@
 #
 # This page shows it on two models that nothing in this book was made for, a GPT-2 and a Llama, trained in the usual way with the `Trainer` of transformers. Beside them stands a rung of the ladder, which has read more text for its size.
 #
+# :::{table} Three models side by side
 # | | GPT-2 | Llama | rung `ladder-200k` |
 # |---|---|---|---|
 # | tokens a parameter | {glue:text}`tokens_per_parameter:.0f` | {glue:text}`llama_tokens_per_parameter:.0f` | {glue:text}`rung_tokens_per_parameter:.0f` |
 # | certified gap of our bound, nats | {glue:text}`gpt2_gap:.2f` | {glue:text}`llama_gap:.2f` | {glue:text}`rung_gap:.2f` |
 # | bound, nats | {glue:text}`gpt2_bound:.2f` | {glue:text}`llama_bound:.2f` | {glue:text}`rung_bound:.2f` |
 # | better than guessing, {glue:text}`log_vocab:.2f` nats? | {glue:text}`gpt2_word` | {glue:text}`llama_word` | {glue:text}`rung_word` |
+# :::
 #
 # | | |
 # |---|---|
@@ -133,7 +135,7 @@ print(f"{len(rows):,} rows of {rows.seq_len} predicted tokens: D = {rows.n_train
 # GPT-2 has learned positions, layer norms with biases, and one matrix that is both embedding and output head. Llama has rotary positions, root-mean-square norms and a gated layer; here two attention heads share each pair of keys and values. Both
 # have about as many parameters as the rung `ladder-200k`.
 
-# %%
+# %% caption="Loss at the beginning and at the end of training, nats per token"
 ids = {"vocab_size": 2048, "bos_token_id": 0, "eos_token_id": 0}
 no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 configs = {
@@ -198,7 +200,7 @@ pd.DataFrame(
 # The archive of such a model begins with its configuration and the names and shapes of its tensors, so that the file alone gives the model back. All of that is paid for.
 
 
-# %%
+# %% caption="Both models beside a rung of the ladder: losses and bounds, nats per token"
 def certificate(name):
     """The record of the checkpoint in `folder`/`name`, with its archive beside it."""
     model = load_checkpoint(folder / name)
@@ -241,7 +243,7 @@ bars = {
 }
 fig, ax = plt.subplots()
 stacked_bars(ax, pd.DataFrame(bars).T, sums=True)
-ax.axhline(math.log(2048), linestyle="--", linewidth=1, color="0.5")
+ax.axhline(math.log(2048), linestyle="--", linewidth=1, color="C5")
 ax.set(ylabel="nats/token", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
@@ -253,7 +255,7 @@ plt.show()
 #
 # A record names everything by its hash: the weights, the archive, the windows that were drawn. Whoever has the file and the rows can go through it again, without trust in whoever made it. What cannot be checked is said too.
 
-# %%
+# %% caption="What checking the record again found"
 path = folder / records["gpt2"].place
 model = load_checkpoint(folder / "gpt2")
 findings = verify(records["gpt2"], path.with_suffix(".ggq"), model, rows, heldout, share=0.1, seed=seed)

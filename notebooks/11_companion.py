@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** For the paper's own predictor, with the same data and the same code, about half of the gap goes away.
 #
+# :::{table} What is certified, at a glance
 # | certified gap of {glue:text}`model_size` | nats | of the paper's |
 # |---|---|---|
 # | paper, {glue:text}`bits:d` bits a parameter | {glue:text}`paper_gap:.2f` | 1 |
@@ -29,6 +30,7 @@
 # | model hedged with {glue:text}`little_alpha:.0f` % of its companion, file | {glue:text}`hedged_little_gap:.2f` | {glue:text}`little_ratio:.2f` |
 # | model hedged with {glue:text}`hedged_alpha:.0f` %, file | {glue:text}`hedged_gap:.2f` | {glue:text}`hedged_ratio:.2f` |
 # | the companion alone, no file | {glue:text}`online_gap:.2f` | {glue:text}`online_ratio:.2f` |
+# :::
 #
 # | | |
 # |---|---|
@@ -61,6 +63,8 @@ import torch
 from gengap import models
 from gengap.book.figures import FAMILIES, TERMS, family_panels, named_axis, size_axis, stacked_bars
 from gengap.book.glue import glue_all, glue_range
+from gengap.book.interactive.kept import keep
+from gengap.book.interactive.tokens import describe, token_texts
 from gengap.bounds import CodedModel, draw_windows, split_failure_prob
 from gengap.bounds.companion_grids import COMPANION_PART, LITTLE, N_PREDICTORS, Predictor
 from gengap.compression import METHODS, Hypothesis
@@ -100,11 +104,11 @@ if record is None:
 # ## Hard tokens are hard for everyone
 #
 # Take the model of this page, {glue:text}`model_size`, in the form that the paper bounds: quantized to {glue:text}`bits:d` bits and mixed with a little of the uniform distribution. Beside it stands its {term}`companion` $u$. For each training row that is the model
-# *as it was before that row was read*, kept as a snapshot: an average of the weights over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
+# *as it was before that row was read*. More exactly, it is a snapshot of averaged weights, over the last 10 % of the steps up to there. Nothing in $u$ has seen the row.
 #
 # {glue:text}`n_snapshots:d` snapshots were taken along the training, denser at its start. The rule was preferred to others after a look at this text, so {glue:text}`rule_bits:.0f` bits are paid for it, enough for {glue:text}`n_rules:,.0f` rules.
 #
-# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows and look at three numbers for each token: $X^q$, what the final model loses; $X^u$, what its companion loses; and the difference $Z = X^q - X^u$.
+# We draw {glue:text}`n_windows:d` of the {glue:text}`n_rows:,` training windows. For each token we look at three numbers: the final model's loss $X^q$, its companion's loss $X^u$, and the difference $Z = X^q - X^u$.
 
 # %%
 budget = split_failure_prob(failure_prob)
@@ -142,7 +146,7 @@ stretch = slice(100, 150)
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6))
 for values, label, style in (
     (loss_q, "$X^q$, final model", "C0-"),
-    (loss_u, "$X^u$, companion", "C1-"),
+    (loss_u, "$X^u$, companion", "C4-"),
     (z, "$Z$, difference", "C2-"),
 ):
     above.plot(values[window, stretch], style, label=label, linewidth=1.4)
@@ -175,11 +179,20 @@ glue_all(
 glue_all(loss_u=loss_u.mean() - train_risk, least_alpha=100 * hedges[0].alpha)
 glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_bits)
 
+# %% tags=["remove-cell"]
+row, number = drawn[window], int(sample.windows[window])  # the token viewer of chapter 02 shows a part of it
+keep(
+    "token-viewer",
+    describe(record, model, companion, row, number, token_texts(spec, row[1:]), slice(80, 200)),
+)
+
 # %% [markdown]
+# :::{table} How far the two losses stray
 # | | root mean square, nats |
 # |---|---|
 # | $X^q$, from what the model expects | {glue:text}`stray_x:.2f` |
 # | $Z$, from what is expected of it | {glue:text}`stray_z:.2f` |
+# :::
 #
 # The variance of the difference is {glue:text}`variance_share:.0f` % of that of the loss. The companion is the worse model, by {glue:text}`loss_u:.2f` nats on average, but it stumbles over the same tokens.
 #
@@ -202,11 +215,13 @@ glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_
 #
 # where $q_k$ is the predictor whose risk is bounded. As functions of a token $v$ that could come, $X^u_k(v)$, $X^q_k(v)$ and $Z_k(v)$ are known before $x_k$ is. What must be known when:
 #
+# :::{table} Who knows what, and when
 # | when | what |
 # |---|---|
 # | before the text ($\mathcal F_0$) | tokenizer, $D$, the order of the rows, all seeds; the code (which string of bits stands for which $h$) and the arithmetic of its decoder; the rule that makes $u$; the finite grids of constants |
 # | before token $k$ ($\mathcal F_{k-1}$) | $u_k$, a function of $\mathcal F_0$ and $x_1, \dots, x_{k-1}$; $q_k$, a function of $h$, the constants $g$ and $\mathcal F_{k-1}$, for each $h$ and $g$; the baseline $Y_k$ |
 # | after the text | which $h$ and which $g$: free, because the statement holds for all of them at once |
+# :::
 #
 # No later token may have touched what must be known before it, not through weights updated too early, nor through a number that is shared by a batch.
 #
@@ -310,7 +325,7 @@ glue_all(rule_bits=companion.code_length_bits, n_rules=2**companion.code_length_
 # The two equations as code; the library's estimate, which this page uses from here on, has to agree with them:
 
 
-# %%
+# %% caption="The constants of the bound with a companion"
 def summand(z, baseline, rate):
     """f^Z of equation (companion-summands), nats."""
     return baseline - np.log1p(rate * (baseline - z)) / rate
@@ -354,7 +369,7 @@ pd.Series(
 # Here are four kinds of bound from the same tokens and the same code. The paper's and the last are about the same kind of predictor: the quantized model with a weight $\alpha$ of the uniform distribution. At {glue:text}`bits:d` bits $\alpha$ is {glue:text}`alpha_paper:.3f` in the paper's bound and
 # {glue:text}`alpha_companion:.3f` in ours, chosen among the paper's and three others, which is paid for.
 
-# %%
+# %% caption="Certified bounds, nats per token, with and without a companion"
 paid = {"nominal": "4 bits a parameter" if bits == 4 else "nominal", "archive": "the file"}
 certified = pd.DataFrame(
     {
@@ -432,10 +447,10 @@ alphas = np.array(list(curve))
 log_odds = np.log(alphas / (1 - alphas))
 ends = log_odds[0] - 1.3, log_odds[-1] + 1.3
 fig, ax = plt.subplots()
-ax.plot(log_odds, [found.gap for found in curve.values()], "o-C4", label="hedged with weight α: bound")
-ax.plot(log_odds, [found.loss for found in curve.values()], "--C4", label="its training loss")
-ax.plot(ends[0], of_context.gap, "sC2", markersize=8, label="final model, smoothed: bound")
-ax.plot(ends[1], alone, "DC1", markersize=8, label="companion alone: bound")
+ax.plot(log_odds, [found.gap for found in curve.values()], "o-C0", label="hedged with weight α: bound")
+ax.plot(log_odds, [found.loss for found in curve.values()], "--C0", label="its training loss")
+ax.plot(ends[0], of_context.gap, "sC4", markersize=8, label="final model, smoothed: bound")
+ax.plot(ends[1], alone, "DC3", markersize=8, label="companion alone: bound")
 shown = [0.003, 0.01, LITTLE, 0.2, 0.5, 0.9]
 named_axis(
     ax.xaxis,
@@ -446,7 +461,7 @@ ax.set(xlabel="weight α of the companion", ylabel="nats above the training loss
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
-# %%
+# %% caption="Bounds along the curve, from the final model to its companion, nats per token"
 for found, alpha in zip(curve.values(), alphas, strict=True):
     assert found.loss <= float(statistics.loss.mean()) - train_risk + math.log(
         1 / alpha
@@ -489,7 +504,7 @@ table.style.format("{:.3f}", na_rep="none")
 #
 # Two warnings go with the curve:
 #
-# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ protects from hardly anything. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
+# * A small weight does not lead smoothly to the final model. Hedged with {glue:text}`least_alpha:.1f` % the bound lies above that of the model smoothed in the paper's way, because so little of $u$ hardly protects. Nor is a little hedging always better than the companion alone: with {glue:text}`little_alpha:.0f` % it is not
 #   here.
 # * A hedged gap is not a gap of the final model. A hedged predictor needs the snapshot of the moment, in every context, and its bound says how well *that pair* predicts. Only the left end speaks of the model that is kept when training is over.
 #
@@ -525,7 +540,7 @@ ax.grid(axis="x", visible=False)
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %%
+# %% caption="Certified bounds, term by term, above the training loss, nats per token"
 twin = terms.rename(columns={name: label for name, (label, _) in styles.items()}).assign(
     gap=terms.sum(axis=1)
 )
@@ -579,7 +594,7 @@ twin.T.style.format("{:.3f}")
 #
 # so the mean of a log certifies {eq}`eq-online`, with Azuma's inequality for $\varepsilon$ where entropies were not logged.
 
-# %%
+# %% caption="Certified gaps of the online predictors, nats per token"
 log = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps)
 known = coded_companion(companion, coded)
 azuma = known.max_loss * math.sqrt(math.log(1 / failure_prob) / (2 * n_train_tokens))  # nats
@@ -607,7 +622,7 @@ assert (certificates["certified gap"] + record.risks.train.mean < math.log(vocab
 certificates.style.format("{:.3f}")
 
 # %% [markdown]
-# The quantity that {doc}`04_prequential` could only *read as if* someone found a code of that length is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
+# {doc}`04_prequential` can only ask what this quantity would give *if* someone found a code of that length. Here it is a certificate as it stands: {glue:text}`log_gap:.2f` nats from nothing but the training log, {glue:text}`online_gap:.2f` for the average of the weights. As a code for the final model it would be {glue:text}`bits_per_parameter:.1f` bits a
 # parameter, {glue:text}`files:.1f` times the file. But nobody has to send it.
 #
 # ## What falls with scale?
@@ -618,11 +633,11 @@ certificates.style.format("{:.3f}")
 # %% mystnb={"figure": {"caption": "Certified gaps at 4 bits a parameter against size, a panel for each family, one marker for each rung that has a record with that kind of bound, nats per token.", "name": "fig-companion-scale"}, "image": {"alt": "A panel for each family: gap in nats against parameters on a logarithmic axis for six kinds of bound: the paper's lies highest, near 1.9; below it those without a companion, with one, of the companion alone and hedged."}}
 KINDS = {
     "paper": (lambda r: r.bounds["nominal"].paper, "s-C1"),
-    "no companion": (lambda r: r.bounds["nominal"].tight, "D-C3"),
-    "with a companion": (lambda r: r.bounds["nominal"].companion, "o-C2"),
-    "hedged, at most 5 %": (lambda r: r.bounds["nominal"].hedged_little, "^-C4"),
+    "no companion": (lambda r: r.bounds["nominal"].tight, "D-C2"),
+    "with a companion": (lambda r: r.bounds["nominal"].companion, "o-C4"),
+    "hedged, at most 5 %": (lambda r: r.bounds["nominal"].hedged_little, "^-C5"),
     "hedged, best": (lambda r: r.bounds["nominal"].hedged, "v-C0"),
-    "companion alone": (lambda r: r.online, "P-C5"),
+    "companion alone": (lambda r: r.online, "P-C3"),
 }
 sizes = {r.identity.size: r.identity.n_params for r in records}
 by_kind = pd.DataFrame(
@@ -646,7 +661,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 plt.show()
 
 
-# %%
+# %% caption="Exponents of each gap as a power of N, and what they say of its trend"
 def seen_trend(gaps_by_size):
     """Exponent of the gap in N with its 95 % interval, and what it says."""
     there = gaps_by_size.dropna()
@@ -670,22 +685,31 @@ assert (
     with_companion["hedged, best"] < with_companion["hedged, at most 5 %"] + 0.01
 ).all()  # but for the pilot's choice
 missing = [size for size in by_kind.index if size not in with_companion.index]
-glue_all(missing=", ".join(missing) or "none", n_with_companion=len(with_companion))
-for kind, name in {
-    "paper": "paper",
-    "with a companion": "companion",
-    "hedged, at most 5 %": "little",
-}.items():
-    glue_all(**{f"{name}_trend": trends.loc[kind, "verdict"]})
+said = trends.loc[["paper", "with a companion", "hedged, at most 5 %"], "verdict"]
+if (said == "may fall or rise").all():
+    trend_words = "no trend of the gap is certain: the paper's, that with a companion and that hedged a little may each fall or rise"
+elif said.nunique() == 1:
+    trend_words = f"the paper's gap, that with a companion and that hedged a little each {said.iloc[0]}"
+else:
+    trend_words = f"the paper's gap {said.iloc[0]}, that with a companion {said.iloc[1]}, that hedged a little {said.iloc[2]}"
+glue_all(n_with_companion=len(with_companion), trend_words=trend_words)
 glue_range("ratio", with_companion["with a companion"] / with_companion["paper"])
 n_below = int((with_companion["hedged, best"] < with_companion["companion alone"]).sum())
 little_below = [
     size for size, gap in with_companion.iterrows() if gap["hedged, at most 5 %"] < gap["companion alone"]
 ]
-glue_all(n_below=n_below, little_below=", ".join(little_below) or "none")
+little_words = (
+    f"Hedged with 5 % the bound is better than that of the companion alone on: {', '.join(little_below)}."
+    if little_below
+    else "On no rung is the bound hedged with 5 % better than that of the companion alone."
+)
+missing_words = (
+    f"The records of {', '.join(missing)} have no companion." if missing else "Every rung has a companion."
+)
+glue_all(n_below=n_below, little_words=little_words, missing_words=missing_words)
 trends
 
-# %%
+# %% caption="Certified gaps of every rung, nats per token"
 KEYS = {
     "paper, nominal": "paper_nominal_gap",
     "no companion": "uniform_gap",
@@ -700,7 +724,7 @@ pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:
 # %% [markdown]
 # The table above has the length of the file in all columns but the first. The same as shares of the paper's gap at the nominal length; and with a shorter code, which is retrained and so has seen the same text for longer:
 
-# %%
+# %% caption="The gaps as parts of the paper's at the nominal length"
 retrained = pd.DataFrame(
     gaps(load_records(spec.family, *BEST_CODE)), columns=["size", *KEYS.values()]
 ).set_index("size")
@@ -716,10 +740,9 @@ of_paper = pd.DataFrame(of_paper).loc[listed.index]
 of_paper.style.format("{:.2f}", na_rep="none yet")
 
 # %% [markdown]
-# Records without a companion so far: {glue:text}`missing`. Rungs on which {glue:text}`little_alpha:.0f` % of hedging is already better than the companion alone: {glue:text}`little_below`.
+# {glue:text}`missing_words` {glue:text}`little_words`
 #
-# At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung. So a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. The exponents of the table say what is known: with size, the paper's gap {glue:text}`paper_trend`; with a companion it
-# {glue:text}`companion_trend`; hedged a little it {glue:text}`little_trend`. The bound falls with scale on this ladder because the loss does ({doc}`06_scale`).
+# At a fixed number of bits and of tokens a parameter the complexity $\mathcal C$ is the same on every rung. So a gap can fall only if losses vary less, or if the quantized model comes closer to the trained one. By the exponents of the table, with size {glue:text}`trend_words`. The bound falls with scale on this ladder because the loss does ({doc}`06_scale`).
 #
 # A sample of windows certifies the mean of $f^u_k + f^Z_k$ over all tokens, in one statement with one $\delta$. It needs the range of what is averaged: {prf:ref}`thm-companion-range`.
 
@@ -729,9 +752,9 @@ glue_all(runtime_seconds=time.process_time() - started)
 # %% [markdown]
 # ## What agreed, what did not
 #
-# * **Agreed**: the paper's argument, with one more predictable thing in it. For the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model, and {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f` on the {glue:text}`n_with_companion:d` rungs that have a record with a companion.
+# * **Agreed**: the paper's argument, with one more predictable thing in it. With the paper's own predictor, data and code the certified gap is {glue:text}`companion_ratio:.2f` of the paper's on this page's model. On the {glue:text}`n_with_companion:d` rungs that have a record with a companion it is {glue:text}`ratio_least:.2f` to {glue:text}`ratio_most:.2f`.
 # * **Agreed, and more than was claimed**: the prequential number of section 5 needs no assumption. It is a certificate, for the online predictors. Compression and prediction are the ends of one curve, whose least point lies between them: below the companion alone on {glue:text}`n_below:d` of {glue:text}`n_with_companion:d` rungs.
-# * **To be told apart**: bound and gap. With size the paper's gap {glue:text}`paper_trend`, at a fixed number of bits, and with a companion it {glue:text}`companion_trend`. What makes the bounds fall is the loss.
+# * **To be told apart**: bound and gap. At a fixed number of bits, with size {glue:text}`trend_words`. What makes the bounds fall is the loss.
 # * **Not shown**: anything about fresh documents, or about a model trained for several epochs. A second pass has no predictable snapshots.
 
 # %% [markdown]
@@ -773,7 +796,7 @@ np.testing.assert_allclose((1 + y2 - z2).min(), 1 - 0.9)
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="What one more bit a parameter costs each bound, nats per token"
 longer = replace(coded, code_length_bits=coded.code_length_bits + spec.n_params)
 rises = {
     name: estimate(longer, companion, found.choice.predictor).gap - found.gap for name, found in named.items()

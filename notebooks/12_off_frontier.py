@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -21,13 +21,15 @@
 # **Answer.** At a fixed number of bits the gap is a matter of tokens a parameter, $D/N$, and hardly of size. So longer training lowers it, a larger model on the same text raises it, and the least bound lies at more tokens a parameter than the least
 # loss.
 #
+# :::{table} The questions of this page
 # | question | answer |
 # |---|---|
 # | Does size matter at a given $D/N$? | {glue:text}`size_word`: the gaps lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from one formula |
 # | What does longer training do? | from {glue:text}`first_r:.0f` to {glue:text}`last_r:.0f` tokens a parameter the gap goes from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats |
-# | What does a larger model on the same text do? | the gap rises at {glue:text}`fixed_rise` in size |
+# | What does a larger model on the same text do? | the gap rises {glue:text}`fixed_rise` in size |
 # | Is the loss variation a constant? | no: by the fitted law at most {glue:text}`sigma_here_most:.2f` nats at 20 tokens a parameter, at least {glue:text}`sigma_thousand_least:.2f` at 1000 |
-# | Where is the bound least? | at {glue:text}`cheap_flops` operations at {glue:text}`cheap_bound_r:.0f` tokens a parameter, at {glue:text}`dear_flops` at {glue:text}`dear_bound_r:.0f`; the loss at {glue:text}`cheap_loss_r:.0f` and {glue:text}`dear_loss_r:.0f`, by the same laws |
+# | How many tokens a parameter are best? | by parabolas through real runs, for the bound: {glue:text}`bound_runs`; for the loss: {glue:text}`loss_runs` |
+# :::
 #
 # | | |
 # |---|---|
@@ -58,6 +60,8 @@ import pandas as pd
 from gengap import models, published
 from gengap.book.figures import named_axis, plain, plain_axis
 from gengap.book.glue import glue_all, glue_interval, glue_range
+from gengap.book.interactive.frontier import describe
+from gengap.book.interactive.kept import keep
 from gengap.bounds import CodedModel, closed_form_gap, concentration, smoothing
 from gengap.laws import allocation, fit_chinchilla, fit_power_law, fits, frontier, resample_runs
 from gengap.models.spec import TOKENS_PER_PARAMETER
@@ -112,7 +116,7 @@ np.testing.assert_allclose(gap_at(20, bits, 50304, sigma), closed_form_gap(coded
 # So two models of any size have nearly the same gap, if their parameters have seen equally many tokens and their {term}`loss variation` $\Sigma$ is the same. {glue:text}`n_off:d` rungs off the frontier test it. Their trainings are those of
 # {doc}`14_copying`, shorter or longer than the compute-optimal one, each quantized and bounded like the rungs of {doc}`06_scale`.
 
-# %%
+# %% caption="Rungs trained for fewer and for more tokens: losses, bounds and gaps, nats per token"
 shown = points[
     ["size", "revision", "r", "loss", "bound", "paper_nominal_gap", "uniform_gap", "companion_gap"]
 ]
@@ -178,11 +182,13 @@ glue_all(thousand_rising=gap_at(1000, bits, 50304, float(sigma_law(bits * math.l
 # %% [markdown]
 # The fitted law gives these ranges of $\Sigma$ over the rungs, at {glue:text}`bits:d` bits:
 #
+# :::{table} The gap by tokens a parameter, over all sizes
 # | tokens a parameter | least, nats | greatest, nats |
 # |---|---|---|
 # | 20 | {glue:text}`sigma_here_least:.2f` | {glue:text}`sigma_here_most:.2f` |
 # | 100 | {glue:text}`sigma_hundred_least:.2f` | {glue:text}`sigma_hundred_most:.2f` |
 # | 1000 | {glue:text}`sigma_thousand_least:.2f` | {glue:text}`sigma_thousand_most:.2f` |
+# :::
 #
 # Whoever extrapolates the closed form with a constant $\Sigma$ promises too much. With $V$ = 50,304 and 1000 tokens a parameter it gives {glue:text}`thousand_fixed:.2f` nats at $\Sigma$ = {glue:text}`sigma_constant`, and {glue:text}`thousand_rising:.2f` with the $\Sigma$ of
 # the ladder's largest rung here.
@@ -226,7 +232,7 @@ for place, point in (("first", first), ("last", last)):
     glue_all(**{f"{place}_gap": point["paper_nominal_gap"]})
 
 # %% [markdown]
-# From {glue:text}`first_r:.0f` tokens a parameter ({glue:text}`first_name`) to {glue:text}`last_r:.0f` ({glue:text}`last_name`) the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
+# From {glue:text}`first_r:.0f` tokens a parameter to {glue:text}`last_r:.0f` the gap falls from {glue:text}`first_gap:.2f` to {glue:text}`last_gap:.2f` nats.
 #
 # The line leaves out quantization and the error of a sample. So we compare it with the gap as the paper evaluates it, without the two: the records lie {glue:text}`excess_least:+.1f` to {glue:text}`excess_most:+.1f` % from it, at every size. With a constant $\Sigma$ the longest
 # training would lie {glue:text}`constant_excess:.0f` % above its line.
@@ -250,7 +256,7 @@ for power, mine in fixed.items():
     label = f"about {plain(mine['n_train_tokens'].median().round(-5))} tokens"
     ax.plot(mine["n_params"], mine["bound"], "o-", color=tones[power], label=label)
     ax.plot(mine["n_params"], mine["loss"], "s--", color=tones[power], markersize=4, linewidth=1)
-ax.axhline(math.log(vocab_size), linestyle=":", color="0.5", label="guessing")
+ax.axhline(math.log(vocab_size), linestyle="--", color="C5", label="guessing")
 ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
 on_axis = points[
     points["n_params"] <= max((mine["n_params"].max() for mine in fixed.values()), default=math.inf)
@@ -259,7 +265,7 @@ named_axis(ax.xaxis, on_axis["n_params"].unique(), on_axis["size"].unique())
 fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
-# %%
+# %% caption="At a fixed number of tokens: what grows with the model"
 rows = []
 for mine in fixed.values():
     best = mine.loc[mine["bound"].idxmin()]
@@ -274,7 +280,7 @@ for mine in fixed.values():
         }
     )
 at_fixed = pd.DataFrame(rows)
-glue_all(fixed_rise="every step" if at_fixed["rises"].all() else "most steps")
+glue_all(fixed_rise="with every step" if at_fixed["rises"].all() else "with most steps")
 ends = [mine.iloc[-1] for mine in fixed.values() if mine["loss"].idxmin() == mine.index[-1]]
 vacuous_words = (
     "With too many parameters for its text a model's bound passes that of guessing and says nothing, though its loss is the lowest of the row."
@@ -286,7 +292,7 @@ glue_all(vacuous_words=vacuous_words, lengths_apart=lengths_apart)
 at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0f}"})
 
 # %% [markdown]
-# The gap rises with size at {glue:text}`fixed_rise`: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. {glue:text}`vacuous_words`
+# The gap rises {glue:text}`fixed_rise` in size: with $D$ fixed, $\mathcal C$ grows as $N$. "Larger models generalize better" is a statement about models that are given more text with their size. {glue:text}`vacuous_words`
 #
 # (The lengths in a row agree only within a factor of {glue:text}`lengths_apart:.2f`.)
 #
@@ -308,14 +314,14 @@ at_fixed.drop(columns="rises").style.hide(axis="index").format({"tokens": "{:,.0
 # r \sim F^{\alpha/(1+\alpha)}, \qquad N \sim F^{1/(2 + 2\alpha)} .
 # $$ (eq-allocation-exponent)
 #
-# No number of tokens a parameter is optimal for the bound at every compute, 20 least of all.
+# No number of tokens a parameter is optimal for the bound at every compute.
 #
 # ### On the ladder
 #
 # Two more laws are fitted. The loss on the training text is fitted to the runs of the grid, as in {doc}`15_frontier`. The quantization gap is taken as $e^{-\rho b} N^{-a} r^{c}$ and fitted to the surveys of {doc}`16_shorter_codes`, at all numbers of bits, and to the records
 # off the frontier.
 
-# %%
+# %% caption="Constants of the fitted laws, with 95 % intervals"
 runs = load_runs(["grid"])
 loss_columns = [
     np.array([run.shape.n_params for run in runs], float),
@@ -364,13 +370,23 @@ damage_word = (
 )
 glue_all(halving=2 * math.log(2), level=100 * level, damage_word=damage_word)
 
+# %% tags=["remove-cell"]
+keep("frontier", describe(law, runs))  # the interactive figures of other pages
+
 # %% [markdown]
 # One bit more divides the quantization gap by $e^{\rho}$ with $\rho$ = {glue:text}`rate:.2f`; if it fell as $4^{-b}$, $\rho$ would be {glue:text}`halving:.2f`. As training goes on it changes as $r^c$ with $c$ = {glue:text}`damage:+.2f`. {cite:t}`kumar2024precision` find that it grows; here the
 # interval {glue:text}`damage_word`. (The intervals stand in the table: {glue:text}`level:.0f` %.)
 #
 # The least bound that these laws allow, beside the least loss:
 
-# %%
+
+# %% caption="What minimizes the loss and what the bound, for each compute"
+def operations(flops):
+    """20,000,000,000,000 as 2 · 10¹³."""
+    digit, power = f"{flops:.0e}".split("e+")
+    return f"{digit} · 10{power.translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 budgets = np.geomspace(1e12, 1e15, 7)
 choices = range(2, 9)
 rows = []
@@ -402,7 +418,7 @@ for flops in budgets:
 split = pd.DataFrame(rows)
 table = pd.DataFrame(
     {
-        "operations": [f"{flops:.0e}" for flops in split["F"]],
+        "operations": split["F"].map(operations),
         **{
             f"r, {kind}": [
                 f"{row[f'r, {kind}']:.0f} ({row[f'r, {kind}, low']:.0f} to {row[f'r, {kind}, high']:.0f})"
@@ -467,14 +483,14 @@ plt.show()
 slope = -fit_power_law(split["F"], split["r, bound"]).exponent
 glue_all(slope=slope, limit=law.ratio_exponent)
 for place, row in (("cheap", split.iloc[0]), ("dear", split.iloc[-1])):
-    glue_all(**{f"{place}_flops": f"{row['F']:.0e}", f"{place}_bits": row["b"]})
+    glue_all(**{f"{place}_flops": operations(row["F"]), f"{place}_bits": row["b"]})
     glue_interval(f"{place}_loss_r", row["r, loss"], row["r, loss, low"], row["r, loss, high"])
     glue_interval(f"{place}_bound_r", row["r, bound"], row["r, bound, low"], row["r, bound, high"])
 words = {}
 for name, found in optima.items():
     ends = [f"{o.n_tokens / o.n_params:.0f}" for o in sorted(found, key=lambda o: o.n_tokens / o.n_params)]
-    reach = f"{found[0].flops:.0e} to {found[-1].flops:.0e} operations" if found else ""
-    words[name] = f"at {ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
+    reach = f"{operations(found[0].flops)} to {operations(found[-1].flops)} operations" if found else ""
+    words[name] = f"{ends[0]} to {ends[-1]} ({reach})" if found else "nowhere between the sizes"
 times = [(split["r, bound"] / split["r, loss"]).min()]
 if optima["loss, runs"] and optima["bound, runs"]:
     middles = {
@@ -501,12 +517,14 @@ glue_all(loss_runs=words["loss, runs"], bound_runs=words["bound, runs"])
 glue_all(bound_certified=words["bound, certified"])
 
 # %% [markdown]
+# :::{table} Where the loss is least and where the bound is
 # | tokens a parameter that are best | for the loss | for the bound |
 # |---|---|---|
 # | by the laws, {glue:text}`cheap_flops` operations | {glue:text}`cheap_loss_r:.0f` | {glue:text}`cheap_bound_r:.0f` |
 # | by the laws, {glue:text}`dear_flops` operations | {glue:text}`dear_loss_r:.0f` | {glue:text}`dear_bound_r:.0f` |
 # | by parabolas through runs, gap fitted | {glue:text}`loss_runs` | {glue:text}`bound_runs` |
 # | by parabolas through certified bounds | | {glue:text}`bound_certified` |
+# :::
 #
 # The two ways disagree on the loss, for the reason that {doc}`14_copying` gives: there is a step that the law cannot follow. We believe the parabolas, which need no law. {glue:text}`twenty_words` {glue:text}`both_words`
 #
@@ -517,7 +535,7 @@ glue_all(bound_certified=words["bound, certified"])
 # From the least to the greatest compute of the table the best number of bits goes from {glue:text}`cheap_bits:.0f` to {glue:text}`dear_bits:.0f`. With more tokens a parameter a bit costs less. This is rounding after training. What training *for* few bits does to the paper's gap on the
 # frontier, the surveys of {doc}`16_shorter_codes` tell:
 
-# %%
+# %% caption="The paper's gap on the frontier by bits, for models trained for few bits"
 by_bits = pd.DataFrame(
     {"size": survey.identity.size, "code": f"{cell.method} {cell.bits}", "gap": cell.paper_gap}
     for survey in load_surveys("ladder")
@@ -541,7 +559,7 @@ by_bits.style.format("{:.2f}")
 # This is arithmetic and certifies nothing: nobody has evaluated these models on their training text in its order. It supposes that every token was read once, where the makers do not say otherwise. And it supposes that {glue:text}`bits:d` bits do little harm, which is
 # the more doubtful the longer a model was trained.
 
-# %%
+# %% caption="Released models: what the bound would be, and the tokens a parameter that it prefers"
 facts = published.facts("chinchilla")
 laws = {
     key: fits.ChinchillaLaw(**{name: facts[key][name] for name in fits.ChinchillaLaw._fields})
@@ -590,9 +608,9 @@ for model in published.released_models():
         }
     )
 released = pd.DataFrame(rows)
-released.drop(columns="F").style.hide(axis="index").format(
+released.drop(columns=["F", "V"]).style.hide(axis="index").format(
     {
-        **dict.fromkeys(("N", "D"), "{:.3g}"),
+        **dict.fromkeys(("N", "D"), plain),
         **dict.fromkeys((f"gap, Σ = {sigma}", "gap", "gap, first reading"), "{:.3f}"),
         **dict.fromkeys(("r", "best r, hoffmann2022", "best r, besiroglu2024"), "{:,.0f}"),
     },
@@ -642,7 +660,7 @@ glue_all(runtime_minutes=(time.monotonic() - started) / 60)
 # ## What agreed, what did not
 #
 # * **Agreed**: at a fixed number of bits the gap is a function of tokens a parameter, on and off the frontier, within {glue:text}`excess_far:.1f` % of the closed form.
-# * **Not what the title says**: at a fixed $D$ the gap grows with $N$ at {glue:text}`fixed_rise`.
+# * **Not what the title says**: at a fixed $D$ the gap grows {glue:text}`fixed_rise` in $N$.
 # * **Corrected**: $\Sigma$ is not constant off the frontier. It rises as $\mathcal C$ falls. Over-trained models have smaller gaps, but not as small as a constant $\Sigma$ would have them.
 # * **New**: the bound's frontier lies at more tokens a parameter than the loss's, and the number grows with compute.
 # * **Cannot be told**: what the ladder's law says beyond its range. {glue:text}`floor_words` Branches of one trunk share their past. And off the frontier the quantization gap is known at {glue:text}`bits:d` bits alone.

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** {glue:text}`answer_words`
 #
+# :::{table} Which claims hold on which ladder
 # | claims of the chapters before | which |
 # |---|---|
 # | hold on all three ladders | {glue:text}`everywhere` |
@@ -27,6 +28,7 @@
 # | are contradicted by Llama's architecture, on the same text | {glue:text}`by_llama` |
 # | are contradicted by the dictionary, with the same architecture | {glue:text}`by_dictionary` |
 # | can be told on some of the ladders only | {glue:text}`partly` |
+# :::
 #
 # | | |
 # |---|---|
@@ -92,7 +94,7 @@ def draw(ax, of, shown=records, **style):
 # %% [markdown]
 # ## Three ladders
 #
-# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), rotation of all channels, two heads of queries to one of keys and values, and one matrix for embedding and output. The text, its tokens, the order of the rows, 20
+# **Llama.** RMSNorm instead of LayerNorm, no biases, a gated layer (SwiGLU), and rotation of all channels. Two heads of queries share one of keys and values, and one matrix is both embedding and output. The text, its tokens, the order of the rows, 20
 # tokens a parameter, the schedule and the batches are the ladder's.
 #
 # **Dictionary.** The ladder's shapes on the *GNU Collaborative International Dictionary of English*, under the GPL, as Debian packs it: Webster's of 1913 with its quotations, and what volunteers have added. Where the first text is source code and its
@@ -103,7 +105,7 @@ def draw(ax, of, shown=records, **style):
 #
 # Both ladders were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
 
-# %%
+# %% caption="The rungs of the two new ladders: losses and gaps, nats per token"
 manifest = json.loads((published_results_dir() / "dictionary" / "manifest.json").read_text())
 parts = {name: part[0] for name, part in manifest["composition"].items()}
 glue_all(characters=sum(part["characters"] for part in parts.values()) / 1e6)
@@ -156,11 +158,13 @@ glue_all(
 )
 
 # %% [markdown]
+# :::{table} Columns of the next table
 # | column | what it is |
 # |---|---|
 # | paper, ours | bounds that count {glue:text}`bits:d` bits for every parameter |
 # | ours, file | our bound with the length of the real file |
 # | hedged, file | bound on the model with at most 5 % of its companion |
+# :::
 #
 # {glue:text}`n_new:d` of these certificates are new, and {glue:text}`n_seeds:d` more that started from other weights (below). {glue:text}`vacuous_words` Rungs that have no record yet: {glue:text}`waiting`. Losses on the two texts are not comparable: their tokens are different.
 
@@ -185,7 +189,7 @@ plt.show()
 # One rung of each ladder was trained from three initial weights, and those of the new ladders were certified each time. Their standard deviation is what chance does to a loss and to a gap. A difference between ladders has to be larger.
 
 
-# %%
+# %% caption="Spread over three initial weights, for one rung of each ladder"
 def relative_spread(values):
     """Standard deviation of the logarithm."""
     return float(np.std(np.log(values), ddof=1))
@@ -218,7 +222,7 @@ glue_all(
 seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "certified"])
 
 # %% [markdown]
-# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` %: one standard deviation of three seeds, on the ladder where it is largest.
+# At {glue:text}`rung` parameters another seed changes a held-out loss by up to {glue:text}`seed_loss:.1f` % and the paper's gap by up to {glue:text}`seed_gap:.1f` %. (That is one standard deviation of three seeds, on the ladder where it is largest.)
 #
 # ## Learning rates
 #
@@ -229,7 +233,7 @@ seeds.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["seeds", "ce
 # * No rate was changed after the loss of a rung had been seen.
 
 
-# %%
+# %% caption="Learning rates tried on the new ladders, and the one used"
 def rates_tried(family, size):
     """Rates in ascending order, and the held-out losses of their runs."""
     mine = [r for r in runs[family] if r.size == size and (r.group == "rate" or (family, r.name) == OWN)]
@@ -288,7 +292,7 @@ rates.style.format("{:.4f}", na_rep="–").format("{:.0f}", subset=["width"]).fo
 # The next columns leave one ladder out: *architecture* compares the two on the same text, *text* the two of the same architecture. A third column, if there is one, has the rungs too that only two ladders have.
 
 
-# %%
+# %% caption="Exponents of the three ladders, and whether they can be told apart"
 def information_bits(record):
     """Information content (chapter 04)."""
     spec = models.get(record.identity.model_size)
@@ -390,24 +394,28 @@ for family, mine in records.items():
 # %% [markdown]
 # {glue:text}`different_words` By chance alone, as many independent tests would find a difference on {glue:text}`by_chance:.0f` % of such pages. The first exercise asks which difference survives that.
 #
+# :::{table} Exponents that differ between ladders
 # | | exponents that differ |
 # |---|---|
 # | between architectures | {glue:text}`by_architecture` |
 # | between texts | {glue:text}`by_text` |
+# :::
 #
 # Rounding follows no power on any ladder: the exponent with the widest interval is that of the {glue:text}`least_fixed`. It does most harm at these sizes:
 #
+# :::{table} Where rounding does most harm
 # | ladder | size | quantization gap, nats |
 # |---|---|---|
 # | ladder | {glue:text}`ladder_worst` | {glue:text}`ladder_harm:.2f` |
 # | Llama's architecture | {glue:text}`llama_worst` | {glue:text}`llama_harm:.2f` |
 # | dictionary | {glue:text}`dictionary_worst` | {glue:text}`dictionary_harm:.2f` |
+# :::
 #
 # ## The largest rung, stated beforehand
 #
 # Before the record of the largest rung of each new ladder was opened, those below it were fitted and the forecast committed. The first ladder's forecasts are those of {doc}`06_scale`.
 
-# %%
+# %% caption="The largest rung of each ladder: forecast and outcome"
 rows = []
 for family in LADDERS:
     by_size = {r.identity.size: r for r in records[family]}
@@ -443,17 +451,19 @@ beforehand.style.hide(axis="index").format("{:.3f}", subset=columns[4:8], na_rep
 #
 # The rules are those of {doc}`06_scale` and {doc}`07_scaling_laws`, but over the sizes that all ladders have. For a claim that an exponent lies below a threshold:
 #
+# :::{table} How a verdict is reached
 # | verdict | if the whole 95 % interval of the exponent |
 # |---|---|
 # | holds | lies below |
 # | does not hold | lies above |
 # | cannot be told | does neither |
+# :::
 #
 # Where a line is bent, the exponent at the largest rung decides. The first ladder goes on to larger rungs, and its answers there can differ. Of the findings of Kaplan et al. those follow that a frontier alone can answer; the others need trainings off
 # it, which only the first ladder has.
 
 
-# %%
+# %% caption="The claims of the chapters before, on each ladder"
 def verdict(k, threshold=0.0):
     return "holds" if k.high < threshold else "does not hold" if k.low > threshold else "cannot be told"
 

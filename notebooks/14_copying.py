@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -58,7 +58,7 @@ legend_columns = math.ceil(len(sizes) / 2)
 # Every rung is trained once for a long time at a constant learning rate. At several lengths a branch leaves this trunk, cools down over its last fifth, and is evaluated on documents that no model has seen. So a few trainings give a grid of
 # losses $L(N, D)$, on the frontier $D = 20 N$ and on both sides of it, and no text is read twice. $N$ counts all parameters unless a sentence says otherwise.
 
-# %%
+# %% caption="Held-out loss of the grid, nats per token, by length and size"
 grid.pivot(index="length", columns="size", values="loss")[sizes].rename_axis("D / 20N").style.format(
     "{:.3f}", na_rep="–"
 ).format_index("{:g}")
@@ -142,7 +142,7 @@ plain_axis(ax.xaxis, [1e5, 1e6, 1e7, 1e8])
 fig.legend(loc="outside lower center", ncols=legend_columns)
 plt.show()
 
-# %%
+# %% caption="The bump in the speed of learning, size by size"
 speed = pd.DataFrame(rows).T
 speed.style.format("{:.2f}").format("{:.1f}", subset=["at, million tokens"])
 
@@ -160,14 +160,14 @@ glue_all(
 # %% [markdown]
 # Past the first million tokens a rise of a tenth or more is beyond the scatter of the bins. {glue:text}`bump`
 #
-# {cite:t}`olsson2022context` saw this bump in language models large and small, and found what forms behind it: *induction heads*, which look for the last place where the present token stood, and copy what came after it.
+# {cite:t}`olsson2022context` saw this bump in language models large and small. Behind it they found *induction heads*, which look for the last place where the present token stood, and copy what came after it.
 #
 # ## Copying, seen in the losses
 #
 # A token *repeats* if it and the token before it stood side by side earlier in the same window. Whoever looks up what came next the last time gets it right. Here is the loss of every rung's own checkpoint on such tokens of held-out documents, and on all the others.
 
 
-# %%
+# %% caption="Held-out loss on tokens that repeat and on others, nats per token"
 def mean_where(nll, chosen):
     """Mean NLL over the chosen tokens, nats, and its standard error over windows."""
     mean = nll[chosen].mean()
@@ -201,7 +201,7 @@ plain_axis(ax.yaxis, [0.5, 1, 2, 3, 4, 5])
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %%
+# %% caption="Power laws of the loss on either kind of token"
 fall = -np.log(copying["repeated"]).diff() / np.log(copying["N"]).diff()  # exponent from rung to rung
 steepest = int(fall.argmax())
 before, after = copying.iloc[steepest - 1], copying.iloc[steepest]
@@ -242,11 +242,11 @@ pd.DataFrame(
 # A loss follows $L(t) = a + B t^{-k}$ with $a \ge 0$. Find its local exponent $-\,d\log L/d\log t$. Can it rise with $t$? What is it where $L$ is twice the floor and $k = 0.5$?
 # ```
 #
-# ```{solution} ex-14-1
+# ```{solution-start} ex-14-1
 # :class: dropdown
+# ```
 #
 # $-\,d\log L/d\log t = k\,B t^{-k}/L = k\,(1 - a/L)$. Since $L$ falls, $a/L$ grows and the exponent falls. At $L = 2a$ it is $k/2$: {glue:text}`ex_half_exponent:.2f`. A line that rises is no such law.
-# ```
 
 # %%
 t = np.geomspace(1, 1e4, 4001)
@@ -258,6 +258,9 @@ np.testing.assert_allclose(half_exponent, 0.25, atol=1e-3)
 glue_all(ex_half_exponent=half_exponent)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} How much of the repeating is chance?
 # :label: ex-14-2
 #

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -58,7 +58,7 @@ seed_error = runs.seed_error()
 # The law of {doc}`14_copying` again, now with intervals. Beside it stand the constants that {cite:t}`hoffmann2022training` published, and those of {cite:t}`besiroglu2024chinchilla`, who fitted the same data again.
 
 
-# %%
+# %% caption="Constants of the law: fitted here, with intervals, and published"
 law = runs.law()
 columns = runs.law_columns()
 resample = resample_runs if len(grid) >= 20 else resample_noise  # few runs: draw their errors, not the runs
@@ -105,7 +105,7 @@ plt.show()
 # scatter of seeds, not how narrow that range of compute is. The law uses every run, and has the misfit that we saw.
 
 
-# %%
+# %% caption="Exponents of the best size as a power of compute, in three ways"
 def kaplan_a():
     """From the constants of L(N, S) and of the critical batch (chapter "Kaplan's findings", finding 9)."""
     alpha_n, alpha_s = (KAPLAN["L_of_N_S"][name] for name in ("alpha_N", "alpha_S"))
@@ -173,7 +173,7 @@ fig.legend(loc="outside lower center", ncols=4, title=r"$F$ in $10^{12}$ operati
 plt.show()
 
 
-# %%
+# %% caption="Minima at equal compute, and what the law has there"
 def tokens_per_parameter(law, n_params):
     """D/N where a model of N parameters is the best at its compute: alpha A N^-alpha = beta B D^-beta."""
     log_d = (math.log(law.beta * law.B / (law.alpha * law.A)) + law.alpha * math.log(n_params)) / law.beta
@@ -203,8 +203,7 @@ minima_at.style.hide(axis="index").format("{:,.0f}").format("{:.1e}", subset=["F
 first, rest = minima_at.iloc[0], minima_at.iloc[1:]
 ends = rest["D / N"].min(), rest["D / N"].max()
 glue_range("minima", rest["D / N"])
-glue_all(minima_first=first["D / N"], n_rest=len(rest), middle=plain(middle), misfit=law_error / seed_error)
-glue_all(first_flops=first["F, operations"], rest_flops=rest["F, operations"].iloc[0])
+glue_all(minima_first=first["D / N"], n_rest=len(rest), misfit=law_error / seed_error)
 glue_interval("ratio", ratio, *ratios)
 stands = ends[0] > RULE / 1.5 and ends[1] < 1.5 * RULE
 disagree = not ends[0] / 1.5 < ratio < 1.5 * ends[1]
@@ -219,9 +218,15 @@ glue_all(
 )
 
 # %% [markdown]
-# At {glue:text}`first_flops:.1e` operations the minimum lies at {glue:text}`minima_first:.1f` tokens a parameter. From {glue:text}`rest_flops:.1e` on, at {glue:text}`n_rest:d` budgets, it lies between {glue:text}`minima_least:.0f` and {glue:text}`minima_most:.0f`.
+# At the smallest of these budgets the minimum lies at {glue:text}`minima_first:.1f` tokens a parameter, at the {glue:text}`n_rest:d` others between {glue:text}`minima_least:.0f` and {glue:text}`minima_most:.0f`.
 #
-# The law says {glue:text}`ratio:.1f` at {glue:text}`middle` parameters ({glue:text}`ratio_low:.1f` to {glue:text}`ratio_high:.0f`). {glue:text}`levels` {glue:text}`believed` The law has a floor of {glue:text}`floor` and misses runs by {glue:text}`misfit:.0f` times what another seed changes.
+# For the middle of the ladder the law says {glue:text}`ratio:.1f` ({glue:text}`ratio_low:.1f` to {glue:text}`ratio_high:.0f`). {glue:text}`levels` {glue:text}`believed` The law misses runs by {glue:text}`misfit:.0f` times what another seed changes.
+#
+# Try it: raise the compute, then count without embeddings, which the next section is about.
+#
+# ```{interactive} frontier
+# Least loss and least bound at a given compute, by the laws that {doc}`12_off_frontier` fits to the *training* loss of the same runs. The diamond is the minimum of the parabola through the runs themselves, where three sizes reach the budget.
+# ```
 #
 # ## Kaplan or Chinchilla: a matter of counting
 #
@@ -282,7 +287,9 @@ embedded = 100 * (1 - size_nonembedding / runs.n_params)
 glue_all(here_n=plain(here_n), embedding_percent=embedded.iloc[0], embedding_percent_last=embedded.iloc[-1])
 
 # %% [markdown]
-# Embeddings are {glue:text}`embedding_percent:.0f` % of the ladder's smallest model and {glue:text}`embedding_percent_last:.0f` % of its largest. Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
+# Embeddings are {glue:text}`embedding_percent:.0f` % of the ladder's smallest model and {glue:text}`embedding_percent_last:.0f` % of its largest.
+#
+# Counted in Kaplan's way, the *same* fitted law has an exponent of {glue:text}`bend:.2f` ({glue:text}`bend_low:.2f` to {glue:text}`bend_high:.2f`) at
 # {glue:text}`here_n` parameters outside the embeddings.
 #
 # That is {glue:text}`shift:+.2f` ({glue:text}`shift_low:+.2f` to {glue:text}`shift_high:+.2f`) from the exponent of all parameters. Nothing about the models has changed but the counting.
@@ -303,11 +310,11 @@ glue_all(here_n=plain(here_n), embedding_percent=embedded.iloc[0], embedding_per
 # At the optimum $\alpha A N^{-\alpha} = \beta B D^{-\beta}$. Solve for $D$ and put in the constants of Hoffmann et al. and of Besiroglu et al. for a model of 70 billion parameters, the size of Chinchilla. How many tokens a parameter does each law ask for?
 # ```
 #
-# ```{solution} ex-15-1
+# ```{solution-start} ex-15-1
 # :class: dropdown
+# ```
 #
 # $D = \bigl(\beta B N^{\alpha} / (\alpha A)\bigr)^{1/\beta}$. The published constants ask for {glue:text}`ex_hoffmann:.0f` tokens a parameter, the second fit for {glue:text}`ex_besiroglu:.0f`. Chinchilla was trained on 20, which came from the other two ways.
-# ```
 
 # %%
 published_laws = {
@@ -322,6 +329,9 @@ assert asked["besiroglu2024"] < 30 < asked["hoffmann2022"]
 glue_all(ex_hoffmann=asked["hoffmann2022"], ex_besiroglu=asked["besiroglu2024"], rule=RULE)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} How flat is the bottom?
 # :label: ex-15-2
 #

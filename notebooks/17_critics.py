@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -15,11 +15,12 @@
 # %% [markdown]
 # # Is it the companion that does the work?
 #
-# {doc}`11_companion` halves the certified gap by means of a {term}`companion`, a model that was there before each token. A critic will say that this is progressive validation in disguise. Each snapshot is validated on text that it has not seen, which works for any sequence of models, and the final model is hung on it; its code is decoration. Is
-# that so?
+# {doc}`11_companion` halves the certified gap with a {term}`companion`, a model that was there before each token. A critic will say: progressive validation in disguise. Validate each snapshot on text that it has not seen, which works for any sequence of models, and hang the final model on it. The companion does all the
+# work; the code of the model is decoration. Is that so?
 #
-# **Answer.** No. There is an exact test: a hypothesis helps if and only if it *and* its code describe the text in fewer nats than the companion alone. The trained model passes it, and models that know nothing fail. And everything rests on one word, *before*: each slip breaks the bound.
+# **Answer.** No. There is an exact test: a hypothesis helps if and only if it *and* its code describe the text in fewer nats than the companion alone. Hedged by its companion the trained model passes, and models that know nothing fail. All of it rests on one word, *before*: each slip breaks the bound.
 #
+# :::{table} The tests of this page
 # | test | outcome, nats above the training loss |
 # |---|---|
 # | companion alone | {glue:text}`alone:.3f` |
@@ -28,7 +29,8 @@
 # | memorizer of a growing share of the text | training loss {glue:text}`memorizer_loss_first:.2f` to {glue:text}`memorizer_loss_last:.2f`, bound {glue:text}`memorizer_bound_first:.2f` to {glue:text}`memorizer_bound_last:.2f` |
 # | bounds that used only what was known before | fail on at most {glue:text}`right_most:.1f` % of the texts (allowed: {glue:text}`allowed:.0f` %) |
 # | each of {glue:text}`n_mistakes:d` slips | fails on at least {glue:text}`wrong_least:.0f` % |
-# | held-out text | {glue:text}`test_betting:.2f` certified, below every bound on the training text |
+# | held-out text | {glue:text}`test_betting:.2f` certified, below every certificate of {doc}`11_companion` |
+# :::
 #
 # | | |
 # |---|---|
@@ -112,7 +114,7 @@ if record is None:
 #
 # As in {doc}`11_companion`: {glue:text}`model_size`, quantized to {glue:text}`bits:d` bits; its companion, an average of the last weights before each row; and the same windows. We look at the paper's predictor, the model hedged with several weights of its companion, and the companion alone.
 
-# %%
+# %% caption="Gaps with a companion, estimates, nats per token"
 budget = split_failure_prob(failure_prob)
 vocab_size, n_train_tokens = spec.vocab_size, spec.n_train_tokens
 coded = CodedModel(hypothesis.code_length_bits["archive"], n_train_tokens, vocab_size, budget.martingale)
@@ -174,7 +176,7 @@ pd.Series(gap_of, name="gap, estimate (nats)").to_frame().style.format("{:.3f}")
 # Both sides, computed:
 
 
-# %%
+# %% caption="The two codes of the text, nats per token"
 def two_codes(found, beside):
     """Both sides of equation (two-codes), nats per token, and the difference of the bounds."""
     known = coded_companion(companion, coded)
@@ -241,7 +243,7 @@ glue_all(h_bits=coded.code_length_bits)
 # * **shuffled**: trained for {glue:text}`n_steps_of_controls:d` steps on the same tokens in random order, quantized and coded like the real one;
 # * **overfitted**: trained as long on 32 rows alone, again and again.
 
-# %%
+# %% caption="Models that know nothing, with the same companion: estimates of the gap, nats per token"
 everything = rows[:]
 
 
@@ -290,7 +292,7 @@ outcomes.style.format("{:,.0f}", subset=["L(h), bits"]).format("{:.3f}", subset=
 # One more model tries to cheat. It takes the trained model and *buys* tokens: its code lists them, and it predicts them with certainty. The list is coded by the companion itself, with $-\log u(x)$ for each token.
 
 
-# %%
+# %% caption="A memorizer: what it predicts and what its bound says, nats per token"
 def memorizer(beside, alpha, bought):
     """Beside of the hedged model with the tokens `bought` (n, seq_len) known to it: q = (1-alpha) 1[v = x] + alpha u there."""
     u = np.exp(-beside.loss.astype(float))
@@ -342,7 +344,7 @@ of_buyer.style.format("{:.3f}")
 # A snapshot that has seen the token it is asked about gives a smaller number, and the number means nothing.
 
 
-# %%
+# %% caption="Companions that look ahead: smaller numbers that certify nothing, nats per token"
 def late(u):
     """The snapshots off by one: each row is read beside the first one that has seen it."""
     return replace(u, name=f"{u.name}, off by one", starts=u.starts[:-1], load=lambda i: u.load(i + 1))
@@ -396,7 +398,7 @@ leaks.style.format("{:.3f}")
 # the true risk exceed its bound, which may happen with probability {glue:text}`failure_prob:g`?
 
 
-# %%
+# %% caption="How often the true risk exceeded the bound, % of the texts"
 @cache
 def violated(mistake, slip, predictor):
     """Share of the texts, in %, on which bounds fail: on q with the worst hypothesis, on u alone."""
@@ -423,13 +425,15 @@ glue_all(right_most=right.max(axis=None), wrong_least=wrong[list(kinds)].min(axi
 verdicts.style.format("{:.0f} %")
 
 # %% [markdown]
-# What was known before fails on at most {glue:text}`right_most:.1f` % of the texts. Each of the {glue:text}`n_mistakes:d` mistakes breaks the bound on $q$ on at least {glue:text}`wrong_least:.0f` % of them. (A $Y$ that looks at the token does no harm to the companion alone, which has none.) {doc}`08_beyond` shows how far off the number is for a
-# transformer whose companion had read the text before.
+# What was known before fails on at most {glue:text}`right_most:.1f` % of the texts. Each of the {glue:text}`n_mistakes:d` mistakes breaks the bound on $q$ on at least {glue:text}`wrong_least:.0f` % of them. A $Y$ that looks at the token does no harm to the companion alone, which has none.
+#
+# {doc}`08_beyond` shows how far off the number is for a transformer whose companion had read the text before.
 #
 # ## Which companion?
 #
 # Any {term}`predictable` sequence will do, and what it is worth can be measured. The same bounds, model and windows, with other companions:
 #
+# :::{table} Companions that are compared
 # | companion | what it is |
 # |---|---|
 # | uniform | brings back the bound without a companion |
@@ -438,9 +442,10 @@ verdicts.style.format("{:.0f} %")
 # | one fixed checkpoint | an early one |
 # | online weights | those of the moment |
 # | averages | of the weights, over the last shares of the steps |
+# :::
 
 
-# %%
+# %% caption="Other companions: estimates of the gap, nats per token"
 def chosen(u, places):
     """The same rule with some of its snapshots alone."""
     places = [int(i) for i in places]
@@ -484,7 +489,7 @@ axes[0].set(xlabel="loss of u, nats above the final model's", ylabel="gap of the
 axes[1].set(xlabel="how far Z strays, nats")
 plt.show()
 
-# %%
+# %% caption="Fewer snapshots: estimates of the gap, nats per token"
 by_stray = compared["Z strays"].corr(compared["smoothed"], method="spearman")
 by_loss = compared["loss of u"].corr(compared["smoothed"], method="spearman")
 network_gaps = compared.loc[networks, "smoothed"]
@@ -514,15 +519,15 @@ thinned.drop(columns="Z strays").style.format("{:.3f}")
 
 # %% [markdown]
 # * **A good companion is a double.** Over these companions the gap of the paper's predictor follows how far $Z$ strays (rank correlation {glue:text}`by_stray:.2f`), more than the companion's own loss ({glue:text}`by_loss:.2f`). Online weights and all averages give nearly the same, {glue:text}`networks_least:.2f` to {glue:text}`networks_most:.2f` nats.
-# * **It need not be a good predictor, and a good predictor need not be one.** On this small rung the counted pairs predict the next token, online, as well as the trained model does at the end: their loss lies {glue:text}`pairs_loss:+.3f` nats from its training loss. As a companion they are worth little, {glue:text}`pairs_smoothed:.2f` nats, because they stumble over other
-#   tokens. (That a table of pairs does so well says how little a network of this size can hold.)
+# * **It need not be a good predictor, and a good predictor need not be one.** On this small rung the counted pairs predict the next token, online, about as well as the trained model does at the end: their loss lies {glue:text}`pairs_loss:+.3f` nats from its training loss, and alone they are certified at a gap of {glue:text}`pairs_alone:+.2f`. As a companion they are worth little, {glue:text}`pairs_smoothed:.2f` nats, because they
+#   stumble over other tokens. (That a table of pairs does so well says how little a network of this size can hold.)
 # * **Few snapshots will do.** The gap is {glue:text}`few_gap:.2f` nats with 5 of them, {glue:text}`twenty_gap:.2f` with 20, {glue:text}`all_gap:.2f` with all. So released checkpoints can serve, if the text was read once and its order is known.
 #
 # ## What a test set gives, and why it explains nothing
 #
 # There is a cheaper way to a number: keep some text aside. The same predictor on {glue:text}`n_test_windows:,` held-out windows, bounded by Hoeffding's inequality and by betting ({doc}`05_bound`):
 
-# %%
+# %% caption="What held-out text certifies"
 heldout = spec.heldout_rows()
 unseen = sample_rows(heldout, n_test_windows, seed)
 test_nll = token_statistics(model, unseen).nll
@@ -561,7 +566,7 @@ test_set.rename("above the training loss, nats").to_frame().style.format("{:.3f}
 #
 # * **Answered**: the companion does not do the work alone. Untrained, shuffled and overfitted models stay above it, and a memorizer is charged more than it gains.
 # * **Answered**: a leak shows up as a violation where the truth is known. Where it is not, only the way in which the numbers were made can tell.
-# * **Conceded**: at this size the paper's predictor with a companion stays above the companion alone, and a test set gives a smaller number than any bound on the training text.
+# * **Conceded**: at this size the paper's predictor with a companion stays above the companion alone. And a test set gives a smaller number than any certificate of {doc}`11_companion`.
 
 # %%
 assert named[final_name].gap > alone  # conceded
@@ -569,7 +574,7 @@ model_best, control_best = outcomes["hedged, best"].iloc[0], outcomes["hedged, b
 glue_all(model_best=model_best, model_word="below" if model_best < alone else "not below")
 glue_all(control_best=control_best, control_word="above" if control_best > alone else "not above")
 glue_all(companion_gap=archive.companion.gap, n_heldout=len(heldout), allowed=100 * failure_prob)
-glue_all(model_size=model_size, bits=bits, n_windows=n_windows)
+glue_all(alone=alone, model_size=model_size, bits=bits, n_windows=n_windows)
 glue_all(final_place="above" if named[final_name].gap > alone else "below")
 
 # %% [markdown]
@@ -652,7 +657,7 @@ glue_all(choice_cost=choice_cost)
 # %% [markdown]
 # It is predictable: it belongs to $\mathcal F_0$. Picked among a thousand it costs ten bits, {glue:text}`choice_cost:.4f` nats on the bound for $u$ alone. But the assumption has teeth: nobody looked into what the public model had read, and if this text was part of it, the bound is void.
 #
-# It cannot carry an $h$ that knows nothing below itself: {prf:ref}`thm-two-codes` holds for every companion.
+# Nor can it carry an $h$ below itself for nothing. {prf:ref}`thm-two-codes` holds for every companion: $h$ and its code together would have to describe the text in fewer nats.
 #
 # ```{solution-end}
 # ```

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,mystnb,-all
+#     cell_metadata_filter: caption,tags,mystnb,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -20,6 +20,7 @@
 #
 # **Answer.** The code is real: a file of it decodes to the same student, bit by bit. Its largest avoidable cost, a term for bad luck, can be proved away. What remains is {glue:text}`best_code`, and {glue:text}`shortest`.
 #
+# :::{table} Three codes of one model
 # | code of a model with {glue:text}`named_params` parameters | bits a parameter | held-out loss of what is coded |
 # |---|---|---|
 # | area under the loss curve, no code (T10) | {glue:text}`named_heuristic:.1f` | {glue:text}`named_rung_loss:.2f` |
@@ -27,6 +28,7 @@
 # | requential, smoothing, as published (T14) | {glue:text}`named_published:.1f` | {glue:text}`named_smoothing_loss:.2f` |
 # | the same, with the length proved here (T14b) | {glue:text}`named_smoothing:.1f` | {glue:text}`named_smoothing_loss:.2f` |
 # | requential with projection, with the length proved here | {glue:text}`named_projection:.1f` | {glue:text}`named_projection_loss:.2f` |
+# :::
 #
 # | | |
 # |---|---|
@@ -96,7 +98,7 @@ assert {record.recipe for record in records if record.identity.size == named} >=
 # The encoder of {cite:t}`li2018strong` draws arrival times $T_1 < T_2 < \dots$ of a Poisson process of rate one, and sends the $K$ for which $T_K / r(X_K)$ is least, where $r = dQ/dP$. Here it is on four letters. The proposals come in chunks, and the search ends where no later one can win.
 
 
-# %%
+# %% caption="Letters that the code drew, beside what the teacher would draw"
 def draw_code(q, p, rng):
     """(letter decoded, index sent) for a teacher's law q and a student's law p, both (n_letters,)."""
     drawn, last = [], 0.0
@@ -231,7 +233,7 @@ glue_all(tiny_bits=sent.file_bits, tiny_steps=10)
 # %% [markdown]
 # After {glue:text}`tiny_steps:d` steps and {glue:text}`tiny_bits:,d` bits both have the same weights. For the smallest rung this was done at length, once, and the file lies beside its record:
 
-# %%
+# %% caption="A student sent in a file: what it took"
 file = RequentialFile.read(published_results_dir() / family / named / "requential-file.json")
 n_blocks = file.n_steps * file.seq_len
 pd.Series(
@@ -262,7 +264,7 @@ glue_all(most_proposals=file.most_proposals)
 #
 # *Plain*: student and teacher as they are. Two recipes keep the teacher near the student. *Smoothing*: both predict with moving averages of their weights, the teacher over a tenth of its steps and at least 50, the student over a hundredth. *Projection* adds a reset: at the steps 100, 150, 225 and so on, the teacher becomes the student and is trained on text it has read until it is as good as it was, or for half as many steps as it had taken.
 
-# %%
+# %% caption="Requential lengths of every student, bits a parameter, and losses, nats per token"
 runs = pd.DataFrame(
     {
         (record.identity.size, record.recipe, record.seed): {
@@ -336,7 +338,7 @@ plt.show()
 #
 # Seeds differ in the initial weights and in all draws. Where a rung has several, the interval is Student's at 95 %; where it has one, none can be given. The published points were read off a figure, have one seed each, and come from another text and another architecture.
 
-# %%
+# %% caption="Bits a parameter by three ways to write a model down"
 rows = {}
 for (size, recipe), group in runs.groupby(["size", "recipe"], sort=False):
     n = len(group)
@@ -428,11 +430,11 @@ glue_all(**{f"crossing_{name}": stated["crossing_n_params"][name] / 1e6 for name
 #
 # Each length in each bound, for the student of {glue:text}`named`, in nats a token. Beside it stand the archive of the rung itself and the bound on the online predictors, which needs no code (T13).
 
-# %%
+# %% caption="Bounds with each length, nats per token"
 kinds = {"paper": "T4", "tight": "T6", "companion": "T12a", "hedged": "T12b"}
 accountings = {"expected": "published", "certain": "given the batches", "path": "no code"}
 rows = {}
-for recipe, record in one.items():
+for recipe, record in (("projection", projection), ("smoothing", smoothing)):
     for which, label in accountings.items():
         found = record.bounds[which]
         rows[f"{recipe}, {label}"] = {name: getattr(found, kind).value for kind, name in kinds.items()} | {
@@ -480,7 +482,7 @@ glue_all(n_windows=smoothing.student_train.n_tokens // spec.seq_len)
 # The area under the loss curve is $\sum_k X_k - D \hat R_h$. Two texts show which part of a prequential code pays for entropy and which for learning. In one every token is random; in the other all are the same.
 
 
-# %%
+# %% caption="Both codes on text and on tokens without structure"
 def both_codes(record, n_steps):
     """Bits of the first steps: all that the teacher read, and what the student's learning takes."""
     costs, n_tokens = record.costs, record.teaching.rows_per_step * record.identity.seq_len
@@ -521,6 +523,7 @@ glue_all(control_order=", ".join(order))
 #
 # ## Claims and outcomes
 #
+# :::{table} Claims about requential codes
 # | claim | paper, section 5 | Qiu et al. 2026 | here |
 # |---|---|---|---|
 # | how much training writes | $6 \cdot 10^5 N^{0.5 \pm 0.1}$, Pythia; an estimate | a code: {glue:text}`paper_first:.2f` bits a parameter at 65 million, falling as $N^{-0.15}$ | a code: {glue:text}`named_projection:.1f` bits at {glue:text}`named`; through both sets $N$ to the power {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`) |
@@ -529,6 +532,7 @@ glue_all(control_order=", ".join(order))
 # | projection is worth | | a factor of 1.3 to 2 at equal loss | {glue:text}`factor_projection:.1f` on {glue:text}`named`, at a loss {glue:text}`projection_cost:.2f` nats higher: not the same comparison |
 # | the code has a decoder | no | described, not run | run, for {glue:text}`file_steps:d` steps, at {glue:text}`file_ratio:.1f` times the divergence |
 # | term for bad luck | | $\sqrt{v/\delta}$ | not needed: {glue:text}`luck_bits:.0f` bits, or none |
+# :::
 #
 # ## What agreed, what did not
 #
@@ -570,7 +574,7 @@ glue_all(ex_mean_log=ex_mean_log)
 # :class: dropdown
 # ```
 
-# %%
+# %% caption="Bits a parameter for three failure probabilities"
 ex_lengths = pd.DataFrame(
     {
         delta: {

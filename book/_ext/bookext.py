@@ -96,10 +96,16 @@ def _without_thebe(app, pagename, templatename, context, doctree):
     context["script_files"] = [script for script in files if "thebe" not in (str(script) + repr(script)).lower()]
 
 
+def _ancestors(node):
+    while node := node.parent:
+        yield node
+
+
 def _narrow_drawings(app, doctree):
     """A figure that was drawn for a phone too (`gengap.book.drawings`) remembers that drawing."""
     for image in doctree.findall(nodes.image):
-        for name in (*image.parent.get("ids", ()), Path(image["uri"]).stem):
+        figure = next((node for node in _ancestors(image) if isinstance(node, nodes.figure)), nodes.figure())
+        for name in (*figure["ids"], Path(image["uri"]).stem):
             path = f"figures/{name}.narrow.svg"
             if (Path(app.srcdir) / path).is_file():
                 image["narrow"] = path
@@ -121,15 +127,23 @@ def _depart_image(self, node):
     self.body.append("</picture>" if "narrow" in node else "")
 
 
-def _name_what_heads_head(app, pagename, templatename, context, doctree):
-    """Head cells say what they head: those of a table's head its columns, others their row."""
+def _mend(app, pagename, templatename, context, doctree):
+    """Head cells say what they head: those of a table's head its columns, others their row. An id is given once, whoever gives it again."""
+    seen = set()
 
     def scoped(table):
         scope = "col" if table[1] == "head" else "row"
-        return re.sub(r"<th(?=[ >])(?![^>]*\bscope=)", f'<th scope="{scope}"', table[0])
+        filled = re.sub(r"<th\b([^>]*)>((?:\s|&nbsp;|</?p>)*)</th>", r"<td\1></td>", table[0])
+        return re.sub(r"<th\b(?![^>]*\bscope=)", f'<th scope="{scope}"', filled)
+
+    def once(tag):
+        first = tag[2] not in seen
+        seen.add(tag[2])
+        return tag[0] if first else tag[1]
 
     if body := context.get("body"):
-        context["body"] = re.sub(r"<t(head|body)\b.*?</t\1>", scoped, body, flags=re.DOTALL)
+        body = re.sub(r"<t(head|body)\b.*?</t\1>", scoped, body, flags=re.DOTALL)
+        context["body"] = re.sub(r'(<[a-z][^<>]*?) id="([^"]*)"', once, body)
 
 
 def _displays(app, what, name, obj, options, lines):
@@ -168,7 +182,7 @@ def setup(app):
     app.add_role("record", RecordRole())
     app.add_node(nodes.image, override=True, html=(_visit_image, _depart_image))
     app.connect("doctree-read", _narrow_drawings)
-    app.connect("html-page-context", _name_what_heads_head)
+    app.connect("html-page-context", _mend)
     app.connect("env-get-outdated", _outdated_by_records)
     app.connect("env-updated", _remember_records)
     app.connect("html-page-context", _launch_the_template, priority=900)

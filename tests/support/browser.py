@@ -135,7 +135,7 @@ def open_browser():
             port = port_file.read_text().split()[0]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
                 target = next(tab for tab in json.load(answer) if tab["type"] == "page")
-            socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=30)
+            socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=60)
             try:
                 yield Page(socket)
             finally:

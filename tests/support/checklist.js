@@ -36,26 +36,32 @@ window.checklist = (() => {
 
   // --- the drawings of a page: SVG files, whose words matplotlib draws as shapes ---
   const drawings = new Map();
-  const drawing = async url => {
-    if (!drawings.has(url)) {
-      const svg = new DOMParser().parseFromString(await (await fetch(url)).text(), 'image/svg+xml').documentElement;
-      const texts = all('g[id^="text_"]', svg).filter(g => !g.parentElement.closest('g[id^="text_"]')).flatMap(group => {
-        const shape = all('g[transform*="scale("]', group)[0];
+  const drawing = async (url, theme) => {
+    const key = `${url} ${theme}`;
+    if (!drawings.has(key)) {
+      const scheme = `@media ${theme === 'dark' ? 'all' : 'not all'}`; // as the page that shows the file has it
+      const text = (await (await fetch(url)).text()).replaceAll('@media (prefers-color-scheme:dark)', scheme);
+      const svg = document.importNode(new DOMParser().parseFromString(text, 'image/svg+xml').documentElement, true);
+      const host = document.body.appendChild(document.createElement('div'));
+      host.attachShadow({mode: 'open'}).append(svg);
+      const texts = all('g[id^="text_"]', svg).filter(group => !group.parentElement.closest('g[id^="text_"]')).flatMap(group => {
+        const shape = group.querySelector('g[transform*="scale("]');
         if (!shape) return [];
-        const [, scale] = /scale\(([\d.]+)/.exec(shape.getAttribute('transform'));
-        const fill = [shape, ...all('g[style*="fill"]', group)].map(g => g.style.fill).find(Boolean) ?? 'black';
+        const scale = +/scale\(([\d.]+)/.exec(shape.getAttribute('transform'))[1];
         const label = [...group.childNodes].find(node => node.nodeType === 8)?.data.trim() ?? '';
-        return [{label, size: 100 * scale, fill, opacity: +(shape.style.opacity || 1)}];
+        return [{label, size: 100 * scale, fill: getComputedStyle(shape).fill, opacity: +getComputedStyle(shape).opacity}];
       });
-      drawings.set(url, {texts, width: svg.viewBox.baseVal.width});
+      drawings.set(key, {texts, width: svg.viewBox.baseVal.width});
+      host.remove();
     }
-    return drawings.get(url);
+    return drawings.get(key);
   };
-  const figures = () => all('article img').filter(image => /\.svg($|\?)/.test(image.currentSrc) && image.checkVisibility());
+  const figures = () => all('article img').filter(image => /\.svg($|\?)/.test(image.currentSrc) && image.naturalWidth && image.checkVisibility());
 
   return {
     /** Everything folded is open, every image there. */
     async prepare() {
+      document.head.appendChild(document.createElement('style')).textContent = '* { transition: none !important; animation: none !important; }';
       for (const folded of all('details')) folded.open = true;
       for (const folded of all('.toggle-hidden')) folded.classList.remove('toggle-hidden');
       await this.images();
@@ -69,10 +75,22 @@ window.checklist = (() => {
     theme(name) { document.documentElement.dataset.theme = name; grounds = new Map(); },
 
     /** What is wider than its place: cut off, or to be scrolled sideways. */
-    cut: () => all('article *').filter(element =>
-      element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 1 && !element.closest('mjx-assistive-mml')
-      && getComputedStyle(element).overflowX !== 'visible'
-    ).map(where),
+    cut: () => [
+      ...all('article *:not(.math, mjx-container, mjx-container *)').filter(element =>
+        element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 1 && getComputedStyle(element).overflowX !== 'visible'
+      ).map(element => `${where(element)} by ${element.scrollWidth - element.clientWidth} px`),
+      ...all('article .math:has(mjx-math)').flatMap(place => {
+        const over = place.querySelector('mjx-math').getBoundingClientRect().right - place.getBoundingClientRect().right;
+        return over > 1 ? [`${where(place)} by ${over.toFixed()} px`] : [];
+      }),
+    ],
+
+    /** Equations that are not set, and images that are not there. */
+    broken: async () => [
+      ...all('.math:not(:has(mjx-container)), mjx-merror, [data-mjx-error]').map(where),
+      ...(await Promise.all(all('article img').map(image => (image.loading = 'eager', image.decode()
+        .then(() => image.naturalWidth ? '' : image.src, () => image.src))))).filter(Boolean),
+    ],
 
     width: () => document.documentElement.scrollWidth,
 
@@ -94,10 +112,10 @@ window.checklist = (() => {
     },
 
     /** Words in drawings: how large they are at the least, px, and how well they stand out. */
-    async drawn() {
+    async drawn(theme) {
       const found = [];
       for (const image of figures()) {
-        const {texts, width} = await drawing(image.currentSrc), {filter} = getComputedStyle(image);
+        const {texts, width} = await drawing(image.currentSrc, theme), {filter} = getComputedStyle(image);
         for (const {label, size, fill, opacity} of texts) {
           const ink = over(rgba(fill, filter), ground(image), opacity);
           found.push([image.currentSrc.split('/').pop(), label, size * image.clientWidth / width, contrast(ink, ground(image))]);
@@ -111,13 +129,13 @@ window.checklist = (() => {
       return found;
     },
 
-    /** Tables without a caption, and heads that do not say what they head. Lists of modules are no data. */
-    tables: () => all('article table:not(.autosummary)').flatMap(table => [
+    /** Tables without a caption, and heads that do not say what they head. Lists of modules, and facts without a head, are no data. */
+    tables: () => all('article table:has(th):not(.autosummary)').flatMap(table => [
       ...(table.caption?.textContent.trim() ? [] : [`no caption: ${where(table)}`]),
       ...all('th:not([scope])', table).filter(th => th.textContent.trim()).slice(0, 1).map(th => `no scope: ${where(th)}`),
     ]),
 
-    n_tables: () => all('article table:not(.autosummary)').length,
+    n_tables: () => all('article table:has(th):not(.autosummary)').length,
 
     /** Ids that several elements have. */
     ids() {
@@ -157,12 +175,14 @@ window.checklist = (() => {
       return {sentences, numbers};
     },
 
-    /** axe-core's violations. Equations and code, thousands of elements from two mills, are each left two samples of. */
+    /** axe-core's violations. Of what comes in thousands from one mill, equations, code and rows of tables, samples are left. */
     async axe(rules) {
+      await new Promise(resolve => setTimeout(resolve, 400)); // after which the theme has looked for what can be scrolled
       for (const math of all('mjx-container').slice(2)) math.replaceChildren('x');
       for (const code of all('.highlight pre').slice(2)) code.textContent = code.textContent;
+      for (const row of all('article tbody tr:nth-child(n+4)')) row.remove();
       const {violations} = await axe.run(document, {resultTypes: ['violations'], rules});
-      return violations.map(({id, nodes}) => `${id}: ${nodes.length}, ${nodes[0].target} ${nodes[0].html.slice(0, 80)}`);
+      return violations.map(({id, nodes}) => `${id}: ${nodes.length}, ${nodes[0].target} ${nodes[0].html.replace(/\s+/g, ' ').slice(0, 80)}`);
     },
   };
 })();

@@ -23,15 +23,19 @@ MAX_NUMBERS = 5  # of a paragraph
 
 _SCRIPT = (Path(__file__).parent / "checklist.js").read_text(encoding="utf-8")
 _AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-_NO_CONTRAST = {"color-contrast": {"enabled": False}}  # is the same at every width: asked for once in each theme
+RULES = {
+    "color-contrast": {"enabled": False}
+}  # all but one, which takes a second a page: `faint` asks for more, of more words
 
 
-def measure(page: Page, address: str, *, axe: bool = True) -> dict:
+def measure(page: Page, address: str) -> dict:
     """What is wrong with one page, {measure: what}, its sizes and its prose."""
-    page.view(*WIDTHS["desktop"])
+    page.view(*WIDTHS["phone"])  # first: the theme sees to it that what is cut off there can be scrolled to by keyboard
     page.open(address)
     page.evaluate(f"{_SCRIPT};0")
-    found: dict = {name: [] for name in ("cut", "wide", "faint", "small", "axe")}
+    found: dict = {name: [] for name in ("wide", "faint", "small", "axe")}
+
+    page.evaluate("checklist.prepare()")
 
     def ask(what: str, *arguments: object):
         return page.evaluate(f"checklist.{what}({', '.join(map(json.dumps, arguments))})")
@@ -39,44 +43,50 @@ def measure(page: Page, address: str, *, axe: bool = True) -> dict:
     def look(width: str) -> None:
         for theme in THEMES:
             ask("theme", theme)
-            found["faint"] += [f"{theme}, {width}: {what}" for what in ask("faint")]
-            drawn = ask("drawn")
-            found["faint"] += [f"{theme}, {width}: {file} {label!r} {c:.2f}" for file, label, _, c in drawn if c < 4.5]
+            drawn = ask("drawn", theme)
+            faint = ask("faint") + [
+                f"{file} {label!r} {ratio:.2f}" for file, label, _, ratio in drawn if ratio < MIN_CONTRAST
+            ]
+            found["faint"] += [f"{theme}, {width}: {what}" for what in faint]
         if width == "phone":
             small = [(file, label, px) for file, label, px, _ in drawn if px < MIN_FIGURE_TEXT - 0.05]
             found["small"] += [f"{file} {label!r} {px:.1f} px" for file, label, px in small]
-            found["texts"] = len(drawn)
+            found["n_drawn"] = len(drawn)
 
-    ask("prepare")
-    look("desktop")
-    found["cut"] = ask("cut")
-    found["tables"], found["n_tables"], found["ids"] = ask("tables"), ask("n_tables"), ask("ids")
-    found["screens"] = ask("height") / WIDTHS["desktop"][1]
-    found["prose"] = ask("prose")
-    page.view(*WIDTHS["phone"])
-    ask("images")
+    found["broken"] = page.errors + ask("broken")
     look("phone")
     if (width := ask("width")) > WIDTHS["phone"][0]:
         found["wide"].append(f"{width} px")
-    found["loaded"] = ask("loaded")
-    if axe:
-        page.evaluate(f"{_AXE};0")
-        found["axe"] += [f"phone: {what}" for what in ask("axe", _NO_CONTRAST)]
-        page.view(*WIDTHS["desktop"])
-        for theme in THEMES:
-            ask("theme", theme)
-            found["axe"] += [f"{theme}: {what}" for what in ask("axe", {})]
+    page.view(*WIDTHS["desktop"])
+    ask("images")
+    look("desktop")
+    for what in ("cut", "tables", "n_tables", "ids", "prose", "loaded"):
+        found[what] = ask(what)
+    found["screens"] = ask("height") / WIDTHS["desktop"][1]
+    page.evaluate(f"{_AXE};0")
+    found["axe"] += [f"desktop: {what}" for what in ask("axe", RULES)]
+    page.view(*WIDTHS["phone"])
+    found["axe"] += [f"phone: {what}" for what in ask("axe", RULES)]
     return found
 
 
 def survey(html: Path, docnames: Iterable[str]) -> dict[str, dict]:
-    """{docname: `measure`}, with the bytes that are the page's own for what it loaded, and the measures of its prose."""
+    """{docname: what is wrong, and its measures} of pages of a built book."""
     with serve(html) as address, open_browser() as page:
-        found = {name: measure(page, f"{address}/{name}.html") for name in docnames}
+        return judge({name: measure(page, f"{address}/{name}.html") for name in docnames})
+
+
+def judge(found: dict[str, dict]) -> dict[str, dict]:
+    """Of measured pages, {name: `measure`}: the bytes that each has for itself, and how its prose reads."""
     uses = Counter(url for page in found.values() for url in page["loaded"])
+
+    def own(url: str) -> bool:
+        """Whether a wide screen loads it for this page alone."""
+        return not url.endswith(".narrow.svg") and ("/_static/" not in url or uses[url] == 1)
+
     for page in found.values():
         loaded, prose = page.pop("loaded"), page.pop("prose")
-        page["bytes"] = sum(size for url, size in loaded.items() if uses[url] < max(2, len(found)))
+        page["bytes"] = sum(size for url, size in loaded.items() if own(url))
         page["heavy"] = [f"{page['bytes']:,} bytes"] if page["bytes"] > MAX_BYTES else []
         counts = [words for words, _ in prose["sentences"]] or [0]
         page["words"], page["longest"] = statistics.median(counts), max(counts)
@@ -88,6 +98,7 @@ def survey(html: Path, docnames: Iterable[str]) -> dict[str, dict]:
 
 #: What may be wrong with a page: name, what it means.
 MEASURES = {
+    "broken": "errors in the console, equations not set, images not there",
     "cut": "wider than its place at 1280 px",
     "wide": "wider than the phone",
     "small": f"figure text of less than {MIN_FIGURE_TEXT} px on the phone",
@@ -99,6 +110,7 @@ MEASURES = {
     "long": "a median of more than 18 words a sentence",
     "crowded": "paragraphs of more than 5 numbers",
 }
+OF_PROSE = ("tables", "long", "crowded")  # asked of chapters alone: the library's pages are made of docstrings
 
 
 def table(found: dict[str, dict]) -> str:
@@ -126,5 +138,5 @@ if __name__ == "__main__":
     for name, page in result.items():
         for what in MEASURES:
             for line in page[what][:8]:
-                print(f"{name}  {what}  {line}")
-    print(table(result))
+                sys.stdout.write(f"{name}  {what}  {line}\n")
+    sys.stdout.write(table(result) + "\n")

@@ -6,7 +6,8 @@ figures.define("area", (ui, data) => {
   const names = data.rungs.map((rung) => rung.name);
   const find = (name) => data.rungs.find((rung) => rung.name === name);
 
-  const rungs = ui.choice({ key: "rung", label: "Rung", value: names.at(-1), options: names.map((name) => [name, `${name} parameters`]) });
+  const rungs = ui.choice({ key: "rung", label: "Rung", value: names.at(-1), options: names.map((name) => [name, `${name} parameters`]),
+    moved: () => cursor.set(cursor.value) });
   const mode = ui.choice({ key: "mode", label: "Who codes the text", value: "online", options: [
     ["online", "the model in training"], ["cooled", "a copy, cooled down"], ["averaged", "an average of its weights"]] });
   const places = 60;
@@ -32,28 +33,32 @@ figures.define("area", (ui, data) => {
     const read = Math.max(rung.tokens[0], cursor.value * rung.tokens.at(-1));
     const whole = total(rung, kind), so = kind === "averaged" || !rung.paid[kind] ? whole : paidAt(rung, kind, read) - rung.final * read;
 
-    // steps of the curve: mean loss between two places
-    const steps = rung.tokens.map((t, i) => [i ? rung.tokens[i - 1] : 0, t, (curve[i] - (i ? curve[i - 1] : 0)) / (t - (i ? rung.tokens[i - 1] : 0))]);
+    // the curve: mean loss between two places, drawn half-way
+    const points = rung.tokens.map((t, i) => {
+      const [t0, p0] = i ? [rung.tokens[i - 1], curve[i - 1]] : [0, 0];
+      return [(t0 + t) / 2, (curve[i] - p0) / (t - t0)];
+    });
+    points.unshift([0, points[0][1]]);
+    points.push([rung.tokens.at(-1), points.at(-1)[1]]);
     const width = ui.width, narrow = width < 640;
     const height = narrow ? 560 : 330, half = narrow ? width : Math.floor(width * 0.56);
     const left = 40, top = 26, bottom = narrow ? 250 : height - 44;
     const x = scale([0, rung.tokens.at(-1)], [left, half - 22]);
-    const y = scale([Math.max(0, rung.final - 0.5), Math.min(8, Math.max(...steps.map(([, , l]) => l)))], [bottom, top]);
+    const y = scale([Math.max(0, rung.final - 0.5), Math.min(8, points[0][1])], [bottom, top]);
     const right = narrow ? { left: 40, right: width - 22, top: 320, bottom: height - 44 } : { left: half + 44, right: width - 22, top, bottom };
     const perParameter = Number.isFinite(whole) ? `${bits(rung, kind).toFixed(1)} bits a parameter` : "not measured";
     const sentence = `${rung.name} parameters, ${words(end)} tokens. Final loss ${rung.final.toFixed(2)} nats. `
-      + (Number.isFinite(whole) ? `The area up to the cursor is ${(so / Math.LN2 / 1e6).toFixed(2)} megabits; the whole, ${perParameter}, is ${(whole / end).toFixed(3)} nats a token: that much the online predictors are certified to generalize within, but for a small remainder.` : "Not measured on this rung.");
+      + (Number.isFinite(whole) ? `The area up to the cursor is ${(so / Math.LN2 / 1e6).toFixed(2)} megabits; the whole, ${perParameter}, is ${(whole / end).toFixed(3)} nats a token. But for a small remainder, the certified gap of the predictors that coded the text is no larger.` : "Not measured on this rung.");
     const image = ui.plot(height, sentence);
 
     image.append(axes(x, y, { xlabel: "tokens read", ylabel: "nats per token", xroom: 84 }));
     const level = rung.final + whole / end;
     if (kind !== "averaged" && Number.isFinite(so)) {
-      const inside = steps.filter(([from]) => from < read).map(([from, to, l]) => [from, Math.min(to, read), l]);
-      const outline = [[0, rung.final], ...inside.flatMap(([from, to, l]) => [[from, Math.min(l, y.domain[1])], [to, Math.min(l, y.domain[1])]]), [read, rung.final]];
+      const inside = points.filter(([t]) => t <= read);
+      const outline = [[0, rung.final], ...inside, [read, inside.at(-1)[1]], [read, rung.final]];
       image.append(svg("path", { d: path(outline, x, y, true), style: "fill: var(--parameters)", "fill-opacity": 0.25 }));
     }
-    const line = steps.flatMap(([from, to, l]) => [[from, Math.min(l, y.domain[1])], [to, Math.min(l, y.domain[1])]]);
-    image.append(svg("path", { d: path(line, x, y), fill: "none", "stroke-width": 2, style: "stroke: var(--parameters)", "stroke-opacity": kind === "averaged" ? 0.35 : 1 }));
+    image.append(svg("path", { d: path(points, x, y), fill: "none", "stroke-width": 2, style: "stroke: var(--parameters)", "stroke-opacity": kind === "averaged" ? 0.35 : 1 }));
     image.append(svg("path", { d: path([[0, rung.final], [rung.tokens.at(-1), rung.final]], x, y), class: "dashed", "stroke-width": 1.6, style: "stroke: var(--loss-variation)" }));
     image.append(svg("text", { x: x(rung.tokens.at(-1)), y: y(rung.final) + 16, "text-anchor": "end", class: "halo" }, `final loss ${rung.final.toFixed(2)}`));
     if (Number.isFinite(whole)) {

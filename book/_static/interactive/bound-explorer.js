@@ -117,13 +117,14 @@ figures.define("bound-explorer", (ui, data) => {
       const top = 28 + i * step + 17;
       image.append(svg("text", { x: left + 2, y: top - 5, class: "strong halo" }, bar.name));
       let from = 0;
-      for (const [term, size] of [["train_risk", loss.value], ...Object.entries(bar.terms)]) {
+      const all = { train_risk: loss.value, ...bar.terms };
+      for (const term of Object.keys(data.terms).filter((name) => name in all)) {
+        const size = all[term];
         const at = x(Math.min(from, x.domain[1])), end = x(Math.min(from + size, x.domain[1]));
         if (size > 0 && end > at) {
           used.add(term);
-          const label = data.terms[term]?.label ?? "companion";
-          image.append(svg("rect", { x: at, y: top, width: Math.max(0, end - at - 0.8), height: 20, rx: 1.5, style: `fill: var(--${term.replaceAll("_", "-")}, #8d6300)` },
-            svg("title", {}, `${label}: ${size.toFixed(3)} nats`)));
+          image.append(svg("rect", { x: at, y: top, width: Math.max(0.6, end - at - 0.8), height: 20, rx: 1.5, style: `fill: var(--${term.replaceAll("_", "-")})` },
+            svg("title", {}, `${data.terms[term].label}: ${size.toFixed(3)} nats`)));
         }
         from += size;
       }

@@ -74,7 +74,7 @@ window.figures = (() => {
     }
     const raw = (high - low) / n;
     const unit = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 5, 10].map((m) => m * unit).find((s) => s >= raw);
+    const step = [1, 2, 2.5, 5, 10].map((m) => m * unit).find((s) => s >= raw);
     for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) found.push(i * step);
     return found;
   }
@@ -160,7 +160,7 @@ window.figures = (() => {
       input.checked = value;
       const control = { input, get value() { return input.checked; }, set: (v) => { input.checked = v; this.redraw(); } };
       input.addEventListener("change", () => { moved?.(input.checked); this.redraw(); });
-      this.controls.append(el("div", { class: "control toggle" }, input, el("label", { for: input.id }, label)));
+      this.controls.append(el("div", { class: "control box" }, input, el("label", { for: input.id }, label)));
       return control;
     }
     buttons(all) { // {key: [label, what it does]}

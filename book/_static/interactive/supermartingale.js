@@ -69,8 +69,7 @@ figures.define("supermartingale", (ui, data) => {
 
   return () => {
     const now = setting(), budget = n * c.value, total = batches * data.n_texts;
-    level.input.parentElement.style.opacity = kind.value === "entropy" ? 0.45 : 1;
-    level.input.disabled = kind.value === "entropy";
+    level.input.parentElement.hidden = kind.value === "entropy";
     const cut = budget + Math.log(data.s_grid.length); // with the grid paid for
     const count = { ever: 0, end: 0, chosen: 0, paid: 0 };
     const latest = [], table = steps(s.value, now), tables = data.s_grid.map((at) => steps(at, now));

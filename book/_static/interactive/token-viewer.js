@@ -50,15 +50,15 @@ figures.define("token-viewer", (ui, data) => {
     chosen = Math.min(n - 1, Math.max(0, chosen + step));
     ui.redraw();
   });
-  const spans = data.texts.map((text, k) => el("span", { role: "option", id: `${ui.id}-t${k}`, onclick: () => { chosen = k; ui.redraw(); } }, visible(text)));
-  data.texts.forEach((text, k) => { list.append(spans[k]); if (text.includes("\n")) list.append(el("br")); });
+  const spans = data.texts.map((text, k) => el("span", { role: "option", id: `${ui.id}-t${k}`, onclick: () => { chosen = k; ui.redraw(); } }, visible(text, "⏎\n")));
+  list.append(...spans);
 
   return () => {
     const i = data.alphas.indexOf(alpha.value), now = values(reference.value, i), kind = shown.value || wanted.current, of = now[kind];
     const greatest = Math.max(6, ...of.map(Math.abs));
     spans.forEach((span, k) => {
       const strength = Math.min(1, Math.abs(of[k]) / greatest);
-      span.style.setProperty("--strength", `${Math.round(8 + 72 * strength)}%`);
+      span.style.setProperty("--strength", `${Math.round(6 + 48 * strength)}%`);
       span.style.setProperty("--hue", of[k] < 0 ? "var(--smoothing)" : "var(--loss-variation)");
       span.setAttribute("aria-selected", String(k === chosen));
       span.setAttribute("aria-label", `${spoken(data.texts[k])}: ${of[k].toFixed(2)}`);
@@ -82,7 +82,7 @@ figures.define("token-viewer", (ui, data) => {
       data.texts.map((text, k) => [`${k + 1} ${visible(text)}`, ...["loss", "baseline", "stray", "summand"].map((key) => fixed(3)(now[key][k]))]));
   };
 
-  function visible(text) { return text.replaceAll("\n", "⏎").replaceAll(" ", "\u00a0").replaceAll("\t", "⇥"); }
+  function visible(text, line = "⏎") { return text.replaceAll("\n", line).replaceAll(" ", "\u00a0").replaceAll("\t", "⇥"); }
   function spoken(text) {
     const names = { "\n": "new line", " ": "space", "\t": "tab" };
     return text.trim() ? `“${text.trim()}”` : [...new Set(text)].map((c) => names[c] ?? c).join(" and ") || "nothing";

@@ -4,6 +4,7 @@ A wide drawing that a phone halves has words too small to read. So the runs of n
 a figure that is shown leaves its drawing, and a second one as wide as a phone, with its panels below each other. Staging takes both.
 """
 
+import itertools
 import re
 
 from IPython.core.formatters import BaseFormatter
@@ -13,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 from traitlets import Unicode
 
 SVG, NARROW = "image/svg+xml", "application/vnd.gengap.narrow+svg"
-WIDTH = 4.2  # inches: a phone shows it at nine tenths, and words of 10 points at 11 pixels or more
+WIDTH, MIN_SIZE = 4, 9.5  # inches, points: a phone shows it at nine tenths, and its words at 11 pixels or more
 #: Colours of words on white and on the dark page where the drawn one falls below 4.5:1: the ink, and the cycle of gengap.book.
 INKS = {
     "737b85": ("57606a", "a4acb7"),
@@ -27,6 +29,7 @@ INKS = {
     "b02a7a": ("b02a7a", "e573b5"),
     "b775fe": ("8f43e6", "b775fe"),
     "8d6300": ("8d6300", "c08a12"),
+    "8c8c8c": ("6b6b6b", "8c8c8c"),
 }
 
 
@@ -60,6 +63,8 @@ def in_both_themes(svg: str) -> str:
 def make_narrow(fig: Figure) -> None:
     """Make a figure as wide as a phone: panels below each other (in two columns if they are many), legends below, no ticks that touch."""
     panels = [ax for ax in fig.axes if ax.get_subplotspec()]
+    for text in fig.findobj(Text):
+        text.set_size(max(text.get_size(), MIN_SIZE))
     rows = _stack(fig, panels)
     height = fig.get_figheight() if rows is None else 2.5 * rows
     fig.set_size_inches(WIDTH, max(height, 0.8 * WIDTH))
@@ -123,7 +128,7 @@ def _legend_below(fig: Figure, legend: Legend) -> float:
 def _axes_legend_below(ax: Axes) -> None:
     """A legend inside a panel, or beside it, goes below it."""
     fig, entries = ax.get_figure(), _entries(ax.get_legend())
-    down = ax.xaxis.get_tightbbox().height / fig.dpi
+    down = (ax.bbox.y0 - ax.xaxis.get_tightbbox().y0) / fig.dpi
     place = ax.transAxes + ScaledTranslation(0, -down, fig.dpi_scale_trans)
     for columns in range(min(4, len(entries["labels"])), 0, -1):
         legend = ax.legend(**entries, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=place, ncols=columns)
@@ -135,7 +140,7 @@ def _axes_legend_below(ax: Axes) -> None:
 def _turn(axis: Axis) -> None:
     """Turn names of ticks that would touch."""
     boxes = sorted((t.get_window_extent() for t in axis.get_ticklabels() if t.get_text()), key=lambda box: box.x0)
-    if any(left.x1 + 2 > right.x0 for left, right in zip(boxes, boxes[1:], strict=False)):
+    if any(left.x1 + 2 > right.x0 for left, right in itertools.pairwise(boxes)):
         axis.set_tick_params(rotation=45)
         for text in axis.get_ticklabels():
             text.set(ha="right", rotation_mode="anchor")

@@ -6,6 +6,7 @@ warning, a page without outputs.
 """
 
 import ast
+import html
 import itertools
 import re
 from collections.abc import Iterable
@@ -72,6 +73,7 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
             _check_outputs(source, f"{executed_path}: code cell {k}")
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
         _unwrap_glued_scalars(cell)
+        _set_caption(cell)
         _fold(cell)
     if not any(cell.outputs for cell in ours):
         raise UserError(f"{executed_path} has no output at all: the page would be empty")
@@ -84,6 +86,17 @@ def merge_outputs(pair_path: Path, executed_path: Path) -> nbformat.NotebookNode
         pair.metadata.pop(key, None)
     pair.metadata.setdefault("kernelspec", executed.metadata.get("kernelspec", {}))
     return pair
+
+
+def _set_caption(cell: Any) -> None:
+    """Put the caption that a cell has, `# %% caption="..."`, above the table that it shows or names: a list, if there are several."""
+    said = cell.metadata.get("caption", [])
+    captions = iter([said] if isinstance(said, str) else said)
+    for data in (output.get("data", {}) for output in cell.outputs):
+        for mime, text in data.items():
+            if mime.endswith("text/html") and (words := next(captions, None)):
+                caption = f"<caption>{html.escape(words, quote=False)}</caption>"
+                data[mime] = re.sub(r"<table\b[^>]*>", lambda tag, caption=caption: tag[0] + caption, text, count=1)
 
 
 def _fold(cell: Any) -> None:

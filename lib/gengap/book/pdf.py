@@ -21,17 +21,17 @@ from gengap.paths import atomic_path, build_dir, project_root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MINUTES = 20  # that the browser may take
-_NOT_PRINTED = (
-    ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe, .jb-noprint, summary"
-)
+_NOT_PRINTED = ".headerlink, .copybtn, script, button, .toggle-button, nav, .figure-source, iframe"
 _SHRINK = """
-const wide = () => {
-  for (const box of document.querySelectorAll("mjx-container[display=true], table")) {
-    const room = box.parentElement.clientWidth, width = box.scrollWidth;
-    if (room && width > room) box.style.zoom = Math.max(0.45, room / width);
-  }
+// A little room is left: on paper text comes out some hundredths wider than on the screen.
+const width = (element) => element.getBoundingClientRect().width;
+const fit = () => {
+  const boxes = [...document.querySelectorAll("mjx-container[display=true]")].map((box) => [box, box, box.firstElementChild]);
+  for (const table of document.querySelectorAll("table")) if (width(table) > width(table.parentElement)) boxes.push([table, table.parentElement, table]);
+  for (const [box, room, inner] of boxes)
+    for (let zoom = 1; zoom > 0.3 && width(inner) > 0.95 * width(room); box.style.zoom = zoom) zoom *= Math.max(0.6, (0.93 * width(room)) / width(inner));
 };
-addEventListener("load", () => window.MathJax?.startup?.promise.then(wide) ?? wide());
+addEventListener("load", () => window.MathJax?.startup?.promise.then(fit) ?? fit());
 """
 
 
@@ -80,8 +80,6 @@ class _Printed:
 
     def article(self, page: str) -> str:
         article = self.soups[page].select_one("article") or self.soups[page]
-        for heading in article.select("h1 > a.headerlink, .headerlink"):
-            heading.decompose()
         for tag in article.select(_NOT_PRINTED):
             tag.decompose()
         for tag in article.find_all("details"):

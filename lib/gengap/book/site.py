@@ -21,7 +21,8 @@ import nbformat
 import yaml
 
 import gengap
-from gengap.book.interactive.data import asked_for, make, take
+from gengap.book.interactive.data import asked_for, make
+from gengap.book.interactive.kept import take
 from gengap.book.pages import (
     check_install_cell,
     for_size,

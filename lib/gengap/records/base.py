@@ -8,6 +8,7 @@ another machine dropped into `results/`.
 import contextlib
 import importlib.metadata
 import json
+import math
 import pkgutil
 import platform
 import shutil
@@ -172,6 +173,11 @@ class Identity(Part):
     @property
     def model_size(self) -> str:
         return f"{self.family}-{self.size}"
+
+    @property
+    def guessing(self) -> float:
+        """log V, what guessing tokens uniformly costs, nats/token."""
+        return math.log(self.vocab_size)
 
 
 class Estimate(Part):

@@ -14,7 +14,7 @@ from gengap.records.training_run import load_runs
 from gengap.training.log import TrainingLog
 from gengap.units import bits_from_nats
 
-N_PLACES = 80  # of the curve, geometric in tokens, and as many evenly spaced
+N_PLACES = 60  # of the first twentieth of the curve, geometric in tokens, and of the rest, evenly spaced
 BITS = 4
 
 
@@ -60,7 +60,8 @@ def _rung(record: BoundRecord) -> dict[str, Any]:
     spec = REGISTRY[record.identity.model_size]
     log, final = TrainingLog.read(spec.find("loss_log.csv"), spec.n_steps), record.risks.train.mean
     n_steps = len(log.online_nll)
-    steps = np.unique([space(1, n_steps, N_PLACES).astype(int) for space in (np.geomspace, np.linspace)])
+    parts = np.geomspace(1, n_steps / 20, N_PLACES), np.linspace(n_steps / 20, n_steps, N_PLACES)
+    steps = np.unique(np.concatenate(parts).astype(int))
     paid = {"online": log.online_nll.astype(np.float64)}
     branches = [run for run in load_runs(["grid"]) if run.model_size == spec.model_size and run.length <= 1]
     if len(branches) >= 3:

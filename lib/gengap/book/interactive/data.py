@@ -1,4 +1,4 @@
-"""The data of interactive figures: kept by notebooks in their outputs, or made from records, and found again by staging."""
+"""The staged data of interactive figures: what notebooks kept, and what is made from records and published tables."""
 
 import json
 import math
@@ -6,14 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import nbformat
-from IPython.display import display
-
 from gengap.book.interactive import area, explorer, frontier, supermartingale, tokens
+from gengap.book.interactive.kept import Data
 from gengap.errors import UserError
 
-MIME = "application/vnd.gengap.interactive+json"
-Data = dict[str, Any]
 #: How the data of each figure are made: from all that notebooks kept, by name.
 FIGURES: dict[str, Callable[[Mapping[str, Data]], Data]] = {
     "area": area.data,
@@ -23,24 +19,6 @@ FIGURES: dict[str, Callable[[Mapping[str, Data]], Data]] = {
     "token-viewer": tokens.data,
 }
 _DIRECTIVE = re.compile(r"^(?:`{3,}|:{3,})\{interactive\}[ \t]+([\w-]+)", re.MULTILINE)
-
-
-def keep(name: str, data: Data) -> None:
-    """Leave data for an interactive figure in the outputs of the notebook's cell; no page shows them."""
-    json.dumps(data, allow_nan=False)  # what cannot be written fails here, not in the book
-    display({MIME: {"name": name, "data": data}, "text/plain": f"(data of the figure {name})"}, raw=True)
-
-
-def take(notebook: nbformat.NotebookNode) -> dict[str, Data]:
-    """What the notebook kept, by name; taken out of its outputs."""
-    kept = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if found := output.get("data", {}).get(MIME):
-                kept[found["name"]] = found["data"]
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if MIME not in output.get("data", {})]
-    return kept
 
 
 def asked_for(texts: Iterable[str]) -> set[str]:

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from gengap.book.figures import TERMS
 
-OTHER = "#8a9099"  # of a term that only one figure has
+OTHER = "#5f7d8c"  # of a term that only one figure has
 
 
 def term_styles() -> dict[str, dict[str, str]]:

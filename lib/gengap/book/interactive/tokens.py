@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from gengap.book.interactive.parts import table, term_styles
 from gengap.bounds.companion_grids import Predictor
+from gengap.models.ladder import LadderSpec
+from gengap.paths import build_dir
 from gengap.records.bound import BoundRecord
 from gengap.statistics.companion import Companion, beside_statistics
 from gengap.statistics.per_token import token_statistics
@@ -49,6 +52,12 @@ def describe(
             "most": [cut(beside.of[kind].most) for kind in kinds],
         },
     }
+
+
+def token_texts(spec: LadderSpec, tokens: np.ndarray) -> list[str]:
+    """The text of each of these tokens, (n,), of the corpus that a rung was trained on; what is part of a character is shown as such."""
+    tokenizer = Tokenizer.from_file(str(build_dir() / spec.text.name / "tokenizer.json"))
+    return [tokenizer.decode([token]) for token in tokens.tolist()]
 
 
 def data(kept: Mapping[str, Any]) -> dict[str, Any]:
