@@ -434,7 +434,7 @@ glue_all(**{f"crossing_{name}": stated["crossing_n_params"][name] / 1e6 for name
 kinds = {"paper": "T4", "tight": "T6", "companion": "T12a", "hedged": "T12b"}
 accountings = {"expected": "published", "certain": "given the batches", "path": "no code"}
 rows = {}
-for recipe, record in one.items():
+for recipe, record in (("projection", projection), ("smoothing", smoothing)):
     for which, label in accountings.items():
         found = record.bounds[which]
         rows[f"{recipe}, {label}"] = {name: getattr(found, kind).value for kind, name in kinds.items()} | {
