@@ -57,6 +57,7 @@ lint: $(ENV)  ## style, the layers of the library, every notebook in step with i
 	$(BIN)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-logo --no-cache
 	$(GENGAP) sync --check
 	$(BIN)/python -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/python -m check_jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(BIN)/zizmor --quiet --offline .github/workflows
 
 sync: $(ENV)  ## write the .ipynb pair of every .py notebook

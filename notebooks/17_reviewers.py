@@ -29,9 +29,9 @@ method: str = "gptq"  # quantizer
 bits: int = 4  # per weight, the paper's setting
 largest: str = "1.5m"  # rung of the ladder that stands for all in single numbers
 n_texts: int = 2_000  # simulated, for the baseline that is not predictable
-seed: int = 0
+seed: int = 0  # of these texts
 
-# %%
+# %% tags=["hide-input"]
 import json
 import math
 import time
@@ -77,7 +77,7 @@ glue_all(gap=paid.paper.gap, our_gap=one.bounds["archive"].tight.gap, log_vocab=
 #
 # It does. The paper was renamed for it: *compute-optimal* models generalize better with scale, and they get 20 tokens for every new parameter. On the ladder that is {glue:text}`frontier_rungs:d` rungs, whose gap {glue:text}`frontier_word` with size: it goes as $N$ to the power {glue:text}`frontier:+.3f`. {doc}`06_scale` tries every claim on them.
 
-# %% caption="Growing models on as many tokens: loss, bound and gap, nats per token"
+# %% tags=["hide-input"] caption="Growing models on as many tokens: loss, bound and gap, nats per token"
 frontier = trend([r.identity.n_params for r in ladder], [r.bounds["nominal"].paper.gap for r in ladder])
 glue_interval("frontier", *frontier.overall)
 glue_all(frontier_rungs=len(ladder))
@@ -109,26 +109,29 @@ assert big["loss"] < small["loss"]
 glue_all(fixed_tokens=fixed["D"].median() / 1e6, fixed_exponent=exponent, fixed_models=len(fixed))
 for place, row in (("small", small), ("big", big)):
     glue_all(**{f"fixed_{place}": row["size"], f"fixed_gap_{place}": row["gap"]})
-fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").format(
-    {"N": "{:,}", "D": "{:,}", "loss": "{:.2f}", "bound": "{:.2f}", "gap": "{:.2f}"}
-)
 
 # %% [markdown]
 # ### And if the text stays the same while the model grows?
 #
 # Then the loss falls and the gap rises. The table has the ladder's models that were trained on about {glue:text}`fixed_tokens:.1f` million tokens each: from {glue:text}`fixed_small` to {glue:text}`fixed_big` parameters the gap grows from {glue:text}`fixed_gap_small:.2f` to {glue:text}`fixed_gap_big:.2f` nats. There are theorems by which larger networks generalize better from the same data; this is none of them. See *Fixed tokens, growing model* in {doc}`12_off_frontier`.
-#
+
+# %% tags=["hide-input"] caption="Growing models on as many tokens: loss, bound and gap, nats per token"
+fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").format(
+    {"N": "{:,}", "D": "{:,}", "loss": "{:.2f}", "bound": "{:.2f}", "gap": "{:.2f}"}
+)
+
+# %% [markdown]
 # ### Does a larger model not simply have a larger bound?
 #
 # With the same text, yes: across the table above the gap goes as $N$ to the power {glue:text}`fixed_exponent:+.2f`. A longer code is a larger {prf:ref}`complexity <thm-union>`, and nothing in the bound repays it at a fixed $D$. What can fall with $N$ alone is the loss, which the bound contains too; the least bound of each number of tokens stands in {doc}`12_off_frontier`.
 #
 # ### Is a bound that is linear in the parameters not extreme?
 #
-# It is linear in $N/D$, and that ratio is what training at scale holds fixed. From the smallest rung to the largest $N$ grows {glue:text}`size_factor:.0f`-fold and the complexity changes by {glue:text}`complexity_spread:.1e` nats. The objection remains a fair one: the code's share of the gap of {glue:text}`largest` is {glue:text}`parameter_share:.0f` %. {doc}`08_beyond` shows on a source that is known exactly how little would be left without it.
+# It is linear in $N/D$, and that ratio is what training at scale holds fixed. From the smallest rung to the largest $N$ grows {glue:text}`size_factor:.0f`-fold and the complexity changes by {glue:text}`complexity_spread:.0f` millionths of a nat. The objection remains a fair one: the code's share of the gap of {glue:text}`largest` is {glue:text}`parameter_share:.0f` %. {doc}`08_beyond` shows on a source that is known exactly how little would be left without it.
 
-# %% caption="The paper's gap, nats per token, by tokens a parameter"
+# %% tags=["hide-input"] caption="The paper's gap, nats per token, by tokens a parameter"
 complexities = [r.bounds["nominal"].paper.complexity for r in ladder]
-glue_all(complexity_spread=np.ptp(complexities), complexity=paid.paper.complexity)
+glue_all(complexity_spread=1e6 * np.ptp(complexities), complexity=paid.paper.complexity)
 glue_all(size_factor=ladder[-1].identity.n_params / ladder[0].identity.n_params)
 glue_all(parameter_share=100 * paid.paper.parameters / paid.paper.gap)
 ratios = (20, 40, 80, 160)
@@ -153,13 +156,16 @@ glue_all(n_lengths=len(off), length_first=lengths["gap"].iloc[0], length_last=le
 glue_all(
     tokens_first=(lengths["D"] / lengths["N"]).iloc[0], tokens_last=(lengths["D"] / lengths["N"]).iloc[-1]
 )
-inference.style.format("{:.2f}", na_rep="–")
 
 # %% [markdown]
 # ### What of models trained for cheap inference, past the optimum?
 #
-# Their gaps are smaller, since the code is shared among more tokens. By the closed form a model of Pythia-1b's size would have {glue:text}`closed_40:.2f`, {glue:text}`closed_80:.2f` and {glue:text}`closed_160:.2f` nats at 40, 80 and 160 tokens a parameter, if its {term}`loss variation` stayed what it is at 20. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
-#
+# Their gaps are smaller, since the code is shared among more tokens. By the closed form, in the second column of the table, a model of Pythia-1b's size would have {glue:text}`closed_40:.2f` nats at twice the tokens and {glue:text}`closed_160:.2f` at eight times as many. That supposes that its {term}`loss variation` stays what it is on the frontier. It does not quite, so the first column is the honest one. {ref}`off-frontier-released` places models of recent years.
+
+# %% tags=["hide-input"] caption="The paper's gap, nats per token, by tokens a parameter"
+inference.style.format("{:.2f}", na_rep="–")
+
+# %% [markdown]
 # ### Why only compute-optimal checkpoints?
 #
 # The theorem asks for none. {glue:text}`n_lengths:d` certificates of the ladder lie on the frontier and off it. The smallest rung, from {glue:text}`tokens_first:.0f` to {glue:text}`tokens_last:.0f` tokens a parameter, has gaps from {glue:text}`length_first:.2f` down to {glue:text}`length_last:.2f` nats; see *Along training* in {doc}`12_off_frontier`.
@@ -168,16 +174,16 @@ inference.style.format("{:.2f}", na_rep="–")
 #
 # ### Can the proofs be checked?
 #
-# They are short enough to be read. The inequality takes six lines ({prf:ref}`thm-freedman`), and the step from one model to all of them is a {term}`union bound` over codes by {term}`Kraft's inequality` ({prf:ref}`thm-union`). That second step is the dear one: for {glue:text}`largest` it costs {glue:text}`price_models:.4f` nats a token, where the failure probability costs {glue:text}`price_delta:.1e`.
+# They are short enough to be read. The inequality takes six lines ({prf:ref}`thm-freedman`), and the step from one model to all of them is a {term}`union bound` over codes by {term}`Kraft's inequality` ({prf:ref}`thm-union`). That second step is the dear one: for {glue:text}`largest` it costs {glue:text}`price_models:.4f` nats a token, where the failure probability costs {glue:text}`price_delta:.2f` millionths.
 
-# %%
+# %% tags=["hide-input"]
 price = {
     "models": bits * N * math.log(2) / D,
     "grid": math.log(one.settings.s_grid_size) / D,
     "delta": math.log(1 / paid.paper.failure_prob) / D,
 }
 np.testing.assert_allclose(sum(price.values()), paid.paper.complexity, rtol=1e-9)
-glue_all(**{f"price_{name}": value for name, value in price.items()})
+glue_all(price_models=price["models"], price_grid=1e6 * price["grid"], price_delta=1e6 * price["delta"])
 alpha = paid.paper.alpha
 loss_range = float(smoothing.loss_range(alpha, V))
 glue_all(delta_percent=100 * one.settings.failure_prob, loss_range=loss_range, alpha=alpha)
@@ -207,7 +213,7 @@ glue_all(worst_cost=math.log1p(paid.paper.complexity), paper_cost=paid.paper.smo
 #
 # ### What is the finite set for, and why a thousand points?
 #
-# The best $s$ is known only after the data, so the proof holds for all of a finite grid $G$ at once (the paper writes $K$) and pays for its size. At a language model's $D$ that is nothing: $\log(1000)/D$ is {glue:text}`price_grid:.1e` nats. It is a device of the proof, no property of the model. {doc}`01_freedman` finds that sixteen well-placed points do as well.
+# The best $s$ is known only after the data, so the proof holds for all of a finite grid $G$ at once (the paper writes $K$) and pays for its size. At a language model's $D$ that is nothing: $\log(1000)/D$ is {glue:text}`price_grid:.2f` millionths of a nat. It is a device of the proof, no property of the model. {doc}`01_freedman` finds that sixteen well-placed points do as well.
 #
 # ### Why not $Y_k = X_k + \varepsilon$, which would make the variation vanish?
 #
@@ -253,7 +259,7 @@ glue_all(n_texts=n_texts, **{f"{name}_rate": 100 * rate for name, rate in rates.
 #
 # The table has the gaps of two models by the bounds for language models that we know. Those of Pythia-1b are the authors' or a closed form; those of {glue:text}`largest` are certified here, except for the row of independent rows, which is a closed form too.
 
-# %% caption="Bounds for language models side by side, nats per token"
+# %% tags=["hide-input"] caption="Bounds for language models side by side, nats per token"
 n_rows = D // model.seq_len
 pythia_rows = pythia_1b.n_train_tokens // published.facts("pythia")["sequence_length"]
 archive = one.bounds["archive"]
@@ -303,9 +309,9 @@ compared.style.format("{:.2f}", subset=list(compared.columns[2:]), na_rep="–")
 #
 # ### What is the intuition behind both bounds?
 #
-# First bound: a model that could be written down in few bits cannot have fitted the accidents of its text, and how many it may have fitted is a matter of how much its losses vary. Second: what training wrote into it is less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
+# First bound: a model that can be written down in few bits cannot have fitted many accidents of its text. How much those few may matter depends on how much its losses vary. Second: what training wrote into a model may be less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
 
-# %% caption="Terms of the paper's gap at both ends of the ladder, nats per token"
+# %% tags=["hide-input"] caption="Terms of the paper's gap at both ends of the ladder, nats per token"
 terms = {"parameters": "parameters", "loss_variation": "variation", "smoothing": "smoothing"}
 glue_all(**{f"part_{short}": getattr(paid.paper, name) for name, short in terms.items()})
 parts = pd.DataFrame(
@@ -317,24 +323,27 @@ parts = pd.DataFrame(
 change = parts.iloc[:, -1] - parts.iloc[:, 0]
 glue_all(fell_most=change.idxmin().replace("_", " "), fell_by=-change.min())
 glue_all(n_evaluated=one.risks.train.n_tokens, complexity_by_hand=sum(price.values()))
-parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.format("{:+.3f}")
 
 # %% [markdown]
 # ### What is gained by taking the bound apart?
 #
 # One sees which term moves. Between the smallest rung and the largest the one that falls most is *{glue:text}`fell_most`*, by {glue:text}`fell_by:.3f` nats, and the term of the parameters stays. It says where to work: on the code and on what it pays for, which is what {doc}`16_shorter_codes` and {doc}`11_companion` do.
-#
+
+# %% tags=["hide-input"] caption="Terms of the paper's gap at both ends of the ladder, nats per token"
+parts.assign(change=change).rename(lambda name: name.replace("_", " ")).style.format("{:+.3f}")
+
+# %% [markdown]
 # ### Variation of the loss over tokens, or over parameters?
 #
 # Over tokens, of one model: how far each token's loss is from what the model expects there. For {glue:text}`largest` it is {glue:text}`sigma:.2f` nats, from {glue:text}`n_evaluated:,` tokens. {prf:ref}`thm-root-mean-square` compares it with a root mean square.
 #
 # ### How is the complexity derived?
 #
-# A model with a {term}`prefix-free code` of $L(h)$ bits gets the share $2^{-L(h)}$ of the failure probability, and Kraft's inequality says that the shares add up to one at most. The logarithm of that share, over $D$, is $\mathcal C$: {glue:text}`price_models:.4f` for the bits of {glue:text}`largest`, {glue:text}`price_grid:.1e` for the grid, {glue:text}`price_delta:.1e` for $\delta$. {prf:ref}`thm-union` is the statement.
+# A model with a {term}`prefix-free code` of $L(h)$ bits gets the share $2^{-L(h)}$ of the failure probability, and Kraft's inequality says that the shares add up to one at most. The logarithm of that share, over $D$, is $\mathcal C$: {glue:text}`price_models:.4f` nats for the bits of {glue:text}`largest`, {glue:text}`price_grid:.2f` millionths for the grid, {glue:text}`price_delta:.2f` millionths for $\delta$. {prf:ref}`thm-union` is the statement.
 #
 # ### What makes the bound tight or loose?
 #
-# {numref}`fig-reviewers-sensitivity` changes one thing at a time in the paper's gap for {glue:text}`largest`. Halving the code changes it by {glue:text}`sensitivity_code:+.2f` nats, as doubling the text does; a failure probability of one in a million costs {glue:text}`sensitivity_delta:+.0e`. How the terms trade off with the number of bits is in {doc}`16_shorter_codes`.
+# {numref}`fig-reviewers-sensitivity` changes one thing at a time in the paper's gap for {glue:text}`largest`. Halving the code changes it by {glue:text}`sensitivity_code:+.2f` nats, as doubling the text does; a failure probability of one in a million costs {glue:text}`sensitivity_delta:.0f` millionths. How the terms trade off with the number of bits is in {doc}`16_shorter_codes`.
 
 # %% mystnb={"figure": {"caption": "How the paper's gap for the rung of the text changes if one thing changes, nats per token; quantization gap and sampling as they are.", "name": "fig-reviewers-sensitivity"}, "image": {"alt": "Horizontal bars of changes of the gap in nats per token: halving the code or doubling the tokens lowers it most, halving the loss variation little, a vocabulary of fifty thousand tokens raises it, a smaller failure probability does nothing visible."}}
 base, sigma = coded(N, D, V), paid.paper.sigma
@@ -358,9 +367,9 @@ ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 plt.show()
 
-# %% caption="Loss increase by rounding, nats per token, by method and bits"
+# %% tags=["hide-input"] caption="Loss increase by rounding, nats per token, by method and bits"
 glue_all(sensitivity_code=changed["half the code"])
-glue_all(sensitivity_delta=changed["failure probability of 1e-6"])
+glue_all(sensitivity_delta=1e6 * changed["failure probability of 1e-6"])
 survey = load_surveys("ladder")[-1]
 quantized = pd.DataFrame(
     {bit: {name: survey.cell(name, bit).gap for name in ("rtn", "gptq", "quip")} for bit in (3, 4, 5, 6)}
@@ -371,13 +380,16 @@ glue_all(
 )
 glue_all(three=quantized.loc["gptq", 3], five=quantized.loc["gptq", 5])
 glue_all(gptq_word="more" if quantized.loc["quip", bits] > quantized.loc["gptq", bits] else "less")
-quantized.style.format("{:.4f}")
 
 # %% [markdown]
 # ### How does quantization enter?
 #
-# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits, {glue:text}`gptq:.3f` at 4 and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
-#
+# Twice: it makes $L(h)$ short, and it costs loss. With GPTQ {glue:text}`surveyed` loses {glue:text}`three:.3f` nats at 3 bits and {glue:text}`five:.3f` at 5, while each bit costs the same. {doc}`16_shorter_codes` derives the loss from the curvature and finds the number of bits that balances both.
+
+# %% tags=["hide-input"] caption="Loss increase by rounding, nats per token, by method and bits"
+quantized.style.format("{:.4f}")
+
+# %% [markdown]
 # ### Was the argument from the Hessian tried beyond GPTQ?
 #
 # Yes, with QuIP, for which the argument was made, with plain rounding, and with codes that are retrained. At {glue:text}`bits:d` bits QuIP costs {glue:text}`surveyed` {glue:text}`quip:.4f` nats, {glue:text}`gptq_word` than GPTQ's {glue:text}`gptq:.4f`. *Why rounding costs what it costs* in {doc}`16_shorter_codes` sets each beside its prediction.
@@ -386,9 +398,9 @@ quantized.style.format("{:.4f}")
 #
 # ### How can the gap fall with $N$ by the second bound?
 #
-# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument, the numbers, and what has replaced it.
+# If training writes fewer bits into a model than its file holds, and that number grows more slowly than $N$, then with a code of that length $\mathcal C$ would fall. It is an *if*: nobody can decode such a code. Even granted that, its gap is below that of {glue:text}`bits:d` bits a parameter for {glue:text}`n_helps:d` of the {glue:text}`n_conditional:d` models that were measured, here and by the authors. {doc}`04_prequential` has the argument and the numbers, {doc}`18_requential` the code that has replaced it.
 
-# %%
+# %% tags=["hide-input"]
 helps = []
 for record in ladder:
     spec = models.get(record.identity.model_size)
@@ -438,7 +450,7 @@ glue_all(here_exponent=content_fit["exponent"], here_pm=content_fit["exponent_pm
 #
 # The table has it for models of about a hundred thousand parameters: other seeds, another architecture, another text, other learning rates. Seeds change it by {glue:text}`seed_spread:.1f` %; between architecture and text it goes from {glue:text}`content_least:.0f` to {glue:text}`content_most:.0f` bits a parameter. Learning rates, good and bad, move it by {glue:text}`rate_spread:.0f` % at most. Text that is read twice has no such number: a token that was seen is no longer predicted afresh. {doc}`04_prequential` goes on from here.
 
-# %% caption="Information content, bits a parameter, by family and training"
+# %% tags=["hide-input"] caption="Information content, bits a parameter, by family and training"
 glue_all(flips=flips)
 rows = []
 for name in families:
@@ -500,7 +512,7 @@ plain_axis(ax.xaxis, [1e5, 1e6, 1e7, 1e8, 1e9, 1e10])
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %%
+# %% tags=["hide-input"]
 glue_all(n_records=len(load_records()), smollm_gap=smollm_gap, smollm_tokens=smollm["n_train_tokens"] / 1e12)
 guessing = [r.bounds["archive"].tight.value < math.log(r.identity.vocab_size) for r in every]
 glue_all(n_every=len(every), n_useful=sum(guessing))

@@ -45,10 +45,10 @@ figures.define("frontier", (ui, data) => {
 
   // The runs themselves, as in gengap.laws.frontier.isoflop: straight lines between lengths, a parabola through log L against log N.
   const trained = Map.groupBy ? Map.groupBy(data.runs, ([size]) => size) : data.runs.reduce((all, run) => all.set(run[0], [...(all.get(run[0]) ?? []), run]), new Map());
-  function measured(flops) {
+  function measured(flops, all) { // [counted size, loss] at this compute
     const points = [];
     for (const runs of trained.values()) {
-      const curve = runs.map(([, n, d, l]) => [Math.log(6 * n * d), Math.log(l), n]).sort((a, b) => a[0] - b[0]), f = Math.log(flops);
+      const curve = runs.map(([, n, d, l, m]) => [Math.log(6 * (all ? n : m) * d), Math.log(l), all ? n : m]).sort((a, b) => a[0] - b[0]), f = Math.log(flops);
       const i = curve.findIndex(([at]) => at >= f);
       if (i < 0 || (i === 0 && curve[0][0] > f)) continue;
       const [[f0, l0], [f1, l1, n]] = [curve[Math.max(0, i - 1)], curve[i]];
@@ -113,7 +113,7 @@ figures.define("frontier", (ui, data) => {
     const x = scale([low, high], [first.left, first.right], true);
     const at = Array.from({ length: 121 }, (_, i) => low * (high / low) ** (i / 120));
     const curves = { loss: at.map((m) => [m, loss(counted.all(m), f / 6 / m)]), bound: at.map((m) => [m, bound(counted.all(m), f / 6 / m, b)]) };
-    const points_ = measured(f), fit = parabola(points_);
+    const points_ = measured(f, all), fit = parabola(points_);
     const guess = Math.log(data.vocab_size), bottom = Math.max(0, Math.floor(best.loss.value - 0.3));
     const y = scale([bottom, Math.max(guess * 1.08, best.bound.value + 1)], [first.bottom, first.top]);
     image.append(axes(x, y, { xlabel: name, ylabel: "nats per token", xroom: 60 }));
@@ -128,13 +128,13 @@ figures.define("frontier", (ui, data) => {
         `least ${kind}: D/N = ${plain(best[kind].d / best[kind].m)}`));
     }
 
-    for (const [n, l] of points_) image.append(svg("circle", { cx: x(counted.of(n)), cy: y(l), r: 3, fill: "#737b85", "clip-path": `url(#${ui.id}-a)` }));
+    for (const [n, l] of points_) image.append(svg("circle", { cx: x(n), cy: y(l), r: 3, fill: "#737b85", "clip-path": `url(#${ui.id}-a)` }));
     if (fit) {
       const range = Array.from({ length: 41 }, (_, i) => points_[0][0] * (points_.at(-1)[0] / points_[0][0]) ** (i / 40));
-      image.append(svg("path", { d: path(range.map((n) => [counted.of(n), fit.at(n)]), x, y), fill: "none", stroke: "#737b85", "stroke-width": 1.4, "clip-path": `url(#${ui.id}-a)` }));
+      image.append(svg("path", { d: path(range.map((n) => [n, fit.at(n)]), x, y), fill: "none", stroke: "#737b85", "stroke-width": 1.4, "clip-path": `url(#${ui.id}-a)` }));
     }
     if (fit && Number.isFinite(fit.n)) {
-      const [cx, cy] = [x(counted.of(fit.n)), y(fit.at(fit.n))];
+      const [cx, cy] = [x(fit.n), y(fit.at(fit.n))];
       image.append(svg("path", { d: `M${cx} ${cy - 6}l6 6l-6 6l-6 -6Z`, fill: "#737b85" }));
     }
 
@@ -144,7 +144,10 @@ figures.define("frontier", (ui, data) => {
     image.append(axes(u, v, { xlabel: name, ylabel: "tokens", xroom: 60 }));
     clip("b", second);
     const plane = svg("g", { "clip-path": `url(#${ui.id}-b)`, fill: "none" });
-    const labels = []; // a level that would lie on another is left out
+    const named = [["bound", "end", -10, 0, 1.2], ["loss", "start", 6, 14, 9]].map(([kind, anchor, dx, dy, room]) => ({ kind, anchor, dx, dy,
+      place: both[kind].findLast(({ m, d }) => m < u.domain[1] / room && d < v.domain[1] / 8) }))
+      .filter(({ place }) => place && place.d > v.domain[0] && place.m > u.domain[0] * 4);
+    const labels = named.map(({ place, dx }) => [place.m * (dx > 0 ? 4 : 0.4), place.d]); // a level that would lie on another text is left out
     const sides = Array.from({ length: 91 }, (_, i) => u.domain[0] * (u.domain[1] / u.domain[0]) ** (i / 90));
     for (let level = Math.ceil((E + 0.05) * 2) / 2; level <= 7; level += 0.5) { // lines of equal loss
       const line = sides.map((m) => [m, ((level - E - A * counted.all(m) ** -alpha) / B) ** (-1 / beta)]).filter(([, d]) => Number.isFinite(d) && d < v.domain[1] * 3);
@@ -157,12 +160,11 @@ figures.define("frontier", (ui, data) => {
     }
     plane.append(svg("path", { d: path(sides.map((m) => [m, f / 6 / m]), u, v), class: "dashed spine", "stroke-width": 1.5 }));
     for (const kind of ["loss", "bound"]) plane.append(svg("path", { d: path(both[kind].map(({ m, d }) => [m, d]), u, v), "stroke-width": 2.2, style: `stroke: var(${colours[kind]})` }));
-    for (const [, n, d] of data.runs) plane.append(svg("circle", { cx: u(counted.of(n)), cy: v(d), r: 2.4, fill: "#737b85" }));
+    for (const [, n, d, , m] of data.runs) plane.append(svg("circle", { cx: u(all ? n : m), cy: v(d), r: 2.4, fill: "#737b85" }));
     for (const kind of ["loss", "bound"]) plane.append(svg("circle", { cx: u(best[kind].m), cy: v(best[kind].d), r: 5.5, style: `fill: var(${colours[kind]})` }));
     image.append(plane);
-    for (const [kind, anchor, dx] of [["bound", "end", -10], ["loss", "end", -12]]) {
-      const place = both[kind].findLast(({ m, d }) => m < u.domain[1] / 1.2 && d < v.domain[1] / (kind === "bound" ? 8 : 1.2));
-      if (place && place.d > v.domain[0] && place.m > u.domain[0] * 4) image.append(svg("text", { x: u(place.m) + dx, y: v(place.d) + 4, "text-anchor": anchor, class: "strong halo" }, `least ${kind}`));
+    for (const { kind, place, anchor, dx, dy } of named) {
+      image.append(svg("text", { x: u(place.m) + dx, y: v(place.d) + 4 + dy, "text-anchor": anchor, class: "strong halo" }, `least ${kind}`));
     }
 
     for (const kind of ["loss", "bound"]) {
@@ -171,7 +173,7 @@ figures.define("frontier", (ui, data) => {
       ui.number(`${kind}-ratio`, all ? "its tokens a parameter" : "its tokens a counted one", best[kind].d / best[kind].m, plain);
     }
     const ratio = fit ? f / 6 / fit.n ** 2 : NaN;
-    ui.number("runs-ratio", "tokens a parameter by the runs' parabola", ratio, plain);
+    ui.number("runs-ratio", `tokens a ${all ? "parameter" : "counted one"} by the runs' parabola`, ratio, plain);
     ui.number("exponent", "loss-optimal size ~ F to the power", exponent, fixed(3));
     ui.say(sentence);
     ui.table(`Both frontiers at ${b} bits, ${name}`, ["operations", "least loss at", "tokens a parameter", "loss", "least bound at", "tokens a parameter", "bound"],

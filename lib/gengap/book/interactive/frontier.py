@@ -25,7 +25,9 @@ def describe(law: BoundLaw, runs: list[TrainingRun]) -> dict[str, Any]:
         "quantization": law.quantization._asdict(),
         "vocab_size": law.vocab_size,
         "omega": embedding_constant([shape.n_nonembedding for shape in sizes], [shape.n_params for shape in sizes]),
-        "runs": [[run.size, run.shape.n_params, run.n_train_tokens, run.train.mean] for run in runs],
+        "runs": [
+            [run.size, run.shape.n_params, run.n_train_tokens, run.train.mean, run.shape.n_nonembedding] for run in runs
+        ],
     }
 
 
