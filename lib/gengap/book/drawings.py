@@ -6,6 +6,7 @@ a figure that is shown leaves its drawing, and a second one as wide as a phone, 
 
 import itertools
 import re
+import textwrap
 
 from IPython.core.formatters import BaseFormatter
 from IPython.core.interactiveshell import InteractiveShell
@@ -99,6 +100,7 @@ def _stack(fig: Figure, panels: list[Axes]) -> int | None:
         if len(ax.get_shared_x_axes().get_siblings(ax)) > 1:
             ax.tick_params(labelbottom=lowest)
             ax.xaxis.label.set_visible(lowest)
+        ax.set_title(textwrap.fill(ax.get_title(loc="left"), 40 if columns == 1 else 15), loc="left")
         ax.set_subplotspec(grid[k])
     leftmost = panels[::columns]
     if len({ax.get_ylabel() for ax in leftmost}) == 1:  # said once, beside all rows
