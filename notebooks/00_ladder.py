@@ -163,7 +163,7 @@ smooth = np.convolve(log.online_nll, np.ones(width) / width, mode="valid")
 fig, ax = plt.subplots()
 ax.plot(tokens_seen, log.online_nll, linewidth=0.5, alpha=0.35, color="C0")
 ax.plot(tokens_seen[width - 1 :], smooth, color="C0", label=f"{model_size}, mean of {width} steps")
-ax.axhline(math.log(spec.vocab_size), linestyle="--", color="C1", label=r"$\log V$")
+ax.axhline(math.log(spec.vocab_size), linestyle="--", color="C5", label=r"$\log V$")
 ax.set(xscale="log", xlabel="tokens seen", ylabel="online loss (nats/token)")
 ax.legend()
 plt.show()
@@ -205,11 +205,11 @@ glue_all(heldout_loss=losses["held-out documents"][0], heldout_error=losses["hel
 # At which width $d$ do two layers hold as many parameters as embedding and head together, with $V = 2048$? What share of this rung's parameters are embeddings?
 # ```
 #
-# ```{solution} ex-00-1
+# ```{solution-start} ex-00-1
 # :class: dropdown
+# ```
 #
 # By {eq}`eq-ladder-params`, $2 (12 d^2 + 13 d) = 2 V d$ at $d = (V - 13)/12$, about {glue:text}`ex_width:.0f`. Below it, a model of two layers is mostly embedding. Of this rung's parameters {glue:text}`ex_embeddings:.0f` % are embeddings: the bound pays for a code of a vocabulary more than for a code of a network.
-# ```
 
 # %%
 V, balance = 2048, (2048 - 13) / 12
@@ -218,6 +218,9 @@ in_embeddings = 100 * 2 * spec.vocab_size * spec.hidden_size / spec.n_params
 glue_all(ex_width=balance, ex_embeddings=in_embeddings)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} The text as a file
 # :label: ex-00-2
 #
@@ -246,11 +249,11 @@ glue_all(ex_online=online_bits / 8e6, ex_plain=plain_bits / 8e6)
 # The held-out documents are the first 1/64 in the order of the *hashes of their contents*. What could go wrong if they were the first 1/64 in the order of their names? And what goes wrong in the bounds of this book if someone tries several held-out sets and keeps the best?
 # ```
 #
-# ```{solution} ex-00-3
+# ```{solution-start} ex-00-3
 # :class: dropdown
+# ```
 #
 # Names put the files of one package side by side, so a few packages would be held out whole, and the sample would say little about the others. A hash scatters documents: here {glue:text}`ex_heldout:.2f` % of them are held out, from {glue:text}`ex_sources:d` sources. In the bounds nothing goes wrong. They do not use held-out text at all, only the training text and a code that was fixed before it.
-# ```
 
 # %%
 heldout = pd.DataFrame(manifest["composition"]["heldout"])
@@ -259,3 +262,7 @@ share = n_heldout / n_all
 assert abs(share - 1 / 64) < 4 * math.sqrt(1 / 64 * 63 / 64 / n_all)  # a hash scatters as chance does
 assert heldout["source"].nunique() > 3
 glue_all(ex_heldout=100 * share, ex_sources=heldout["source"].nunique())
+
+# %% [markdown]
+# ```{solution-end}
+# ```

@@ -652,8 +652,8 @@ glue_all(highest_rate=highest, n_paths=n_paths)
 coverage_table.style.format("{:.2f}").format("{:.2f} %", subset=bounds_tested)
 
 # %% [markdown]
-# The share of violated texts is {glue:text}`highest_rate:.2f` % at most, with {glue:text}`delta_percent:.0f` % allowed. The bounds are careful for three reasons that can be told apart: the union over $G$ (compare
-# the mixture), the step $1+x\le e^x$, and that all times are covered where one is asked for.
+# The share of violated texts is {glue:text}`highest_rate:.2f` % at most, with {glue:text}`delta_percent:.0f` % allowed. Three reasons make the bounds careful, and they can be told apart. One is the union over $G$ (compare the mixture), one the step
+# $1+x\le e^x$. The third is that a running bound covers all times, and one for a fixed $n$ uses that freedom for nothing (compare the two).
 #
 # The tests of the library repeat this with 10,000 texts per process and three values of $\delta$. They also test empirical Bernstein and betting, with and without replacement, on the processes to which these apply.
 #
@@ -716,7 +716,7 @@ print(f"previous loss: {by_previous:.4f}, entropy: {by_entropy:.4f} nats per tok
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A baseline that looks ahead a little
+# ```{exercise} A baseline that looks ahead
 # :label: ex-freedman-3
 #
 # A colleague uses one constant as baseline: the mean of the text's own losses. On all simulated texts the bound holds. Is the colleague's bound proved? Mend it, and say what that costs.

@@ -144,7 +144,7 @@ np.testing.assert_allclose(smoothed, smoothed_loss(nll, coded.paper_alpha, V), r
 # entropy of $p_{\mathrm s}$, is at least $x_{\min}$ as well, and $X_k - Y_k \le \Delta$. Drop the second term instead: then
 # $X \le -\log p_h(x) + \log\frac1{1-\alpha}$ for each token. $\square$
 #
-# Reviewers asked how much rests on the smoothing of {cite:t}`lotfi2024unlocking`, and what would be lost if something in it were wrong. Nothing rests on it. The idea of mixing is theirs, but the three facts used
+# Reviewers asked how much rests on the smoothing of {cite:t}`lotfi2024nonvacuous`, and what would be lost if something in it were wrong. Nothing rests on it. The idea of mixing is theirs, but the three facts used
 # here follow from the definition {eq}`eq-smoothing` in the few lines above.
 
 # %%
@@ -494,7 +494,7 @@ print(f"closed form: {closed_factor:.3f}, worst case: {worst_factor:.3f}")
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The best smoothing of a model that is too sure
+# ```{exercise} A model that is too sure
 # :label: ex-smoothing-3
 #
 # {prf:ref}`thm-maximum-entropy` assumes that the model is calibrated. Spoil that: replace each prediction by $p_h^2$, normalized, and compare the two smoothings again on 512 tokens. Which one wins, and does the theorem

@@ -320,11 +320,11 @@ glue_all(
 # A row has two weights, whose inputs have $S = \bigl(\begin{smallmatrix} 1 & r \\ r & 1 \end{smallmatrix}\bigr)$. The first has been rounded with error $e$. By how much should the second move, and what is left of the cost $e^2/2$ of moving nothing? Take $r = 0.9$.
 # ```
 #
-# ```{solution} ex-03-1
+# ```{solution-start} ex-03-1
 # :class: dropdown
+# ```
 #
 # $\gamma = r e$ by the first form of {eq}`eq-feedback`. Since $[S^{-1}]_{11} = 1/(1 - r^2)$, the cost is $(1 - r^2)\, e^2/2$: of what it was, {glue:text}`ex_left:.2f`. The stronger the correlation, the more an error can be made good.
-# ```
 
 # %%
 r = 0.9
@@ -336,6 +336,9 @@ np.testing.assert_allclose(2 * min(costs), 1 / np.linalg.inv(pair)[0, 0], atol=1
 glue_all(ex_left=2 * min(costs))
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} When does feedback pay?
 # :label: ex-03-2
 #

@@ -382,7 +382,7 @@ for spec in rungs:
         np.testing.assert_allclose(closed_form(B, beta, D), by_library, rtol=1e-12)
 closed = pd.DataFrame(rows).T
 at_limit = closed.pop("at the limit of the search").astype(bool)
-closed[at_limit] = math.nan  # the search ran into its wall: no value
+closed.loc[at_limit, closed.columns != "measured, nats/token"] = math.nan  # the search ran into its wall
 closed = closed.astype(float)
 closed.style.format("{:.2f}", na_rep="none")
 
@@ -660,7 +660,7 @@ glue_all(ex_half_share=ex_half.nats / contents[largest.size].nats)
 # ```{solution} ex-04-3
 # :class: dropdown
 #
-# In the second pass the model has met each token before. $X_k$ is no longer the loss on something new: given what is known, the token is not random at all, and the risk that equation {eq}`eq-online-area` speaks of is that of predicting a token drawn *afresh*. The online losses of a second pass bound nothing. Only $D$ tokens of $D'$ are honest; of the unbounded share {glue:text}`ex_twice:.0f` % would have to be taken on trust.
+# In the second pass the model has met each token before. $X_k$ is no longer the loss on something new: given what is known, the token is not random at all, and the risk that equation {eq}`eq-online-area` speaks of is that of predicting a token drawn *afresh*. The online losses of a second pass bound nothing, and they are {glue:text}`ex_twice:.0f` % of the sum.
 # ```
 
 # %%

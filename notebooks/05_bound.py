@@ -19,7 +19,7 @@
 #
 # **Answer.** The bound of this model {glue:text}`verdict`. With every bit of its file counted, its {term}`token-wise risk` is at most {glue:text}`tight_archive:.2f` nats.
 #
-# | with probability 99 % each | nats per token |
+# | each bound holds with probability 99 % | nats per token |
 # |---|---|
 # | guessing, $\log V$ | {glue:text}`log_vocab:.2f` |
 # | Azuma's bound, nominal code length | {glue:text}`azuma_bound:.2f` |
@@ -243,7 +243,7 @@ pd.DataFrame(
 # :::
 #
 # :::{prf:proof}
-# Apply {prf:ref}`thm-union` to the smoothed models. The weight $\alpha$ is a function of $L(h)$, so the smoothed model is a function of $h$ and the context, needs no code of its own, and its entropy $Y_k$ is known before token $k$. By {prf:ref}`thm-smoothing` its losses obey
+# Apply {prf:ref}`thm-union` to the smoothed models. The weight $\alpha$ is a function of $L(h)$, so the smoothed model is a function of $h$ and the context. It needs no code of its own, and its entropy $Y_k$ is known before token $k$. By {prf:ref}`thm-smoothing` its losses obey
 # $X_k - Y_k \le \Delta = \log(1 + V/\mathcal C)$. Hence $R_{\mathrm{sq}} \le \hat R_{\mathrm{sq}} + \Delta\, \mathcal C + \Sigma \sqrt{\mathcal C}$, where $\hat R_{\mathrm{sq}}$ is the mean of the smoothed losses. Smoothing costs at most $\log(1 + \mathcal C)$ a token, so $\hat R_{\mathrm{sq}} \le \hat R_{\mathrm q} + \log(1+\mathcal C)$; and
 # $\log(1 + \mathcal C) + \mathcal C \log(1 + V/\mathcal C) \le \mathcal C \log V + \sqrt{2\,\mathcal C}$ is {eq}`eq-smoothing-closed`. Write $\hat R_{\mathrm q}$ as $\hat R_h + (\hat R_{\mathrm q} - \hat R_h)$. $\square$
 # :::
@@ -334,7 +334,7 @@ bars = {
 terms = pd.DataFrame({name: bound.terms() for name, bound in bars.items()}).T.fillna(0)
 fig, ax = plt.subplots()
 stacked_bars(ax, terms, sums=True)
-ax.axhline(math.log(spec.vocab_size), linestyle="--", linewidth=1, color="0.5")
+ax.axhline(math.log(spec.vocab_size), linestyle="--", linewidth=1, color="C5")
 ax.set(ylabel="nats/token", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
@@ -441,7 +441,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## With a companion
 #
-# The baseline must be known before the token, and so is much more than an entropy: what the model itself was before it had read this row. Such a {term}`companion` halves the gap, as {doc}`11_companion` proves and measures. Where the snapshots of the training are at hand, the
+# The baseline must be known before the token, and so is much more than an entropy: what the model itself was before it had read this row. Such a {term}`companion` cuts the paper's gap to about half on the ladder, as {doc}`11_companion` proves and measures. Where the snapshots of the training are at hand, the
 # record holds three more bounds for each accounting, and one on the snapshots themselves.
 
 # %% tags=["hide-input"]
@@ -620,7 +620,7 @@ print(f"{price:.1e} nats per token")
 # ```{solution-end}
 # ```
 #
-# ```{exercise} When does a code become too long?
+# ```{exercise} A code too long
 # :label: ex-bound-2
 #
 # Up to how many bits a parameter is the paper's bound below guessing? Take the model's loss and $\Sigma$ as they are, ignore quantization, and use `closed_form_gap`.

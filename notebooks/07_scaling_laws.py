@@ -668,9 +668,9 @@ verdicts = pd.DataFrame(answers, index=["answer", "evidence"]).T.rename_axis("fi
 counts = verdicts["answer"].value_counts()
 tested = len(verdicts) - counts.get(ELSEWHERE, 0)
 glue_all(
-    verdicts=verdicts.style.hide(axis="index").set_properties(
-        **{"text-align": "left", "white-space": "normal"}
-    )
+    verdicts=verdicts.style.hide(axis="index")
+    .set_table_attributes('class="table"')
+    .set_properties(**{"text-align": "left", "white-space": "normal"})
 )
 glue_all(
     tally=f"Of the {tested} findings that the ladder can test, {counts.get(HOLDS, 0) or 'none'} hold{'s' * (counts.get(HOLDS, 0) < 2)} as stated, "
@@ -687,11 +687,11 @@ glue_all(smallest=sizes[0], largest=sizes[-1])
 # Set $E = 0$ in {eq}`eq-laws-stop`. What does the best stop depend on? What would Kaplan's exponents have to be for it to lie 10 % above convergence?
 # ```
 #
-# ```{solution} ex-07-1
+# ```{solution-start} ex-07-1
 # :class: dropdown
+# ```
 #
 # $A N^{-\alpha}$ cancels, and the ratio is $1 + \alpha/\beta$ at every size. Here that is {glue:text}`ex_no_floor:.2f`. Ten per cent ask for $\alpha = \beta/10$: training has to pay ten times as fast as size, in exponents. That is what Kaplan's $\alpha_N$ and $\alpha_S$ say, {glue:text}`ex_kaplan_ratio:.2f` of each other.
-# ```
 
 # %%
 no_floor = law._replace(E=0.0)
@@ -700,6 +700,9 @@ glue_all(ex_no_floor=1 + law.alpha / law.beta, ex_kaplan_ratio=kaplan_stop - 1)
 np.testing.assert_allclose(kaplan_stop - 1, 0.1, atol=0.01)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} What a floor would change
 # :label: ex-07-2
 #
@@ -730,14 +733,18 @@ glue_all(ex_with_floor=100 * (with_floor - 1))
 # Finding 2 fails if *any* of three lines is called bent, each by a test at 95 %. If all three were straight and the tests independent, how often would the finding fail by chance? Are they independent?
 # ```
 #
-# ```{solution} ex-07-3
+# ```{solution-start} ex-07-3
 # :class: dropdown
+# ```
 #
 # $1 - 0.95^3$, which is {glue:text}`ex_three_tests:.0f` %. They are not independent: the runs on the frontier belong to the other lines too, and all sizes share one text. Dependence can only move that number between 5 and 15 %. So the verdict of finding 2 rests on one bend, and the page says which.
-# ```
 
 # %%
 by_chance = 100 * (1 - 0.95**3)
 draws = np.random.default_rng(0).random((100_000, 3)) < 0.05
 np.testing.assert_allclose(100 * draws.any(axis=1).mean(), by_chance, atol=0.5)
 glue_all(ex_three_tests=by_chance)
+
+# %% [markdown]
+# ```{solution-end}
+# ```

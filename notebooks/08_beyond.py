@@ -483,10 +483,10 @@ series = {
     "paper's bound": (bounds["paper"], "s-C1"),
     "our bound, uniform mixing": (bounds["uniform mixing"], "d:C2"),
     "our bound, maximum entropy": (bounds["maximum entropy"], "D-C2"),
-    "our bound with a companion": (bounds["companion"], "P-C2"),
-    "true risk, maximum entropy": ([truth[name]["maximum entropy"] for name in by_size], "X-C4"),
-    "true risk of the trained model": (list(gaps.loc[by_size, "true risk"]), "+-C5"),
-    "training loss": (list(gaps.loc[by_size, "training loss"]), "o-C0"),
+    "our bound with a companion": (bounds["companion"], "P-C4"),
+    "true risk, maximum entropy": ([truth[name]["maximum entropy"] for name in by_size], "X-C0"),
+    "true risk of the trained model": (list(gaps.loc[by_size, "true risk"]), "+-C0"),
+    "training loss": (list(gaps.loc[by_size, "training loss"]), "o-C6"),
 }
 fig, ax = plt.subplots(figsize=(6.4, 4.8))
 for label, (values, style) in series.items():

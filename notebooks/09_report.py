@@ -151,8 +151,8 @@ display(
 nominal = [record.bounds["nominal"] for record in records]
 terms = pd.DataFrame([bounds.paper.terms() for bounds in nominal], [name_of(record) for record in records])
 marks = {
-    "Azuma": ("^", "C4", [bounds.azuma.value for bounds in nominal]),
-    "ours": ("D", "0.2", [bounds.tight.value for bounds in nominal]),
+    "Azuma": ("^", "C3", [bounds.azuma.value for bounds in nominal]),
+    "ours": ("D", "C2", [bounds.tight.value for bounds in nominal]),
     "ours, archive": ("o", "1.0", [record.bounds["archive"].tight.value for record in records]),
 }
 fig, ax = plt.subplots(figsize=(6.4, 1.8 + 0.34 * len(records)))
@@ -162,7 +162,7 @@ for label, (marker, color, values) in marks.items():
     ax.plot(values, range(len(records)), **style, label=label)
 y = np.arange(len(records))
 guessing = [log_vocab(record) for record in records]
-ax.plot([guessing, guessing], [y - 0.45, y + 0.45], color="0.5", linewidth=1.5)
+ax.plot([guessing, guessing], [y - 0.45, y + 0.45], color="C5", linewidth=1.5)
 ax.set(xlabel="nats per token", xlim=(0, None))
 ax.invert_yaxis()
 ax.grid(visible=False, axis="y")
@@ -193,8 +193,8 @@ for record in sorted(records, key=lambda r: (abs(math.log(length_of(r))), r.iden
 SERIES = {
     "paper": ("C1", lambda record: record.bounds["nominal"].paper.value),
     "ours": ("C2", lambda record: record.bounds["nominal"].tight.value),
-    "ours, archive": ("C4", lambda record: record.bounds["archive"].tight.value),
-    "training loss": ("C0", lambda record: record.risks.train.mean),
+    "ours, archive": ("C0", lambda record: record.bounds["archive"].tight.value),
+    "training loss": ("C6", lambda record: record.risks.train.mean),
 }
 families = {}
 for record in ordered(best.values()):
@@ -205,7 +205,7 @@ for ax, shown in zip(axes, families.values(), strict=True):
     for (label, (color, value)), marker in zip(SERIES.items(), "sD^o", strict=True):
         shares = [100 * value(record) / log_vocab(record) for record in shown]
         ax.plot(list(sizes.values()), shares, f"{marker}-", color=color, label=label)
-    ax.axhline(100, linestyle="--", linewidth=1, color="0.5")
+    ax.axhline(100, linestyle="--", linewidth=1, color="C5")
     size_axis(ax, sizes)
 axes[0].set(ylabel="% of guessing", ylim=(0, None))
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -239,7 +239,7 @@ if runs:
         seen = [record.identity.n_train_tokens / record.identity.n_params for record in found]
         for label, (color, value) in SERIES.items():
             ax.plot(seen, [value(record) for record in found], "o-", color=color, label=label)
-        ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="0.5")
+        ax.axhline(log_vocab(found[0]), linestyle="--", linewidth=1, color="C5")
         ax.axvline(TOKENS_PER_PARAMETER, linewidth=1, color="0.5")
         ax.set(xscale="log", yscale="log", ylabel="nats per token", title=f"{model_size} {method}-{bits}")
         ax.xaxis.set_major_formatter("{x:g}")

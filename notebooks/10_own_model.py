@@ -243,7 +243,7 @@ bars = {
 }
 fig, ax = plt.subplots()
 stacked_bars(ax, pd.DataFrame(bars).T, sums=True)
-ax.axhline(math.log(2048), linestyle="--", linewidth=1, color="0.5")
+ax.axhline(math.log(2048), linestyle="--", linewidth=1, color="C5")
 ax.set(ylabel="nats/token", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()

@@ -146,7 +146,7 @@ stretch = slice(100, 150)
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6))
 for values, label, style in (
     (loss_q, "$X^q$, final model", "C0-"),
-    (loss_u, "$X^u$, companion", "C1-"),
+    (loss_u, "$X^u$, companion", "C4-"),
     (z, "$Z$, difference", "C2-"),
 ):
     above.plot(values[window, stretch], style, label=label, linewidth=1.4)
@@ -447,10 +447,10 @@ alphas = np.array(list(curve))
 log_odds = np.log(alphas / (1 - alphas))
 ends = log_odds[0] - 1.3, log_odds[-1] + 1.3
 fig, ax = plt.subplots()
-ax.plot(log_odds, [found.gap for found in curve.values()], "o-C4", label="hedged with weight α: bound")
-ax.plot(log_odds, [found.loss for found in curve.values()], "--C4", label="its training loss")
-ax.plot(ends[0], of_context.gap, "sC2", markersize=8, label="final model, smoothed: bound")
-ax.plot(ends[1], alone, "DC1", markersize=8, label="companion alone: bound")
+ax.plot(log_odds, [found.gap for found in curve.values()], "o-C0", label="hedged with weight α: bound")
+ax.plot(log_odds, [found.loss for found in curve.values()], "--C0", label="its training loss")
+ax.plot(ends[0], of_context.gap, "sC4", markersize=8, label="final model, smoothed: bound")
+ax.plot(ends[1], alone, "DC3", markersize=8, label="companion alone: bound")
 shown = [0.003, 0.01, LITTLE, 0.2, 0.5, 0.9]
 named_axis(
     ax.xaxis,
@@ -633,11 +633,11 @@ certificates.style.format("{:.3f}")
 # %% mystnb={"figure": {"caption": "Certified gaps at 4 bits a parameter against size, a panel for each family, one marker for each rung that has a record with that kind of bound, nats per token.", "name": "fig-companion-scale"}, "image": {"alt": "A panel for each family: gap in nats against parameters on a logarithmic axis for six kinds of bound: the paper's lies highest, near 1.9; below it those without a companion, with one, of the companion alone and hedged."}}
 KINDS = {
     "paper": (lambda r: r.bounds["nominal"].paper, "s-C1"),
-    "no companion": (lambda r: r.bounds["nominal"].tight, "D-C3"),
-    "with a companion": (lambda r: r.bounds["nominal"].companion, "o-C2"),
-    "hedged, at most 5 %": (lambda r: r.bounds["nominal"].hedged_little, "^-C4"),
+    "no companion": (lambda r: r.bounds["nominal"].tight, "D-C2"),
+    "with a companion": (lambda r: r.bounds["nominal"].companion, "o-C4"),
+    "hedged, at most 5 %": (lambda r: r.bounds["nominal"].hedged_little, "^-C5"),
     "hedged, best": (lambda r: r.bounds["nominal"].hedged, "v-C0"),
-    "companion alone": (lambda r: r.online, "P-C5"),
+    "companion alone": (lambda r: r.online, "P-C3"),
 }
 sizes = {r.identity.size: r.identity.n_params for r in records}
 by_kind = pd.DataFrame(

@@ -256,7 +256,7 @@ for power, mine in fixed.items():
     label = f"about {plain(mine['n_train_tokens'].median().round(-5))} tokens"
     ax.plot(mine["n_params"], mine["bound"], "o-", color=tones[power], label=label)
     ax.plot(mine["n_params"], mine["loss"], "s--", color=tones[power], markersize=4, linewidth=1)
-ax.axhline(math.log(vocab_size), linestyle=":", color="0.5", label="guessing")
+ax.axhline(math.log(vocab_size), linestyle="--", color="C5", label="guessing")
 ax.set(xscale="log", xlabel="parameters", ylabel="nats per token")
 on_axis = points[
     points["n_params"] <= max((mine["n_params"].max() for mine in fixed.values()), default=math.inf)

@@ -242,11 +242,11 @@ pd.DataFrame(
 # A loss follows $L(t) = a + B t^{-k}$ with $a \ge 0$. Find its local exponent $-\,d\log L/d\log t$. Can it rise with $t$? What is it where $L$ is twice the floor and $k = 0.5$?
 # ```
 #
-# ```{solution} ex-14-1
+# ```{solution-start} ex-14-1
 # :class: dropdown
+# ```
 #
 # $-\,d\log L/d\log t = k\,B t^{-k}/L = k\,(1 - a/L)$. Since $L$ falls, $a/L$ grows and the exponent falls. At $L = 2a$ it is $k/2$: {glue:text}`ex_half_exponent:.2f`. A line that rises is no such law.
-# ```
 
 # %%
 t = np.geomspace(1, 1e4, 4001)
@@ -258,6 +258,9 @@ np.testing.assert_allclose(half_exponent, 0.25, atol=1e-3)
 glue_all(ex_half_exponent=half_exponent)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} How much of the repeating is chance?
 # :label: ex-14-2
 #

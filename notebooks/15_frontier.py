@@ -310,11 +310,11 @@ glue_all(here_n=plain(here_n), embedding_percent=embedded.iloc[0], embedding_per
 # At the optimum $\alpha A N^{-\alpha} = \beta B D^{-\beta}$. Solve for $D$ and put in the constants of Hoffmann et al. and of Besiroglu et al. for a model of 70 billion parameters, the size of Chinchilla. How many tokens a parameter does each law ask for?
 # ```
 #
-# ```{solution} ex-15-1
+# ```{solution-start} ex-15-1
 # :class: dropdown
+# ```
 #
 # $D = \bigl(\beta B N^{\alpha} / (\alpha A)\bigr)^{1/\beta}$. The published constants ask for {glue:text}`ex_hoffmann:.0f` tokens a parameter, the second fit for {glue:text}`ex_besiroglu:.0f`. Chinchilla was trained on 20, which came from the other two ways.
-# ```
 
 # %%
 published_laws = {
@@ -329,6 +329,9 @@ assert asked["besiroglu2024"] < 30 < asked["hoffmann2022"]
 glue_all(ex_hoffmann=asked["hoffmann2022"], ex_besiroglu=asked["besiroglu2024"], rule=RULE)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} How flat is the bottom?
 # :label: ex-15-2
 #

@@ -511,11 +511,11 @@ glue_all(n_products=traces["products"].iloc[0], trace_factor=trace_factors.max()
 # Two weights have curvatures 1 and 4. Rounded with steps $\tau_1, \tau_2$ they cost $(\tau_1^2 + 4 \tau_2^2)/24$ nats and $-\log_2 \tau_1 - \log_2 \tau_2$ bits. At a given cost, how many bits a weight does the best choice save against equal steps?
 # ```
 #
-# ```{solution} ex-16-1
+# ```{solution-start} ex-16-1
 # :class: dropdown
+# ```
 #
 # With $\tau_1^2 = t$ and $4 \tau_2^2 = c - t$ the bits are $-\tfrac12 \log_2 \bigl(t (c - t)/4\bigr)$, least at $t = c/2$: both weights cost the same. Equal steps have $t = c/5$. The saving is $\tfrac12 \log_2$ of the arithmetic over the geometric mean of the curvatures, $\tfrac12 \log_2 (2.5/2)$, {glue:text}`ex_saved:.3f` bits a weight.
-# ```
 
 # %%
 shares = np.linspace(0.001, 0.999, 9981)  # t / c
@@ -526,6 +526,9 @@ np.testing.assert_allclose(saved, 0.5 * math.log2(2.5 / 2), atol=1e-6)
 glue_all(ex_saved=saved)
 
 # %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise} The price of a bit off the frontier
 # :label: ex-16-2
 #
@@ -561,17 +564,21 @@ glue_all(ex_at_20=at_20, ex_at_200=at_200, ex_best_20=best_at[20], ex_best_200=b
 # A survey holds 26 codes of a rung. Someone certifies all of them on one sample of windows and quotes the lowest. Hoeffding's correction goes as $\sqrt{\log(m/\delta)}$ for $m$ statements. By what factor must it grow, at $\delta = 0.009$? Why does the union over *models* in {prf:ref}`thm-union` not pay for this?
 # ```
 #
-# ```{solution} ex-16-3
+# ```{solution-start} ex-16-3
 # :class: dropdown
+# ```
 #
 # By {glue:text}`ex_factor:.2f`. The union over models covers the draw of the text: there all coded models are bounded at once. The sample of windows is a second draw, and its statement is about one list of numbers, those of one model. Whoever looks at 26 lists needs 26 statements, or chooses on other windows, as this page does.
-# ```
 
 # %%
 factor = math.sqrt(math.log(26 / 0.009) / math.log(1 / 0.009))
 assert max(len(survey.cells) for survey in found) <= 26
 assert 1.2 < factor < 1.4
 glue_all(ex_factor=factor)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
 
 # %%
 glue_all(runtime_minutes=(time.monotonic() - started) / 60)

@@ -77,7 +77,7 @@ glue_all(gap=paid.paper.gap, our_gap=one.bounds["archive"].tight.gap, log_vocab=
 #
 # It does. The paper was renamed for it: *compute-optimal* models generalize better with scale, and they get 20 tokens for every new parameter. On the ladder that is {glue:text}`frontier_rungs:d` rungs, whose gap {glue:text}`frontier_word` with size: it goes as $N$ to the power {glue:text}`frontier:+.3f`. {doc}`06_scale` tries every claim on them.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Growing models on as many tokens: loss, bound and gap, nats per token"
 frontier = trend([r.identity.n_params for r in ladder], [r.bounds["nominal"].paper.gap for r in ladder])
 glue_interval("frontier", *frontier.overall)
 glue_all(frontier_rungs=len(ladder))
@@ -129,7 +129,7 @@ fixed[["size", "N", "D", "loss", "bound", "gap"]].style.hide(axis="index").forma
 #
 # It is linear in $N/D$, and that ratio is what training at scale holds fixed. From the smallest rung to the largest $N$ grows {glue:text}`size_factor:.0f`-fold and the complexity changes by {glue:text}`complexity_spread:.0f` millionths of a nat. The objection remains a fair one: the code's share of the gap of {glue:text}`largest` is {glue:text}`parameter_share:.0f` %. {doc}`08_beyond` shows on a source that is known exactly how little would be left without it.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The paper's gap, nats per token, by tokens a parameter"
 complexities = [r.bounds["nominal"].paper.complexity for r in ladder]
 glue_all(complexity_spread=1e6 * np.ptp(complexities), complexity=paid.paper.complexity)
 glue_all(size_factor=ladder[-1].identity.n_params / ladder[0].identity.n_params)
@@ -311,7 +311,7 @@ compared.style.format("{:.2f}", subset=list(compared.columns[2:]), na_rep="–")
 #
 # First bound: a model that can be written down in few bits cannot have fitted many accidents of its text. How much those few may matter depends on how much its losses vary. Second: what training wrote into a model may be less than what its file holds. Of the {glue:text}`gap:.2f` nats of {glue:text}`largest`, {glue:text}`part_parameters:.2f` pay for the bits, {glue:text}`part_variation:.2f` for variation and {glue:text}`part_smoothing:.2f` for a bounded loss. {doc}`../book/index` and {doc}`05_bound` tell it at two lengths.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Terms of the paper's gap at both ends of the ladder, nats per token"
 terms = {"parameters": "parameters", "loss_variation": "variation", "smoothing": "smoothing"}
 glue_all(**{f"part_{short}": getattr(paid.paper, name) for name, short in terms.items()})
 parts = pd.DataFrame(
@@ -367,7 +367,7 @@ ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Loss increase by rounding, nats per token, by method and bits"
 glue_all(sensitivity_code=changed["half the code"])
 glue_all(sensitivity_delta=1e6 * changed["failure probability of 1e-6"])
 survey = load_surveys("ladder")[-1]

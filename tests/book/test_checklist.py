@@ -50,7 +50,7 @@ def test_every_page_passes(part):
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="400" height="100" viewBox="0 0 300 75"><style>%s</style>
 <g id="text_1"><!-- words --><g style="fill: %s" transform="translate(5 40) scale(%s -0.12)"><path d="M0 0h9v9z"/></g></g></svg>"""
-PAGE = """<!doctype html><html lang="en" data-theme="light"><head><title>Page</title><meta name="viewport" content="width=device-width">
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><title>Page</title><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">
 <style>html[data-theme=dark] body{background:#121212;color:#ced6dd;color-scheme:dark} pre,.table{overflow-x:auto}
 table{border-collapse:collapse} %s</style></head><body><main><article><h1>Page</h1>%s</article></main></body></html>"""
 TABLE = "<table><caption>Sizes</caption><thead><tr><th scope=col>n</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>"
@@ -89,6 +89,9 @@ def test_a_good_page_passes_every_measure(look):
 @pytest.mark.parametrize(
     ("measure", "changed"),
     [
+        ("broken", {"words": GOOD + "<p class='math'>x</p>"}),
+        ("broken", {"words": GOOD + "<img src='gone.svg' alt='Gone'>"}),
+        ("broken", {"words": GOOD + "<script>gone()</script>"}),
         ("cut", {"words": GOOD + f"<pre tabindex=0>{'x' * 300}</pre>"}),
         ("cut", {"words": GOOD + f'<div class="table" tabindex=0>{TABLE.replace(">n<", WIDE)}</div>'}),
         ("wide", {"words": GOOD + "<p style='width:500px'>wide</p>"}),

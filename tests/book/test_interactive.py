@@ -428,6 +428,8 @@ def test_figures_work_from_the_keyboard_and_speak(browser, address, name):
         f"[...{root}.querySelectorAll('input, select')].filter(c => !c.labels.length).map(c => c.outerHTML)"
     )
     assert unnamed == []
+    controls = f"[...{root}.querySelectorAll('.control:not([hidden]) :is(input, select, button)')]"
+    assert browser.evaluate(f"{controls}.every(c => c.getBoundingClientRect().height > 5)")  # no other script hides one
     assert browser.evaluate(f"{root}.querySelector('.stage > *').getAttribute('aria-label').length") > 30
     assert browser.evaluate(
         f"[...{root}.querySelectorAll('table')].every(t => t.caption && t.querySelector('th[scope]'))"

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import htmlcheck
@@ -474,12 +473,6 @@ def test_missing_extra_and_empty_pages_are_named(tmp_path):
 # --- the built book in a browser --------------------------------------------------------------------------------
 
 
-def built_pages() -> list[str]:
-    """All of the table of contents, and of the library two that stand for the rest."""
-    library = ["book/library/gengap.bounds", "book/library/gengap.records.base"]
-    return [*site.toc_pages(site.read_toc(ROOT / "build" / "site")), *library]
-
-
 needs_book = pytest.mark.skipif(
     not (HTML / "index.html").is_file() or not (ROOT / "build" / "site" / "_toc.yml").is_file(),
     reason="the book is not built: `make book` builds it",
@@ -489,62 +482,11 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-# Words that stand out from what lies behind them by less than 4.5:1 (WCAG 2, level AA).
-FAINT = """
-(theme => {
-  document.documentElement.dataset.theme = theme;
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = color => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const luminance = color => color.slice(0, 3).map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const over = (top, below) => top.slice(0, 3).map((v, k) => v * top[3] / 255 + below[k] * (1 - top[3] / 255));
-  const ground = element => {
-    const base = element.parentElement ? ground(element.parentElement) : rgba('white').slice(0, 3);
-    return over(rgba(getComputedStyle(element).backgroundColor), base);
-  };
-  const faint = new Set();
-  for (const element of document.querySelectorAll('article :is(p, li, th, td, a, figcaption, dt, dd, h1, h2, h3)')) {
-    const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('');
-    if (!text || element.classList.contains('headerlink') || !element.checkVisibility()) continue;
-    const back = ground(element), ink = over(rgba(getComputedStyle(element).color), back);
-    const [dark, light] = [luminance(ink), luminance(back)].sort((a, b) => a - b);
-    if ((light + 0.05) / (dark + 0.05) < 4.5) faint.add(`${element.tagName} "${text.slice(0, 30)}"`);
-  }
-  return [...faint];
-})
-"""
-
-
 @needs_book
 @needs_browser
-def test_built_book_in_a_browser():
-    """No console error, math and figures drawn, words legible in both themes, nothing wider than a phone, search."""
-    started = time.monotonic()
+def test_search_and_the_way_in():
+    """What no page of the checklist has."""
     with serve(HTML) as address, open_browser() as page:
-        page.view(390, 844)
-        for docname in built_pages():
-            page.open(f"{address}/{docname}.html")
-            assert page.errors == [], f"{docname}: {page.errors}"
-            width = page.evaluate("document.documentElement.scrollWidth")
-            assert width <= 390, f"{docname} is {width} px wide on a phone of 390 px"
-            raw = page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length")
-            assert raw == 0, f"{docname}: {raw} equations are not rendered"
-            broken = page.evaluate("document.querySelectorAll('mjx-merror, [data-mjx-error]').length")
-            assert broken == 0, f"{docname}: {broken} equations have errors"
-            missing = page.evaluate(
-                "Promise.all([...document.querySelectorAll('article img')].map(image => {"
-                " image.loading = 'eager'; return image.decode().then(() => image.naturalWidth ? '' : image.src, () => image.src)"
-                "})).then(sources => sources.filter(Boolean))"
-            )
-            assert missing == [], f"{docname}: {missing}"
-            for theme in ("dark", "light"):
-                faint = page.evaluate(f"{FAINT}('{theme}')")
-                assert faint == [], f"{docname}, {theme}: too little contrast: {faint[:5]}"
-
         page.view(1280, 900)
         page.open(f"{address}/search.html?q=Freedman")
         page.wait("document.querySelectorAll('#search-results li a').length > 0")
@@ -553,7 +495,6 @@ def test_built_book_in_a_browser():
         page.wait("location.pathname === '/book/index.html'")
         page.wait("document.readyState === 'complete'")
         assert page.evaluate("document.querySelectorAll('article figure img').length") >= 1
-    assert time.monotonic() - started < 60
 
 
 def test_glued_numpy_numbers_take_formats():

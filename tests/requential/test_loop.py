@@ -176,7 +176,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path):
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path):
-    with pytest.raises(UserError, match="choose one of smoothing, projection, threshold"):
+    with pytest.raises(UserError, match="choose one of plain, smoothing, projection, threshold"):
         Requential(TINY, "teleportation")
     with pytest.raises(UserError, match="choose a divisor of 64"):
         Requential(TINY, batch_rows=5)

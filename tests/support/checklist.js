@@ -56,7 +56,7 @@ window.checklist = (() => {
     }
     return drawings.get(key);
   };
-  const figures = () => all('article img').filter(image => /\.svg($|\?)/.test(image.currentSrc) && image.checkVisibility());
+  const figures = () => all('article img').filter(image => /\.svg($|\?)/.test(image.currentSrc) && image.naturalWidth && image.checkVisibility());
 
   return {
     /** Everything folded is open, every image there. */
@@ -83,6 +83,13 @@ window.checklist = (() => {
         const over = place.querySelector('mjx-math').getBoundingClientRect().right - place.getBoundingClientRect().right;
         return over > 1 ? [`${where(place)} by ${over.toFixed()} px`] : [];
       }),
+    ],
+
+    /** Equations that are not set, and images that are not there. */
+    broken: async () => [
+      ...all('.math:not(:has(mjx-container)), mjx-merror, [data-mjx-error]').map(where),
+      ...(await Promise.all(all('article img').map(image => (image.loading = 'eager', image.decode()
+        .then(() => image.naturalWidth ? '' : image.src, () => image.src))))).filter(Boolean),
     ],
 
     width: () => document.documentElement.scrollWidth,

@@ -53,6 +53,7 @@ def measure(page: Page, address: str) -> dict:
             found["small"] += [f"{file} {label!r} {px:.1f} px" for file, label, px in small]
             found["n_drawn"] = len(drawn)
 
+    found["broken"] = page.errors + ask("broken")
     look("phone")
     if (width := ask("width")) > WIDTHS["phone"][0]:
         found["wide"].append(f"{width} px")
@@ -97,6 +98,7 @@ def judge(found: dict[str, dict]) -> dict[str, dict]:
 
 #: What may be wrong with a page: name, what it means.
 MEASURES = {
+    "broken": "errors in the console, equations not set, images not there",
     "cut": "wider than its place at 1280 px",
     "wide": "wider than the phone",
     "small": f"figure text of less than {MIN_FIGURE_TEXT} px on the phone",

@@ -68,7 +68,7 @@ def build_pages(folder: Path, caption: str = "A caption with *markup*.", names: 
         (source / f"{name}.md").write_text(f"# {name}\n\n```{{interactive}} {name}\n{caption}\n```\n")
     (source / "index.md").write_text("# Figures\n\n```{toctree}\n" + "\n".join(sorted(names)) + "\n```\n")
     settings = {
-        "extensions": ["myst_parser", "interactive"],
+        "extensions": ["myst_parser", "sphinx_togglebutton", "interactive"],
         "html_theme": "sphinx_book_theme",
         "html_static_path": ["_static"],
         "html_css_files": ["book.css"],

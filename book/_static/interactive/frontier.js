@@ -144,7 +144,10 @@ figures.define("frontier", (ui, data) => {
     image.append(axes(u, v, { xlabel: name, ylabel: "tokens", xroom: 60 }));
     clip("b", second);
     const plane = svg("g", { "clip-path": `url(#${ui.id}-b)`, fill: "none" });
-    const labels = []; // a level that would lie on another is left out
+    const named = [["bound", "end", -10, 0, 1.2], ["loss", "start", 6, 14, 9]].map(([kind, anchor, dx, dy, room]) => ({ kind, anchor, dx, dy,
+      place: both[kind].findLast(({ m, d }) => m < u.domain[1] / room && d < v.domain[1] / 8) }))
+      .filter(({ place }) => place && place.d > v.domain[0] && place.m > u.domain[0] * 4);
+    const labels = named.map(({ place, dx }) => [place.m * (dx > 0 ? 4 : 0.4), place.d]); // a level that would lie on another text is left out
     const sides = Array.from({ length: 91 }, (_, i) => u.domain[0] * (u.domain[1] / u.domain[0]) ** (i / 90));
     for (let level = Math.ceil((E + 0.05) * 2) / 2; level <= 7; level += 0.5) { // lines of equal loss
       const line = sides.map((m) => [m, ((level - E - A * counted.all(m) ** -alpha) / B) ** (-1 / beta)]).filter(([, d]) => Number.isFinite(d) && d < v.domain[1] * 3);
@@ -160,9 +163,8 @@ figures.define("frontier", (ui, data) => {
     for (const [, n, d, , m] of data.runs) plane.append(svg("circle", { cx: u(all ? n : m), cy: v(d), r: 2.4, fill: "#737b85" }));
     for (const kind of ["loss", "bound"]) plane.append(svg("circle", { cx: u(best[kind].m), cy: v(best[kind].d), r: 5.5, style: `fill: var(${colours[kind]})` }));
     image.append(plane);
-    for (const [kind, anchor, dx, dy, room] of [["bound", "end", -10, 0, 1.2], ["loss", "start", 6, 14, 9]]) {
-      const place = both[kind].findLast(({ m, d }) => m < u.domain[1] / room && d < v.domain[1] / 8);
-      if (place && place.d > v.domain[0] && place.m > u.domain[0] * 4) image.append(svg("text", { x: u(place.m) + dx, y: v(place.d) + 4 + dy, "text-anchor": anchor, class: "strong halo" }, `least ${kind}`));
+    for (const { kind, place, anchor, dx, dy } of named) {
+      image.append(svg("text", { x: u(place.m) + dx, y: v(place.d) + 4 + dy, "text-anchor": anchor, class: "strong halo" }, `least ${kind}`));
     }
 
     for (const kind of ["loss", "bound"]) {

@@ -160,7 +160,7 @@ window.figures = (() => {
       input.checked = value;
       const control = { input, get value() { return input.checked; }, set: (v) => { input.checked = v; this.redraw(); } };
       input.addEventListener("change", () => { moved?.(input.checked); this.redraw(); });
-      this.controls.append(el("div", { class: "control toggle" }, input, el("label", { for: input.id }, label)));
+      this.controls.append(el("div", { class: "control box" }, input, el("label", { for: input.id }, label)));
       return control;
     }
     buttons(all) { // {key: [label, what it does]}

@@ -14,6 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 if TYPE_CHECKING:
     from gengap.laws.intervals import Ensemble
 
+# One term has one colour in every figure. Lines: the paper's bound C1, ours C2, Azuma's C3, with a companion C4, guessing C5 and
+# dashed, the training loss C6, as in bars.
 TERMS = {  # of the bounds, in stacking order: name, label, colour
     "train_risk": ("training loss", "0.55"),
     "parameters": ("parameters", "C0"),

@@ -11,7 +11,7 @@ from gengap.errors import UserError
 @app.command()
 def requential(
     model_size: ModelSize,
-    recipe: Annotated[str, typer.Option(help="smoothing, projection or threshold.")] = "smoothing",
+    recipe: Annotated[str, typer.Option(help="plain, smoothing, projection or threshold.")] = "smoothing",
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of all draws.")] = 0,
     control: Annotated[str, typer.Option(help="Read in place of the text: random or repeated tokens.")] = "",
     batch_rows: Annotated[int, typer.Option(min=0, help="That the student learns from in a step; 0: as its rung.")] = 0,

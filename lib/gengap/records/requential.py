@@ -39,11 +39,7 @@ from gengap.requential.coding import read_file
 
 COSTS = ("kl", "log_ratio", "token_variance", "row_variance", "student_loss", "teacher_loss", "teacher_step")
 Length = Literal["expected", "certain", "path"]
-LENGTHS = (
-    "expected",
-    "certain",
-    "path",
-)  # M + H + sqrt(V/delta); given the draws; with no code (statements T14, T14a, T14b)
+LENGTHS = ("expected", "certain", "path")  # M + H + sqrt(V/delta); given the draws; with no code (statement T14)
 _MOST = 2**26  # bytes of the costs of a training
 
 

@@ -31,7 +31,12 @@ class Recipe:
     student_share: float = 0.01  # that the student's does
 
 
-RECIPES = {"smoothing": Recipe(), "projection": Recipe(project=True), "threshold": Recipe(threshold=0.1)}
+RECIPES = {
+    "plain": Recipe(least_window=1, teacher_share=1e-9, student_share=1e-9),  # no averages
+    "smoothing": Recipe(),
+    "projection": Recipe(project=True),
+    "threshold": Recipe(threshold=0.1),
+}
 FIRST_PROJECTION, PROJECTION_FACTOR = 100, 1.5  # at the steps 100, 150, 225, ...
 MOST_WAITING = 2.0  # steps of the student while its teacher waits, over the steps of the rung
 ROWS_AT_ONCE = 64  # drawn from one state of the teacher: for small models 64 rows cost twice as much as 8
