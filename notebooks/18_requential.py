@@ -41,7 +41,7 @@
 family: str = "ladder"  # models with records of both kinds
 named: str = "50k"  # the rung of the table above
 n_draws: int = 3000  # of the code on a small alphabet
-seed: int = 0
+seed: int = 0  # of the first three initial weights
 
 # %% tags=["hide-input"]
 import json
