@@ -329,7 +329,10 @@ ranges.style.format("{:.3f}")
 # with equality when $q = p^*$ is the maximizer and $Y = H(p^*)$. The maximizer is the distribution that solves
 #
 # $$
-# p^*(x)\,\bigl(1 + \lambda\,(Y + \log p^*(x))\bigr) = p(x), \qquad \text{that is} \qquad \log p^*(x) = W\!\Bigl(\frac{e^{c}}{\lambda}\, p(x)\Bigr) - c, \quad c = Y + \tfrac1\lambda ,
+# \begin{aligned}
+# & p^*(x)\,\bigl(1 + \lambda\,(Y + \log p^*(x))\bigr) = p(x), \qquad \text{that is} \\
+# & \log p^*(x) = W\!\Bigl(\frac{e^{c}}{\lambda}\, p(x)\Bigr) - c, \qquad c = Y + \tfrac1\lambda ,
+# \end{aligned}
 # $$ (eq-lambert)
 #
 # with Lambert's function, $W(y)\, e^{W(y)} = y$, and the one $c$ for which it sums to one.

@@ -277,8 +277,10 @@ paper_mode = certify.paper_mode_bounds(
 # Let $Y_k \ge y_0$ be predictable, $X_k \le x_{\max}$ for every token, and $0 < \lambda < 1/(x_{\max} - y_0)$; or let $1 + \lambda\,(Y_k - X_k) > 0$ for every token in any other way. Let the constants come from a finite grid $G$ that was fixed before the text. With probability at least $1-\delta$, for all $h$ and all of $G$ at once,
 #
 # $$
-# R \;\le\; \frac{\mathcal C}{\lambda} + \frac1D \sum_{k=1}^{D} f_k , \qquad
-# f_k = Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - X_k)\bigr) , \qquad \mathcal C = \frac{L(h) \log 2 + \log(|G|/\delta)}{D} .
+# \begin{aligned}
+# R & \;\le\; \frac{\mathcal C}{\lambda} + \frac1D \sum_{k=1}^{D} f_k , \qquad \mathcal C = \frac{L(h) \log 2 + \log(|G|/\delta)}{D} , \\
+# f_k & \;=\; Y_k - \frac1\lambda \log\bigl(1 + \lambda\,(Y_k - X_k)\bigr) .
+# \end{aligned}
 # $$ (eq-tight)
 # :::
 #

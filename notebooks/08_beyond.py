@@ -526,9 +526,11 @@ comparison.style.format("{:.3f}").format("{:.0f}", subset=["real, %"])
 # For our bound with maximum entropy the gap can be laid out completely, since the following is an identity. With $\hat R_{\mathrm s}$ and $R_{\mathrm s}$ the training loss and the true risk of the smoothed model,
 #
 # $$
-# \text{bound} - \hat R_h = \underbrace{\hat R_{\mathrm s} - \hat R_h}_{\text{quantization, smoothing}} + \underbrace{R_{\mathrm s} - \hat R_{\mathrm s}}_{\text{generalization}} +
-# \underbrace{\frac{L(h)\log 2}{\lambda D}}_{\text{code length}} + \underbrace{\frac{\log(|G|/\delta)}{\lambda D}}_{\text{certainty}} +
-# \underbrace{\frac1D\sum_k (f_k - X_k) - (R_{\mathrm s} - \hat R_{\mathrm s})}_{\text{variation}} .
+# \begin{aligned}
+# \text{bound} - \hat R_h = {} & \underbrace{\hat R_{\mathrm s} - \hat R_h}_{\text{quantization, smoothing}} + \underbrace{R_{\mathrm s} - \hat R_{\mathrm s}}_{\text{generalization}} +
+# \underbrace{\frac{L(h)\log 2}{\lambda D}}_{\text{code length}} + \underbrace{\frac{\log(|G|/\delta)}{\lambda D}}_{\text{certainty}} \\
+# & {} + \underbrace{\frac1D\sum_k (f_k - X_k) - (R_{\mathrm s} - \hat R_{\mathrm s})}_{\text{variation}} .
+# \end{aligned}
 # $$ (eq-source-parts)
 #
 # The first two parts are real. The third is the cost of describing the model: the bound must hold for all $2^{L(h)}$ models that have as short a code, and some of those memorized the text. The fourth is what a statement about a single

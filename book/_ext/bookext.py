@@ -143,6 +143,7 @@ def _mend(app, pagename, templatename, context, doctree):
 
     if body := context.get("body"):
         body = re.sub(r"<t(head|body)\b.*?</t\1>", scoped, body, flags=re.DOTALL)
+        body = body.replace(' role="doc-biblioentry"', ' role="listitem"')  # which its list, role="list", asks for
         context["body"] = re.sub(r'(<[a-z][^<>]*?) id="([^"]*)"', once, body)
 
 

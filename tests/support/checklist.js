@@ -2,7 +2,7 @@
 
 window.checklist = (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const words = element => (element.innerText ?? element.textContent).trim().replace(/\s+/g, ' ').slice(0, 40);
+  const words = element => (element.innerText ?? element.textContent).trim().replace(/\s+/g, ' ').match(/^.{0,40}/u)[0];
   const where = element => `${element.tagName.toLowerCase()} "${words(element)}"`;
 
   // --- colours ---
@@ -168,9 +168,9 @@ window.checklist = (() => {
         if (!text) continue;
         for (const sentence of text.split(/(?<=[.!?]["”’)\]]*) (?=["“‘([]?[A-Z0-9])/)) {
           const count = sentence.split(' ').filter(word => /[\p{L}\d]/u.test(word)).length;
-          if (count) sentences.push([count, sentence.slice(0, 60)]);
+          if (count) sentences.push([count, sentence.match(/^.{0,60}/u)[0]]);
         }
-        numbers.push([(text.match(/(?<![\p{L}\d.-])[−-]?\d[\d.,]*/gu) ?? []).length, text.slice(0, 60)]);
+        numbers.push([(text.match(/(?<![\p{L}\d.-])[−-]?\d[\d.,]*/gu) ?? []).length, text.match(/^.{0,60}/u)[0]]);
       }
       return {sentences, numbers};
     },
