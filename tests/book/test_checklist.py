@@ -30,7 +30,7 @@ def test_every_page_passes(part):
     """Both themes and both widths; counts of everything are left in build/checklist-*.json."""
     chapters = site.toc_pages(site.read_toc(ROOT / "build" / "site"))
     pages = [page for page in site.staged_pages(ROOT / "build" / "site") if (page in chapters) == (part == "chapters")]
-    found = checklist.survey(HTML, pages)
+    found = checklist.survey(HTML, pages, n_axe=None if part == "chapters" else 2)  # autodoc writes the library's pages
     (ROOT / "build" / f"checklist-{part}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     wrong = [
         f"{name}: {measure}: {what}"

@@ -169,6 +169,15 @@ def test_every_reference_has_an_address():
     assert len(dois) == len(set(dois))
 
 
+def test_it_is_cited_under_its_own_title():
+    title = site.read_config(ROOT)["title"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["title"].startswith(f"{title}:")
+    assert f"{{{cited['title']}}}" in TEXTS["book/cite.md"]
+    assert f"{{{cited['version']}}}" in TEXTS["book/cite.md"]
+    assert str(cited["date-released"]) in TEXTS["book/cite.md"]
+
+
 def test_every_command_is_listed():
     found = re.findall(
         r"`(\w+)`",

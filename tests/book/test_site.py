@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import bookext
 import htmlcheck
 import nbformat
 import pytest
@@ -12,7 +13,7 @@ from browser import chromium, open_browser, serve
 from bs4 import BeautifulSoup
 from projects import bare_project
 
-from gengap.book import pages, site
+from gengap.book import drawings, pages, site
 from gengap.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -318,7 +319,61 @@ def test_named_figures_are_there_for_prose_pages_and_once_under_each_name(projec
         for name in ("notebooks/01_page", "notebooks/01_page/ladder-50k")
     ]
     assert names == ["fig-one", "fig-one-ladder-50k"]
-    assert (site.stage() / "figures" / "fig-one.svg").read_text() == "<svg>main</svg>"
+    figures = site.stage() / "figures"
+    assert (figures / "fig-one.svg").read_text().endswith("main</svg>")
+    assert (figures / "fig-one-ladder-50k.svg").read_text().endswith("other</svg>")
+
+
+def test_tables_have_the_captions_of_their_cells():
+    tables = [
+        nbformat.v4.new_output("display_data", data={"text/html": f"<style></style><table id='{k}'><tr></tr></table>"})
+        for k in range(3)
+    ]
+    tables[1].data = {f"application/papermill.record/{mime}": html for mime, html in tables[1].data.items()}  # glued
+    cell = nbformat.v4.new_code_cell("", outputs=tables, metadata={"caption": ["a < b", "c"]})
+    pages._set_caption(cell)
+    found = [re.findall("<caption>(.*)</caption>", next(iter(output.data.values()))) for output in cell.outputs]
+    assert found == [["a &lt; b"], ["c"], []]
+    cell = nbformat.v4.new_code_cell("", outputs=tables[2:], metadata={"caption": "d"})
+    pages._set_caption(cell)
+    assert "<table id='2'><caption>d</caption><tr>" in cell.outputs[0].data["text/html"]
+
+
+def test_head_cells_say_what_they_head_and_ids_are_given_once():
+    body = (
+        '<p id="a"></p><p class="b" id="a">in <code>&lt;p id="a"&gt;</code></p><table><thead><tr><th>&nbsp;</th><th>x</th></tr></thead>'
+        '<tbody><tr><th class="c">y</th><th scope="row">z</th><td>1</td></tr></tbody></table>'
+    )
+    context = {"body": body}
+    bookext._mend(None, "page", "page.html", context, None)
+    assert context["body"] == (
+        '<p id="a"></p><p class="b">in <code>&lt;p id="a"&gt;</code></p><table><thead><tr><td></td><th scope="col">x</th></tr></thead>'
+        '<tbody><tr><th scope="row" class="c">y</th><th scope="row">z</th><td>1</td></tr></tbody></table>'
+    )
+
+
+def test_a_page_shows_the_narrow_drawing_on_a_phone(project):
+    """Really built, with the book's own configuration: a figure of a notebook, and the same one on a prose page."""
+    for name in ("book/_ext", "book/_static", "book/references.bib"):
+        source, target = ROOT / name, project / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
+    page, ran = notebook(), notebook(ran=True)
+    for copy in (page, ran):
+        copy.cells[2].metadata["mystnb"] = {"figure": {"name": "fig-one", "caption": "One"}, "image": {"alt": "One"}}
+    data = {drawings.SVG: svg, drawings.NARROW: svg}
+    ran.cells[2].outputs = [nbformat.v4.new_output("display_data", data=data)]
+    write(project / "notebooks" / "01_page.ipynb", page)
+    write(project / "build" / "notebooks" / "01_page.ipynb", ran)
+    write(project / "book" / "index.md", "# A book\n\n```{image} ../figures/fig-one.svg\n:alt: One\n```\n")
+    html = site.build(site.stage(config=site.read_config(ROOT))).parent
+    for name in ("book/index", "notebooks/01_page"):
+        picture = BeautifulSoup((html / f"{name}.html").read_text(encoding="utf-8"), "html.parser").find("picture")
+        narrow = (html / name).parent / picture.source["srcset"]
+        assert narrow.name == "fig-one.narrow.svg"
+        assert narrow.is_file()
+        assert picture.source["media"] == "(max-width: 600px)"
+        assert picture.img["alt"] == "One"
 
 
 # --- the address of the repository ------------------------------------------------------------------------------

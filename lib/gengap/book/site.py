@@ -227,7 +227,11 @@ def _built_config(config: dict[str, Any], root: Path, static_digest: str) -> dic
     sphinx |= {
         "ogp_site_name": config.get("title", ""),
         "ogp_site_url": address,
-        "ogp_social_cards": {"enable": bool(address)},
+        "ogp_social_cards": {
+            "enable": bool(address),
+            "image_mini": "book/_static/favicon.png",
+            "line_color": "#2c5fdd",
+        },
     }
     if config.get("repository", {}).get("url"):
         html |= {"use_repository_button": True, "use_issues_button": True}
