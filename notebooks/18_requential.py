@@ -89,13 +89,13 @@ assert {record.recipe for record in records if record.identity.size == named} >=
 # 2. The student learns from $x_t$. Before that it would have written batches with another law, $P_t$.
 # 3. The teacher learns from a batch of real text.
 #
-# The decoder knows $P_t$ and can draw *proposals* $X_1, X_2, \dots$ from it, with random numbers that encoder and decoder share. The encoder looks for a proposal that can pass for the teacher's and sends its number $K_t$. The decoder looks it up, and trains the same student.
+# The decoder knows $P_t$ and can draw *proposals* $X_1, X_2, \dots$ from it, with random numbers that encoder and decoder share. The encoder looks for a proposal that can pass for the teacher's and sends its number $I_t$. The decoder looks it up, and trains the same student.
 #
 # Nothing of the text is sent, and nothing of the teacher. What the student knows already costs next to nothing, because then $P_t$ is close to $Q_t$. Entropy is free: a thousand random tokens that the student expects as random are worth no bit.
 #
 # ## How long an index is
 #
-# The encoder of {cite:t}`li2018strong` draws arrival times $T_1 < T_2 < \dots$ of a Poisson process of rate one, and sends the $K$ for which $T_K / r(X_K)$ is least, where $r = dQ/dP$. Here it is on four letters. The proposals come in chunks, and the search ends where no later one can win.
+# The encoder of {cite:t}`li2018strong` draws arrival times $a_1 < a_2 < \dots$ of a Poisson process of rate one, and sends the index $I$ for which $a_I / r(X_I)$ is least, where $r = dQ/dP$. Here it is on four letters. The proposals come in chunks, and the search ends where no later one can win.
 
 
 # %% caption="Letters that the code drew, beside what the teacher would draw"
@@ -146,7 +146,7 @@ glue_all(mean_delta=delta_bits.mean(), published_mean=divergence + 2 * math.log2
 glue_all(ours_mean=divergence + 2 * math.log2(1 + divergence) + 4, n_draws=n_draws)
 
 # %% [markdown]
-# The letters decoded have the teacher's law. The divergence is {glue:text}`kl:.2f` bits, the mean of $\log_2 K$ {glue:text}`mean_log:.2f` $\pm$ {glue:text}`mean_log_error:.2f`, and Elias' delta code takes {glue:text}`mean_delta:.2f` bits. Published is a mean of at most {glue:text}`published_mean:.2f`; at most {glue:text}`ours_mean:.2f` is proved below.
+# The letters decoded have the teacher's law. The divergence is {glue:text}`kl:.2f` bits, the mean of $\log_2 I$ {glue:text}`mean_log:.2f` $\pm$ {glue:text}`mean_log_error:.2f`, and Elias' delta code takes {glue:text}`mean_delta:.2f` bits. Published is a mean of at most {glue:text}`published_mean:.2f`; at most {glue:text}`ours_mean:.2f` is proved below.
 #
 # :::{prf:theorem} Length of a requential code (Qiu et al. 2026)
 # :label: thm-requential-published
@@ -154,14 +154,15 @@ glue_all(ours_mean=divergence + 2 * math.log2(1 + divergence) + 4, n_draws=n_dra
 # With $\mathrm{KL}_t = \mathrm{KL}(Q_t \,\|\, P_t)$ in bits, the expected length of step $t$ is at most $\mathrm{KL}_t + 2 \log_2 (1 + \mathrm{KL}_t) + 5.21$, and with probability at least $1-\delta$ the whole code takes at most
 #
 # $$
-# \underbrace{\sum_t \mathrm{KL}_t}_{M} + \underbrace{\sum_t \bigl(2 \log_2 (1 + \mathrm{KL}_t) + 5.21\bigr)}_{H} + \sqrt{\frac{v}{\delta}}, \qquad v = \sum_t \Bigl(g\,(\sigma_t + g) + \tfrac32\Bigr)^2 .
+# \underbrace{\sum_t \mathrm{KL}_t}_{\text{divergence}} + \underbrace{\sum_t \bigl(2 \log_2 (1 + \mathrm{KL}_t) + 5.21\bigr)}_{\text{overhead}} + \underbrace{\sqrt{v/\delta}}_{\text{bad luck}}, \qquad v = \sum_t \Bigl(\kappa\,(\sigma_t + \kappa) + \tfrac32\Bigr)^2 .
 # $$ (eq-requential-published)
 #
-# Here $g = 1 + 2/\log 2$, and $\sigma_t$ is the standard deviation of $\log_2 r_t(x)$ for $x \sim Q_t$.
+# Here $\kappa = 1 + 2/\log 2$, and $\sigma_t$ is the standard deviation of $\log_2 r_t(x)$ for $x \sim Q_t$.
 # :::
 #
-# *Where the constants come from.* Elias' delta code writes $K$ in at most $f(u) + 1$ bits, $u = \log_2 K$, $f(u) = u + 2\log_2 (1 + u)$. By {cite:t}`li2018strong` $\mathbb E\, u \le \mathrm{KL}_t + c$ with $c = 1 + \log_2(e)/e$. Since $f$ is concave, the mean is at most $f(\mathrm{KL}_t + c) + 1$, which is at most $\mathrm{KL}_t + 2 \log_2(1 + \mathrm{KL}_t) + c + 2 \log_2 (1 + c) + 1$;
-# the constants make 5.21. The slope of $f$ is at most $g$. So the length of a step varies by at most $g$ times the standard deviation of $u$, and by $\tfrac32$ more for rounding within three bits. That of $u - \log_2 r_t$ is below $g$: see the tails in the next proof. The sum of the steps' deviations is a martingale, and Chebyshev's inequality is the last step.
+# *Where the constants come from.* Elias' delta code writes $I$ in at most $\ell(u) + 1$ bits, $u = \log_2 I$, $\ell(u) = u + 2\log_2 (1 + u)$. By {cite:t}`li2018strong` $\mathbb E\, u \le \mathrm{KL}_t + c$ with $c = 1 + \log_2(e)/e$. Since $\ell$ is concave, the mean is at most $\ell(\mathrm{KL}_t + c) + 1$. This is at most $\mathrm{KL}_t + 2 \log_2(1 + \mathrm{KL}_t) + c + 2 \log_2 (1 + c) + 1$, whose constants make 5.21.
+#
+# The slope of $\ell$ is at most $\kappa$. So the length of a step varies by at most $\kappa$ times the standard deviation of $u$, and by $\tfrac32$ more for rounding within three bits. That of $u - \log_2 r_t$ is below $\kappa$: see the tails in the next proof. The sum of the steps' deviations is a martingale, and Chebyshev's inequality is the last step.
 #
 # *A remark.* Chebyshev's inequality bounds the probability by $\mathbb E\,v / v_0$ for a fixed threshold $v_0$. The $v$ that an experiment reports depends on the batches that were drawn. Put into {eq}`eq-requential-published` it gives a number that is about right and no certificate; a $v_0$ fixed beforehand would make one.
 #
@@ -171,21 +172,21 @@ glue_all(ours_mean=divergence + 2 * math.log2(1 + divergence) + 4, n_draws=n_dra
 # :label: thm-requential-length
 # :class: ours
 #
-# Given $x_1, \dots, x_T$ the indices are independent, and $\mathbb E[K_t \mid x] \le 1 + r_t(x_t)$. Hence $\mathbb E \log_2 K_t \le \mathrm{KL}_t + 1$. With probability at least $1 - \delta$ over the shared randomness,
+# Given $x_1, \dots, x_T$ the indices are independent, and $\mathbb E[I_t \mid x] \le 1 + r_t(x_t)$. Hence $\mathbb E \log_2 I_t \le \mathrm{KL}_t + 1$. With probability at least $1 - \delta$ over the shared randomness,
 #
 # $$
 # L \;\le\; A_\delta + T + 2T \log_2 \Bigl(1 + \frac{A_\delta}{T}\Bigr), \qquad A_\delta = \sum_{t=1}^{T} \log_2 \bigl(1 + r_t(x_t)\bigr) + \log_2 \frac1\delta .
 # $$ (eq-requential-length)
 # :::
 #
-# *Proof.* The pairs $(T_i / r(X_i), X_i)$ form a Poisson process with intensity $ds\, Q(dx)$, by the mapping theorem. So its first point is $(\theta, x)$ with $x \sim Q$ and $\theta$ exponential with mean one, independent of $x$. Given that point, the other points are a Poisson process after $\theta$. Those with an earlier arrival time, $T_i < \theta\, r(x)$, number $K - 1$. Their count is Poisson with mean
+# *Proof.* The pairs $(a_i / r(X_i), X_i)$ form a Poisson process with intensity $dt\, Q(dx)$, by the mapping theorem. So its first point is $(\theta, x)$ with $x \sim Q$ and $\theta$ exponential with mean one, independent of $x$. Given that point, the other points are a Poisson process after $\theta$. Those with an earlier arrival time, $a_i < \theta\, r(x)$, number $I - 1$. Their count is Poisson with mean
 # $\theta\, \mathbb E_{X \sim P} (r(x) - r(X))_+ \le \theta\, r(x)$. This gives the first claim.
 #
-# By Jensen's inequality $\mathbb E[\log_2 K \mid x] \le \log_2(1 + r(x))$. Moreover $\log_2 (1+r) = \log_2 r + \log_2(1 + 1/r)$, and $\mathbb E_Q \log_2(1 + 1/r) \le \log_2 (1 + \mathbb E_Q[1/r]) \le 1$: the second claim. With $c = 1$ in the computation above, 5.21 becomes 4.
+# By Jensen's inequality $\mathbb E[\log_2 I \mid x] \le \log_2(1 + r(x))$. Moreover $\log_2 (1+r) = \log_2 r + \log_2(1 + 1/r)$, and $\mathbb E_Q \log_2(1 + 1/r) \le \log_2 (1 + \mathbb E_Q[1/r]) \le 1$: the second claim. With $c = 1$ in the computation above, 5.21 becomes 4.
 #
-# Given all batches, the product of $K_t/(1 + r_t(x_t))$ has an expectation of at most one. By Markov's inequality it exceeds $1/\delta$ with probability at most $\delta$; otherwise $\sum_t u_t \le A_\delta$. Then $L \le \sum_t (u_t + 2 \log_2(1 + u_t) + 1)$ is greatest where all $u_t$ are equal, for the logarithm is concave. $\square$
+# Given all batches, the product of $I_t/(1 + r_t(x_t))$ has an expectation of at most one. By Markov's inequality it exceeds $1/\delta$ with probability at most $\delta$; otherwise $\sum_t u_t \le A_\delta$ with $u_t = \log_2 I_t$. Then $L \le \sum_t (u_t + 2 \log_2(1 + u_t) + 1)$ is greatest where all $u_t$ are equal, for the logarithm is concave. $\square$
 #
-# *The tails.* Let $w = \log_2 K - \log_2 r(x)$. By Markov's inequality $\Pr(w > a) \le 2^{-a}\, \mathbb E_Q[1 + 1/r] \le 2^{1-a}$. Given $x$, $K-1$ is geometric with a mean of at least $r(x) - 1$, so $\Pr(w < -a) \le 2^{-a}$. Then $\mathbb E\, w^2 \le 1 + 2/\log 2 + 4/\log^2 2 < g^2$, as claimed above.
+# *The tails.* Let $w = \log_2 I - \log_2 r(x)$. By Markov's inequality $\Pr(w > z) \le 2^{-z}\, \mathbb E_Q[1 + 1/r] \le 2^{1-z}$. Given $x$, $I-1$ is geometric with a mean of at least $r(x) - 1$, so $\Pr(w < -z) \le 2^{-z}$. Then $\mathbb E\, w^2 \le 1 + 2/\log 2 + 4/\log^2 2 < \kappa^2$, as claimed above.
 #
 # The sum in $A_\delta$ is known exactly: both models give the batch its probability. Chebyshev's inequality had paid for a sum of some thousand independent pieces of luck as if it could go wrong all at once.
 #
@@ -405,7 +406,7 @@ glue_all(
     paper_first=theirs[1][0],
     paper_first_params=theirs[0][0] / 1e6,
 )
-stated = json.loads((published_results_dir() / family / "requential-forecast.json").read_text())
+stated = json.loads((published_results_dir() / family / "requential-forecast.json").read_text(encoding="utf-8"))
 outcome = sizes.loc[[place for place in sizes.index if place == (stated["size"], stated["recipe"])]]
 forecast_says = (
     "That training has not been finished; the chapter on reproduction has the command that does it."
@@ -545,13 +546,13 @@ glue_all(control_order=", ".join(order))
 # ```{exercise} One bit of knowledge
 # :label: ex-18-1
 #
-# The student gives both letters of a two-letter alphabet probability $\frac12$; the teacher writes the first alone. What is $\mathrm{KL}$, what are the law of $K$ and the mean of $\log_2 K$, and how far is it from the bound $\mathrm{KL} + 1$?
+# The student gives both letters of a two-letter alphabet probability $\frac12$; the teacher writes the first alone. What is $\mathrm{KL}$, what are the law of $I$ and the mean of $\log_2 I$, and how far is it from the bound $\mathrm{KL} + 1$?
 # ```
 #
 # ```{solution} ex-18-1
 # :class: dropdown
 #
-# $r$ is 2 for the first letter and 0 for the second, so $K$ is the number of the first proposal that is the first letter: $\Pr(K = k) = 2^{-k}$. The divergence is one bit, and the mean of $\log_2 K$ is $\sum_k 2^{-k} \log_2 k = {}$ {glue:text}`ex_mean_log:.3f`, less than half of what is allowed. Given the letter, $\mathbb E\,K = 2 \le 1 + r = 3$.
+# $r$ is 2 for the first letter and 0 for the second, so $I$ is the number of the first proposal that is the first letter: $\Pr(I = k) = 2^{-k}$. The divergence is one bit, and the mean of $\log_2 I$ is $\sum_k 2^{-k} \log_2 k = {}$ {glue:text}`ex_mean_log:.3f`, less than half of what is allowed. Given the letter, $\mathbb E\,I = 2 \le 1 + r = 3$.
 # ```
 
 # %%
