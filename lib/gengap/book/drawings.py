@@ -7,6 +7,7 @@ a figure that is shown leaves its drawing, and a second one as wide as a phone, 
 import itertools
 import re
 import textwrap
+from collections.abc import Iterable
 
 from IPython.core.formatters import BaseFormatter
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation
 from traitlets import Unicode
 
 SVG, NARROW = "image/svg+xml", "application/vnd.gengap.narrow+svg"
@@ -74,6 +75,7 @@ def make_narrow(fig: Figure) -> None:
     fig.draw_without_rendering()
     for ax in panels:
         _turn(ax.xaxis)
+        _thin(ax.texts)
         if ax.get_legend():
             _axes_legend_below(ax)
 
@@ -90,7 +92,8 @@ def _stack(fig: Figure, panels: list[Axes]) -> int | None:
     last = {spec.colspan.start: ax for ax, spec in zip(panels, specs, strict=True)}  # of its column
     for k, (ax, spec) in enumerate(zip(panels, specs, strict=True)):
         leftmost, lowest = k % columns == 0, k + columns >= len(panels)
-        if leftmost and not ax.get_ylabel():
+        said_once = spec.get_gridspec().nrows == 1 or len(ax.get_shared_y_axes().get_siblings(ax)) > 1
+        if leftmost and said_once and not ax.get_ylabel():
             ax.set_ylabel(first[spec.rowspan.start].get_ylabel())
         if lowest and not ax.get_xlabel():
             ax.set_xlabel(last[spec.colspan.start].get_xlabel())
@@ -137,6 +140,15 @@ def _axes_legend_below(ax: Axes) -> None:
         if legend.get_window_extent().width <= ax.bbox.width:
             break
     fig.set_figheight(fig.get_figheight() + legend.get_window_extent().height / fig.dpi)
+
+
+def _thin(names: Iterable[Text]) -> None:
+    """Of names that lie on each other only the first is drawn."""
+    drawn: list[Bbox] = []
+    for name in names:
+        box = name.get_window_extent()
+        name.set_visible(not any(box.overlaps(other) for other in drawn))
+        drawn += [box] * name.get_visible()
 
 
 def _turn(axis: Axis) -> None:
