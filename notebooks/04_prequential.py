@@ -165,8 +165,10 @@ fig, ax = plt.subplots()
 ax.plot(curve.n_tokens / 1e6, curve.losses, label="online loss")
 ax.axhline(end, linestyle="--", color="C1", linewidth=1.4, label="final loss")
 ax.fill_between(curve.n_tokens / 1e6, end, curve.losses, alpha=0.22, color="C0")
-place = 0.05 * largest.n_train_tokens / 1e6, end + 0.35
-ax.annotate(f"$K(h)$ = {content.bits / 1e6:.1f} Mbit", place, fontsize="large")
+millions = largest.n_train_tokens / 1e6
+inside, beside = (0.08 * millions, end + 0.3), (0.25 * millions, end + 1.5)
+line = {"arrowstyle": "-", "color": "0.5"}
+ax.annotate(f"$K(h)$ = {content.bits / 1e6:.1f} Mbit", inside, beside, arrowprops=line)
 ax.set(xlabel="million tokens seen", ylabel="nats per token")
 ax.legend()
 plt.show()

@@ -406,7 +406,9 @@ glue_all(
     paper_first=theirs[1][0],
     paper_first_params=theirs[0][0] / 1e6,
 )
-stated = json.loads((published_results_dir() / family / "requential-forecast.json").read_text(encoding="utf-8"))
+stated = json.loads(
+    (published_results_dir() / family / "requential-forecast.json").read_text(encoding="utf-8")
+)
 outcome = sizes.loc[[place for place in sizes.index if place == (stated["size"], stated["recipe"])]]
 forecast_says = (
     "That training has not been finished; the chapter on reproduction has the command that does it."
