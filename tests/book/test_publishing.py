@@ -60,7 +60,7 @@ def leads_somewhere(page: str, role: str, target: str) -> bool:
 
 
 def questions() -> dict[str, str]:
-    text = re.sub(r"^# %%(?! \[markdown\]).*?(?=^# %%|\Z)", "", TEXTS["notebooks/17_reviewers.py"], flags=re.M | re.S)
+    text = re.sub(r"^# %%(?! \[markdown\]).*?(?=^# %%|\Z)", "", TEXTS["notebooks/19_reviewers.py"], flags=re.M | re.S)
     parts = re.split(r"^# ### (.*)$", text, flags=re.M)[1:]
     return {
         question: re.split(r"^# ## ", answer, flags=re.M)[0]
@@ -76,9 +76,9 @@ def test_every_question_has_a_number_and_a_link():
         assert re.search(r"\{glue:text\}`[^`]+`", answer), question
         found = links(answer)
         assert found, question
-        assert all(leads_somewhere("notebooks/17_reviewers", *link) for link in found), (question, found)
-    assert not leads_somewhere("notebooks/17_reviewers", "doc", "99_nothing")
-    assert not leads_somewhere("notebooks/17_reviewers", "prf:ref", "thm-nothing")
+        assert all(leads_somewhere("notebooks/19_reviewers", *link) for link in found), (question, found)
+    assert not leads_somewhere("notebooks/19_reviewers", "doc", "99_nothing")
+    assert not leads_somewhere("notebooks/19_reviewers", "prf:ref", "thm-nothing")
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
