@@ -45,7 +45,7 @@ def expected_length(kl: ArrayLike, variance: ArrayLike, failure_prob: float) -> 
 
 
 def certain_length(log_ratio: ArrayLike, failure_prob: float) -> RequentialLength:
-    """The same code, bounded given the batches that were drawn: longer with probability `failure_prob` at most (statement T14a).
+    """The same code, bounded given the batches that were drawn: longer with probability `failure_prob` at most (statement T14, given the batches).
 
     `log_ratio` (n_steps,) nats, log Q_t(x_t) / P_t(x_t). Given the batches the product of K_t / (1 + r_t) has an expectation of at most 1, so by Markov's inequality
     sum log2 K_t <= A + log2(1/delta), A = sum log2(1 + r_t); and sum 2 log2(1 + log2 K_t) is greatest where all K_t are equal. The overhead holds
@@ -60,7 +60,7 @@ def certain_length(log_ratio: ArrayLike, failure_prob: float) -> RequentialLengt
 
 
 def path_length(log_ratio: ArrayLike) -> RequentialLength:
-    """log2 of how much likelier the batches were for the teacher than for the student: enough for a bound, with no code (statement T14b)."""
+    """log2 of how much likelier the batches were for the teacher than for the student: enough for a bound, with no code (statement T14, with no code)."""
     ratio = bits_from_nats(math.fsum(_steps(log_ratio, "log_ratio", least=-math.inf)))
     return _announced(RequentialLength(max(0.0, ratio), 0.0, 0.0))
 

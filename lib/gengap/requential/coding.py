@@ -1,7 +1,7 @@
 """The real code: which of many shared proposals is the teacher's draw (Poisson functional representation), and a file of their numbers.
 
 Encoder and decoder draw the same proposals X_1, X_2, ... from the student's law P, and the encoder the times T_1 < T_2 < ... of a Poisson process. It sends the
-K that minimizes T_k / r(X_k), r = dQ/dP: then X_K has exactly the teacher's law Q (Li and El Gamal 2018), and E[log2 K] <= KL(Q || P) + 1 (statement T14a). A search that stops
+K that minimizes T_k / r(X_k), r = dQ/dP: then X_K has exactly the teacher's law Q (Li and El Gamal 2018), and E[log2 K] <= KL(Q || P) + 1 (statement T14, given the batches). A search that stops
 after a number of proposals still sends tokens that the decoder finds; only their law is then not quite Q.
 """
 
