@@ -322,9 +322,17 @@ glue_all(**{f"paper_{name}": paper[name] for name in ("coefficient", "exponent",
 glue_all(n_rungs=len(rungs), smallest=sizes[0])
 
 # %% [markdown]
-# Over all {glue:text}`n_rungs:d` rungs, from {glue:text}`smallest` to {glue:text}`largest` parameters, a straight line says that $K$ grows {glue:text}`growth` $N$, {glue:text}`overall_says` ($p$ = {glue:text}`bend_p_value:.1g`). From rung to rung the exponents are {glue:text}`steps`. At the ends the parabola's are in the table: {glue:text}`last_says`.
+# Over all {glue:text}`n_rungs:d` rungs, from {glue:text}`smallest` to {glue:text}`largest` parameters, a straight line says that $K$ grows {glue:text}`growth` $N$, {glue:text}`overall_says` ($p$ = {glue:text}`bend_p_value:.1g`). At the ends the parabola's exponents are in the table: {glue:text}`last_says`. From rung to rung they are:
 #
-# The parabola was tried when eight rungs had been seen, so it is put to a test. Fitted to all rungs but the largest it predicts {glue:text}`curved_predicted:.0f` Mbit for that one ({glue:text}`curved_low:.0f` to {glue:text}`curved_high:.0f`). The straight line predicts {glue:text}`straight_predicted:.0f` ({glue:text}`straight_low:.0f` to {glue:text}`straight_high:.0f`). It is {glue:text}`k_largest:.0f`.
+# :::{table} Exponents of $K$ between neighbouring rungs, smallest first
+# | exponents |
+# |---|
+# | {glue:text}`steps` |
+# :::
+#
+# The parabola was tried when eight rungs had been seen, so it is put to a test. Fitted to all rungs but the largest it predicts {glue:text}`curved_predicted:.0f` Mbit for that one ({glue:text}`curved_low:.0f` to {glue:text}`curved_high:.0f`).
+#
+# The straight line predicts {glue:text}`straight_predicted:.0f` ({glue:text}`straight_low:.0f` to {glue:text}`straight_high:.0f`). It is {glue:text}`k_largest:.0f`.
 #
 # The picture also shows how far the paper's own fit is from the capacity line: it meets it at {glue:text}`crossing_bits:.0f` billion parameters if its unit is bits,
 # at {glue:text}`crossing_nats:.0f` billion if it is nats. Even for Pythia the argument is one about the trend, and about models larger than the largest measured.
@@ -407,7 +415,9 @@ glue_all(peak_size=peak, per_token_peak=contents[peak].nats_per_token)
 #
 # The point is another one. A larger model does not run down the same curve further: it falls *lower*, to {glue:text}`drop_largest:.2f` nats below guessing instead of {glue:text}`drop_smallest:.2f`. In the law, size and data add up, and $K$ depends on $D$ alone. Here a larger model gets more out of the same data, and where it gets enough more $K$ outruns $N$.
 #
-# Each token pays {glue:text}`per_token_smallest:.2f` nats of learning at {glue:text}`smallest` parameters and {glue:text}`per_token_peak:.2f` at {glue:text}`peak_size`, where it pays most. That has to end where $\hat R_h$ comes close to what can be learned at all, since $K/D$ cannot exceed $\log V$ less the final loss. At {glue:text}`largest` it is {glue:text}`per_token_largest:.2f`.
+# Each token pays {glue:text}`per_token_smallest:.2f` nats of learning at {glue:text}`smallest` parameters and {glue:text}`per_token_peak:.2f` at {glue:text}`peak_size`, where it pays most.
+#
+# That has to end where $\hat R_h$ comes close to what can be learned at all, since $K/D$ cannot exceed $\log V$ less the final loss. At {glue:text}`largest` it is {glue:text}`per_token_largest:.2f`.
 
 # %% [markdown]
 # ## A cooler code
@@ -596,7 +606,11 @@ glue_all(
 # %% [markdown]
 # On the ladder the conditional gap goes from {glue:text}`conditional_smallest:.2f` nats to {glue:text}`conditional_largest:.2f`. The certified code of four bits a parameter gives {glue:text}`certified_least:.2f` to {glue:text}`certified_most:.2f`, quantization and sampling left out in both. The complexity $\mathcal C_K$ goes as $D$ to the power {glue:text}`complexity_slope_last:+.2f` at the top of the ladder, where the law of the paper wants $-\beta$.
 #
-# For Pythia, with the paper's fit read in bits, the conditional gap falls from {glue:text}`conditional_pythia_first:.2f` at 70m to {glue:text}`conditional_pythia_last:.2f` at 12b. Four bits give {glue:text}`capacity_pythia_first:.2f` and {glue:text}`capacity_pythia_last:.2f`. The conditional gap is the smaller one for {glue:text}`n_helps:d` of the {glue:text}`n_models:d` models of this table: {glue:text}`helps_says`.
+# For Pythia, with the paper's fit read in bits, the conditional gap falls from {glue:text}`conditional_pythia_first:.2f` at 70m to {glue:text}`conditional_pythia_last:.2f` at 12b.
+#
+# Four bits give {glue:text}`capacity_pythia_first:.2f` and {glue:text}`capacity_pythia_last:.2f`.
+#
+# The conditional gap is the smaller one for {glue:text}`n_helps:d` of the {glue:text}`n_models:d` models of this table: {glue:text}`helps_says`.
 
 # %% [markdown]
 # ## What agreed, what did not
@@ -617,7 +631,9 @@ glue_all(
 # ```{solution} ex-04-1
 # :class: dropdown
 #
-# It predicts heads with $\frac12$, $\frac{3/2}{2}$ and $\frac{3/2}{3}$. So the three cost $1$, $2$ and $1$ bits: {glue:text}`ex_coin:.0f` in all, against 3. Already one number learned from three tosses costs {glue:text}`ex_coin_more:.0f` bit.
+# It predicts heads with $\frac12$, $\frac{3/2}{2}$ and $\frac{3/2}{3}$.
+#
+# So the three cost one, two and one bits: {glue:text}`ex_coin:.0f` in all, against three. Already one number learned from three tosses costs {glue:text}`ex_coin_more:.0f` bit.
 # ```
 
 # %%

@@ -19,7 +19,8 @@
 #
 # **Answer.** The bound of this model {glue:text}`verdict`. With every bit of its file counted, its {term}`token-wise risk` is at most {glue:text}`tight_archive:.2f` nats.
 #
-# | each bound holds with probability 99 % | nats per token |
+# :::{table} Bounds on this model, each with probability 99 %
+# | bound | nats per token |
 # |---|---|
 # | guessing, $\log V$ | {glue:text}`log_vocab:.2f` |
 # | Azuma's bound, nominal code length | {glue:text}`azuma_bound:.2f` |
@@ -27,6 +28,7 @@
 # | our bound, nominal code length | {glue:text}`tight_bound:.2f` |
 # | our bound, the file's own length | {glue:text}`tight_archive:.2f` |
 # | loss on the training tokens | {glue:text}`train_risk:.2f` |
+# :::
 #
 # The nominal length of $b$ bits a parameter is {glue:text}`nominal_word`.
 #
@@ -139,11 +141,13 @@ pd.DataFrame(
 #
 # The proof asks for an order of events:
 #
+# :::{table} The order of events
 # | when | what is fixed |
 # |---|---|
 # | before the text ($\mathcal F_0$) | the code, that is the decoder and the arithmetic in which a decoded model computes; the tokenizer, $D$, the order of the rows; for each $h$ the finite grid of constants that may be chosen for it |
 # | before token $k$ ($\mathcal F_{k-1}$) | for each $h$ separately, the prediction $p_h(\cdot \mid x_{<k})$ and the baseline $Y_k$, as functions of $h$ and of earlier tokens |
 # | after the text | which $h$, and which constants |
+# :::
 #
 # The grid may depend on $h$, as $\alpha = \mathcal C/(1+\mathcal C)$ does through $L(h)$. That a trained $h$ depends on all tokens does no harm. The supermartingales below belong to code words, and a code word is a string of bits that
 # was there before the text.
@@ -446,7 +450,7 @@ pd.DataFrame(
 # The baseline must be known before the token, and so is much more than an entropy: what the model itself was before it had read this row. Such a {term}`companion` cuts the paper's gap to about half on the ladder, as {doc}`11_companion` proves and measures. Where the snapshots of the training are at hand, the
 # record holds three more bounds for each accounting, and one on the snapshots themselves.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Gaps with a companion, nats per token"
 companion = spec.companion()
 with_companion = None
 if companion:
@@ -534,7 +538,7 @@ pd.DataFrame(
 # %% [markdown]
 # The same on a GPU (`benchmarks/gpu/run.sh`), where one was at hand, for shapes with random weights in bfloat16. The last column takes twice the parameters as the operations of a token, and compares with a large matrix product.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Losses on a GPU, by shape"
 recorded = project_root() / "benchmarks" / "gpu" / "gpu.json"
 on_gpu = json.loads(recorded.read_text()).get("speed", {}) if recorded.exists() else {}
 if shapes := on_gpu.get("found", {}).get("shapes"):

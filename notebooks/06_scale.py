@@ -528,7 +528,9 @@ glue_all(ratio_first=table["tokens a parameter"].iloc[0], ratio_last=table["toke
 one_later.style.format("{:+.3f}")
 
 # %% [markdown]
-# All gaps agree to within {glue:text}`worst_difference:.3f` nats. What is left out, the quantization gap, cannot be negative, and rounding of the published losses moves a difference by 0.01 at most. So {glue:text}`n_below` negative differences ask for another
+# All gaps agree to within {glue:text}`worst_difference:.3f` nats.
+#
+# What is left out, the quantization gap, cannot be negative, and rounding of the published losses moves a difference by 0.01 at most. So {glue:text}`n_below` negative differences ask for another
 # reason, those of {glue:text}`below` in both columns. (The least of the others, {glue:text}`least_other:.3f`, is nearly rounding.)
 #
 # The second table offers one. Had these models been taken one released checkpoint later, 1000 steps, nothing would be left to explain. We cannot tell whether they were, since the published table does not name the steps.

@@ -261,7 +261,9 @@ glue_range("exponent_ratio", straight["exponent"] / straight["Kaplan et al."])
 
 
 # %% [markdown]
-# {glue:text}`straightness` The overall exponent of a bent line belongs to neither of its ends. The exponents are {glue:text}`exponent_ratio_least:.1f` to {glue:text}`exponent_ratio_most:.1f` times Kaplan's: where a model has just begun to learn, each doubling buys more.
+# {glue:text}`straightness`
+#
+# The overall exponent of a bent line belongs to neither of its ends. The exponents are {glue:text}`exponent_ratio_least:.1f` to {glue:text}`exponent_ratio_most:.1f` times Kaplan's: where a model has just begun to learn, each doubling buys more.
 #
 # A pure power law can only be a piece of the story. It starts above $\log V$ and ends at zero, and a loss does neither. **Finding 2: {glue:text}`answer_2`.**
 
@@ -409,7 +411,9 @@ glue_all(one_shape="have a value in common" if one_shape else "have no value in 
 # %% [markdown]
 # {glue:text}`n_inside:d` of {glue:text}`n_curves:d` ends fall inside the interval that the first third gives; the predicted values are off by {glue:text}`ending_percent:.1f` % on average. The intervals of the exponents {glue:text}`one_shape`.
 #
-# The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide. {glue:text}`missed` A curve of one exponent does not know the bump
+# The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide.
+#
+# {glue:text}`missed` A curve of one exponent does not know the bump
 # of {ref}`learning to copy <laws-copying>`, whether it comes after the part that was fitted or in it. **Finding 4: {glue:text}`answer_4`.**
 
 # %% [markdown]
@@ -737,7 +741,9 @@ glue_all(ex_with_floor=100 * (with_floor - 1))
 # :class: dropdown
 # ```
 #
-# $1 - 0.95^3$, which is {glue:text}`ex_three_tests:.0f` %. They are not independent: the runs on the frontier belong to the other lines too, and all sizes share one text. Dependence can only move that number between 5 and 15 %. So the verdict of finding 2 rests on one bend, and the page says which.
+# $1 - 0.95^3$, which is {glue:text}`ex_three_tests:.0f` %. They are not independent: the runs on the frontier belong to the other lines too, and all sizes share one text.
+#
+# Dependence can only move that number between 5 and 15 %. So the verdict of finding 2 rests on one bend, and the page says which.
 
 # %%
 by_chance = 100 * (1 - 0.95**3)

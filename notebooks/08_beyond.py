@@ -645,7 +645,16 @@ glue_all(runtime_seconds=rest_seconds + sum(run.training_seconds for run in runs
 # ```{exercise} One state, by hand
 # :label: ex-beyond-1
 #
-# In some state the source emits three tokens with probabilities 0.7, 0.2 and 0.1, and the model predicts 0.5, 0.3 and 0.2. What does this state contribute to the sum {eq}`eq-source-true-risk`? What is the least that any model could contribute? What
+# In some state there are three tokens.
+#
+# :::{table} Probabilities of the next token
+# | | first | second | third |
+# |---|---|---|---|
+# | source | 0.7 | 0.2 | 0.1 |
+# | model | 0.5 | 0.3 | 0.2 |
+# :::
+#
+# What does this state contribute to the sum {eq}`eq-source-true-risk`? What is the least that any model could contribute? What
 # is the difference called?
 # ```
 #

@@ -150,9 +150,8 @@ speed.style.format("{:.2f}").format("{:.1f}", subset=["at, million tokens"])
 risen = speed[speed["rise"] > 0.1]
 places = sorted({f"{place:.1f}" for place in risen["at, million tokens"]}, key=float)
 between = " to ".join(dict.fromkeys([*places[:1], *places[-1:]]))
-on_rungs = ", ".join(risen.index)
 glue_all(
-    bump=f"The rungs {on_rungs} show one, after {between} million tokens."
+    bump=f"Such a rise is seen on {len(risen)} of {len(speed)} rungs, after {between} million tokens."
     if len(risen)
     else "No rung shows one."
 )

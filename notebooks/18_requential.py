@@ -146,7 +146,9 @@ glue_all(mean_delta=delta_bits.mean(), published_mean=divergence + 2 * math.log2
 glue_all(ours_mean=divergence + 2 * math.log2(1 + divergence) + 4, n_draws=n_draws)
 
 # %% [markdown]
-# The letters decoded have the teacher's law. The divergence is {glue:text}`kl:.2f` bits, the mean of $\log_2 I$ {glue:text}`mean_log:.2f` $\pm$ {glue:text}`mean_log_error:.2f`, and Elias' delta code takes {glue:text}`mean_delta:.2f` bits. Published is a mean of at most {glue:text}`published_mean:.2f`; at most {glue:text}`ours_mean:.2f` is proved below.
+# The letters decoded have the teacher's law. The divergence is {glue:text}`kl:.2f` bits, the mean of $\log_2 I$ {glue:text}`mean_log:.2f` $\pm$ {glue:text}`mean_log_error:.2f`, and Elias' delta code takes {glue:text}`mean_delta:.2f` bits.
+#
+# Published is a mean of at most {glue:text}`published_mean:.2f`; at most {glue:text}`ours_mean:.2f` is proved below.
 #
 # :::{prf:theorem} Length of a requential code (Qiu et al. 2026)
 # :label: thm-requential-published
@@ -258,7 +260,9 @@ glue_all(file_steps=file.n_steps, file_cut=100 * file.cut_share, block_bits=file
 glue_all(most_proposals=file.most_proposals)
 
 # %% [markdown]
-# The decoder trains the student to the same bits for all {glue:text}`file_steps:d` steps. The price of short blocks is a factor of {glue:text}`file_ratio:.1f` over the divergence with an adaptive code for the size of the index, and of {glue:text}`delta_ratio:.1f` with Elias' code. A block carries {glue:text}`block_bits:.1f` bits, and an index costs a few whatever it carries.
+# The decoder trains the student to the same bits for all {glue:text}`file_steps:d` steps. The price of short blocks is a factor of {glue:text}`file_ratio:.1f` over the divergence with an adaptive code for the size of the index, and of {glue:text}`delta_ratio:.1f` with Elias' code.
+#
+# A block carries {glue:text}`block_bits:.1f` bits, and an index costs a few whatever it carries.
 # With at most {glue:text}`most_proposals:,d` proposals {glue:text}`file_cut:.0f` % of the searches end before they are certain; their tokens are then only nearly the teacher's. Longer blocks would cost less and take exponentially more proposals. Replaying needs the same arithmetic, to the last bit: a file made on one kind of processor may fail on another.
 #
 # ## On the ladder
@@ -307,7 +311,9 @@ glue_all(length_failure_prob=smoothing.length_failure_prob)
 # %% [markdown]
 # Lengths are in bits a parameter, losses in nats a token on held-out text. At $\delta = {}$ {glue:text}`length_failure_prob:.3f` the term for bad luck is {glue:text}`luck_least:.0f` to {glue:text}`luck_most:.0f` % of the published length. Given the batches it is {glue:text}`luck_bits:.0f` bits, not {glue:text}`luck_published:,.0f`.
 #
-# On {glue:text}`named` smoothing makes the code shorter by a factor of {glue:text}`factor_smoothing:.1f`: the noise of the teacher's steps is not sent. Projection makes the code shorter by a factor of {glue:text}`factor_projection:.1f`, and the student worse by {glue:text}`projection_cost:.2f` nats. It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
+# On {glue:text}`named` smoothing makes the code shorter by a factor of {glue:text}`factor_smoothing:.1f`: the noise of the teacher's steps is not sent. Projection makes the code shorter by a factor of {glue:text}`factor_projection:.1f`, and the student worse by {glue:text}`projection_cost:.2f` nats.
+#
+# It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
 
 # %% mystnb={"figure": {"caption": "What the code has cost so far, bits a parameter, while the student learns (lines: one training each); the area under the loss curve up to there (dotted) and the archive of 4 bits (dashed).", "name": "fig-requential-course"}, "image": {"alt": "Bits a parameter against the share of the training done. The area under the loss curve rises first and highest. The smoothing code begins late and rises steadily, the projection code rises less than half as much."}}
 spec = models.get(f"{family}-{named}")
@@ -422,11 +428,15 @@ glue_all(**{f"forecast_{name}": stated[name] for name in ("size", "recipe", "bit
 glue_all(**{f"crossing_{name}": stated["crossing_n_params"][name] / 1e6 for name in ("low", "value", "high")})
 
 # %% [markdown]
-# Extended down by three orders of magnitude, the published law says {glue:text}`extended:.1f` bits a parameter at {glue:text}`extended_size`. Ours takes {glue:text}`extended_ours:.1f`, which is {glue:text}`extended_says`, but for a student that is worse than the recipe intends. A line through both sets has the exponent {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`), against {glue:text}`paper_exponent:.2f` among theirs. They differ in text, architecture and loss, so the line is no more than a guide.
+# Extended down by three orders of magnitude, the published law says {glue:text}`extended:.1f` bits a parameter at {glue:text}`extended_size`. Ours takes {glue:text}`extended_ours:.1f`, which is {glue:text}`extended_says`, but for a student that is worse than the recipe intends.
+#
+# A line through both sets has the exponent {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`), against {glue:text}`paper_exponent:.2f` among theirs. They differ in text, architecture and loss, so the line is no more than a guide.
 #
 # With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million. Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
 #
-# **A forecast**, stated before the largest of our runs: {glue:text}`forecast_recipe` on {glue:text}`forecast_size` takes {glue:text}`forecast_bits_per_param:.1f` bits a parameter ({glue:text}`forecast_low:.1f` to {glue:text}`forecast_high:.1f`). {glue:text}`forecast_says` And the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`, at about
+# **A forecast**, stated before the largest of our runs: {glue:text}`forecast_recipe` on {glue:text}`forecast_size` takes {glue:text}`forecast_bits_per_param:.1f` bits a parameter ({glue:text}`forecast_low:.1f` to {glue:text}`forecast_high:.1f`). {glue:text}`forecast_says`
+#
+# And the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`, at about
 # {glue:text}`crossing_value:.0f` million parameters (between {glue:text}`crossing_low:.0f` and {glue:text}`crossing_high:.0f`).
 #
 # ## What it bounds

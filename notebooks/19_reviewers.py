@@ -355,7 +355,7 @@ changed = {
     "no quantization gap": -paid.paper.quantization_gap,
     "all tokens evaluated": -paid.paper.sampling,
     "failure probability of 1e-6": closed_form_gap(CodedModel(bits * N, D, V, 1e-6), sigma) - gap_here,
-    "50,304 tokens in the vocabulary": closed_form_gap(coded(N, D, 50304), sigma) - gap_here,
+    "vocabulary of 50,304": closed_form_gap(coded(N, D, 50304), sigma) - gap_here,
 }
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 bars = ax.barh(list(changed), list(changed.values()), height=0.6)

@@ -90,6 +90,19 @@ def _outside_of_the_path(app, pagename, templatename, context, doctree):
             context[side] = None
 
 
+def _name_toggles(app, pagename, templatename, context, doctree):
+    """What opens and closes a branch of the table of contents has a name, for those who hear the page."""
+    if make := context.get("generate_toctree_html"):
+        named = '<summary aria-label="Pages below this one">'
+        context["generate_toctree_html"] = lambda *args, **options: _replaced(
+            make(*args, **options), "<summary>", named
+        )
+
+
+def _replaced(made, old, new):
+    return made if not made else str(made).replace(old, new)
+
+
 def _without_thebe(app, pagename, templatename, context, doctree):
     """Live code is not offered, so its script, which declares one constant twice, is left out of every page."""
     files = context.get("script_files", [])
@@ -189,6 +202,7 @@ def setup(app):
     app.connect("html-page-context", _launch_the_template, priority=900)
     app.connect("html-page-context", _outside_of_the_path, priority=100)
     app.connect("html-page-context", _without_thebe, priority=950)
+    app.connect("html-page-context", _name_toggles, priority=950)
     app.connect("autodoc-process-docstring", _displays)
     app.connect("autodoc-process-docstring", _field_comments)
     app.connect("autodoc-skip-member", _without_aliases)
