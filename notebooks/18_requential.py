@@ -44,10 +44,10 @@ n_draws: int = 3000  # of the code on a small alphabet
 seed: int = 0  # of the first three initial weights
 
 # %% tags=["hide-input"]
-import json
 import math
 import tempfile
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -412,8 +412,8 @@ glue_all(
     paper_first=theirs[1][0],
     paper_first_params=theirs[0][0] / 1e6,
 )
-stated = json.loads(
-    (published_results_dir() / family / "requential-forecast.json").read_text(encoding="utf-8")
+stated = tomllib.loads(
+    (published_results_dir() / family / "requential-forecast.toml").read_text(encoding="utf-8")
 )
 outcome = sizes.loc[[place for place in sizes.index if place == (stated["size"], stated["recipe"])]]
 forecast_says = (

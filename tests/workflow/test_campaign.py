@@ -102,7 +102,8 @@ def test_plan_holds_the_grid_that_the_laws_of_scale_need():
     assert len(grid) >= 40
     frontier = [p for p in grid if p.name == FRONTIER]
     assert {p.model_size for p in frontier} == {s.model_size for s in models.REGISTRY.values() if s.trained_here}
-    assert all(replace(p.run, device="cpu") == Run(models.get(p.model_size)) for p in frontier)  # the rung's own run
+    own = [replace(p.run, device="cpu", precision=None) for p in frontier]
+    assert own == [Run(models.get(p.model_size)) for p in frontier]  # the rung's own run, wherever it was trained
     assert {p.run.spec.family for p in grid if p.name != FRONTIER} == {"ladder"}
 
 

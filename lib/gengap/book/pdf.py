@@ -184,13 +184,13 @@ def make_pdf() -> Path:
         source, draft = Path(scratch) / "book.html", Path(scratch) / "book.pdf"
         for _ in range(2):
             contents = _contents(printed, toc, numbers) if numbers else titles
-            source.write_text(
+            page = (
                 f'<!DOCTYPE html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
                 f"<title>{html.escape(config.get('title', ''))}</title>{head}<style>{style}</style><script>{_SHRINK}</script></head>"
                 f'<body><main class="bd-main"><div class="bd-content"><div class="bd-article-container">{first}'
-                f'<div class="imprint">{foot}</div>{contents}{"".join(others)}</div></div></main></body></html>',
-                encoding="utf-8",
+                f'<div class="imprint">{foot}</div>{contents}{"".join(others)}</div></div></main></body></html>'
             )
+            source.write_text(page, encoding="utf-8")
             _print(source, draft)
             numbers = page_numbers(draft)
         with atomic_path(target) as part:
