@@ -446,7 +446,7 @@ pd.DataFrame(
 # The baseline must be known before the token, and so is much more than an entropy: what the model itself was before it had read this row. Such a {term}`companion` cuts the paper's gap to about half on the ladder, as {doc}`11_companion` proves and measures. Where the snapshots of the training are at hand, the
 # record holds three more bounds for each accounting, and one on the snapshots themselves.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="Gaps with a companion, nats per token, for this model"
 companion = spec.companion()
 with_companion = None
 if companion:
@@ -534,7 +534,7 @@ pd.DataFrame(
 # %% [markdown]
 # The same on a GPU (`benchmarks/gpu/run.sh`), where one was at hand, for shapes with random weights in bfloat16. The last column takes twice the parameters as the operations of a token, and compares with a large matrix product.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] caption="The certificate's passes on a GPU"
 recorded = project_root() / "benchmarks" / "gpu" / "gpu.json"
 on_gpu = json.loads(recorded.read_text()).get("speed", {}) if recorded.exists() else {}
 if shapes := on_gpu.get("found", {}).get("shapes"):
