@@ -403,8 +403,6 @@ answer(
 glue_all(
     n_inside=n_inside, n_curves=len(endings), width_percent=100 * width, ending_percent=100 * ending_error
 )
-missed = ", ".join(endings.index[~endings["inside"].astype(bool)])
-glue_all(missed=f"The ends that were missed are those of {missed}." if missed else "No end was missed.")
 glue_all(one_shape="have a value in common" if one_shape else "have no value in common")
 
 
@@ -413,7 +411,7 @@ glue_all(one_shape="have a value in common" if one_shape else "have no value in 
 #
 # The finding asks for both, and for intervals that say something: a tenth of the loss at most, where these are {glue:text}`width_percent:.0f` % wide.
 #
-# {glue:text}`missed` A curve of one exponent does not know the bump
+# A curve of one exponent does not know the bump
 # of {ref}`learning to copy <laws-copying>`, whether it comes after the part that was fitted or in it. **Finding 4: {glue:text}`answer_4`.**
 
 # %% [markdown]

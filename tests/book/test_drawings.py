@@ -140,3 +140,9 @@ def test_ink_is_legible_on_both_pages_and_lines_on_the_one_that_was_drawn(figure
     style = ElementTree.fromstring(svg)[0].text
     assert "prefers-color-scheme:dark" in style
     assert all(f"#{name}" in style for name in drawings.INKS)
+
+
+def test_places_are_rounded_and_scales_are_not():
+    svg = '<svg><path d="M 1.234567 2.5 L 3.999999 4"/><use x="1.23456" transform="scale(0.015625)"/></svg>'
+    rounded = re.sub("<style>.*</style>", "", drawings.in_both_themes(svg))
+    assert rounded == '<svg><path d="M 1.23 2.5 L 3.99 4"/><use x="1.23" transform="scale(0.015625)"/></svg>'

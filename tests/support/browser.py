@@ -87,7 +87,7 @@ class Page:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
-    def open(self, url: str, seconds: float = 15) -> None:
+    def open(self, url: str, seconds: float = 60) -> None:
         """Load `url` and wait until it and its equations are there."""
         self.errors.clear()
         self._loaded = False
