@@ -352,6 +352,13 @@ def test_head_cells_say_what_they_head_and_ids_are_given_once():
     )
 
 
+def test_what_opens_a_part_of_the_contents_has_a_name():
+    context = {"generate_toctree_html": lambda kind, depth: f"<details><summary></summary>{kind} {depth}</details>"}
+    bookext._name_toggles(None, "page", "page.html", context, None)
+    drawn = context["generate_toctree_html"]("sidebar", depth=1)
+    assert drawn == '<details><summary aria-label="Pages below this one"></summary>sidebar 1</details>'
+
+
 def test_a_page_shows_the_narrow_drawing_on_a_phone(project):
     """Really built, with the book's own configuration: a figure of a notebook, and the same one on a prose page."""
     for name in ("book/_ext", "book/_static", "book/references.bib"):
