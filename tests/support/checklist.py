@@ -85,7 +85,7 @@ def judge(found: dict[str, dict]) -> dict[str, dict]:
 
     def own(url: str) -> bool:
         """Whether a wide screen loads it for this page alone."""
-        return not url.endswith(".narrow.svg") and ("/_static/" not in url or uses[url] == 1)
+        return not url.endswith((".narrow.svg", "/searchindex.js")) and ("/_static/" not in url or uses[url] == 1)
 
     for page in found.values():
         loaded, prose = page.pop("loaded"), page.pop("prose")
