@@ -67,8 +67,7 @@ from gengap.book.interactive.kept import keep
 from gengap.book.interactive.tokens import describe, token_texts
 from gengap.bounds import CodedModel, draw_windows, split_failure_prob
 from gengap.bounds.companion_grids import COMPANION_PART, LITTLE, N_PREDICTORS, Predictor
-from gengap.compression import METHODS, Hypothesis
-from gengap.errors import UserError
+from gengap.compression import METHODS
 from gengap.laws import trend
 from gengap.records import load_records
 from gengap.records.gaps import gaps
@@ -76,7 +75,7 @@ from gengap.statistics import token_statistics
 from gengap.statistics.companion import beside_statistics
 from gengap.training import TrainingLog
 from gengap.units import bits_from_nats
-from gengap.workflow.companions import coded_companion, estimate_alone, estimate_with
+from gengap.workflow.companions import coded_companion, estimate_alone, estimate_with, subject
 from gengap.workflow.jobs import BEST_CODE
 
 plt.style.use("gengap.book")
@@ -84,21 +83,8 @@ torch.set_num_threads(1)
 started = time.process_time()
 
 spec = models.get(model_size)
-companion = spec.companion()
-if companion is None:
-    raise UserError(
-        f"this page needs snapshots of the training of {model_size}, which are not published: run `gengap train {model_size} "
-        f"--snapshots`, about a minute (first delete {spec.results_dir() / 'loss_log.csv'} if it is there)"
-    )
-checkpoint, rows = spec.load(), spec.train_rows()
-hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits)
 model = hypothesis.build(checkpoint)
-records = load_records(spec.family, method, bits)
-record = next((r for r in records if r.identity.model_size == model_size and r.online), None)
-if record is None:
-    raise UserError(
-        f"there is no record of {model_size} with a companion: run `gengap run {model_size} --method {method} --bits {bits}`"
-    )
 
 # %% [markdown]
 # ## Hard tokens are hard for everyone
@@ -639,6 +625,7 @@ KINDS = {
     "hedged, best": (lambda r: r.bounds["nominal"].hedged, "v-C0"),
     "companion alone": (lambda r: r.online, "P-C3"),
 }
+records = load_records(spec.family, method, bits)
 sizes = {r.identity.size: r.identity.n_params for r in records}
 by_kind = pd.DataFrame(
     {

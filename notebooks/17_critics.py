@@ -73,41 +73,26 @@ from gengap.bounds.companion_coverage import deviations, violations
 from gengap.bounds.companion_grids import COMPANION_PART, LITTLE, Predictor
 from gengap.bounds.companion_settings import mistakes
 from gengap.bounds.smoothing import max_nll, min_nll, smoothed_nll
-from gengap.compression import Hypothesis, compress
-from gengap.errors import UserError
+from gengap.compression import compress
 from gengap.models.counts import counting_companion, uniform_companion
 from gengap.models.loading import load_checkpoint
 from gengap.models.snapshots import ONLINE, average_name, companion_of
 from gengap.paths import build_dir
-from gengap.records import load_records
 from gengap.statistics import token_statistics
 from gengap.statistics.companion import Companion, beside_statistics
 from gengap.tokens import TokenRows, sample_rows
 from gengap.training import Run, train_run
 from gengap.training.loop import new_model
 from gengap.units import bits_from_nats
-from gengap.workflow.companions import coded_companion, estimate_alone, estimate_with
+from gengap.workflow.companions import coded_companion, estimate_alone, estimate_with, subject
 
 plt.style.use("gengap.book")
 torch.set_num_threads(1)
 started = time.process_time()
 
 spec = models.get(model_size)
-companion = spec.companion()
-if companion is None:
-    raise UserError(
-        f"this page needs snapshots of the training of {model_size}, which are not published: run `gengap train {model_size} "
-        f"--snapshots`, about a minute (first delete {spec.results_dir() / 'loss_log.csv'} if it is there)"
-    )
-checkpoint, rows = spec.load(), spec.train_rows()
-hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits)
 model = hypothesis.build(checkpoint)
-records = load_records(spec.family, method, bits)
-record = next((r for r in records if r.identity.model_size == model_size and r.online), None)
-if record is None:
-    raise UserError(
-        f"there is no record of {model_size} with a companion: run `gengap run {model_size} --method {method} --bits {bits}`"
-    )
 
 # %% [markdown]
 # ## The model and its companion

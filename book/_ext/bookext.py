@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import posixpath
 import re
+from functools import partial
 from pathlib import Path
 
 from docutils import nodes
@@ -94,13 +95,9 @@ def _name_toggles(app, pagename, templatename, context, doctree):
     """What opens and closes a branch of the table of contents has a name, for those who hear the page."""
     if make := context.get("generate_toctree_html"):
         named = '<summary aria-label="Pages below this one">'
-        context["generate_toctree_html"] = lambda *args, **options: _replaced(
-            make(*args, **options), "<summary>", named
+        context["generate_toctree_html"] = lambda *args, **options: str(make(*args, **options) or "").replace(
+            "<summary>", named
         )
-
-
-def _replaced(made, old, new):
-    return made if not made else str(made).replace(old, new)
 
 
 def _without_thebe(app, pagename, templatename, context, doctree):
@@ -160,8 +157,17 @@ def _mend(app, pagename, templatename, context, doctree):
         context["body"] = re.sub(r'(<[a-z][^<>]*?) id="([^"]*)"', once, body)
 
 
+_CHAPTERS = re.compile(r"\bchapters? (\d\d(?:(?:, | and )\d\d)*)")
+
+
+def _titled(app, number):
+    """A chapter is known by the number of its file to those who write code, and by its title to those who read."""
+    page = next(Path(app.srcdir, "notebooks").glob(f"{number[0]}_*.ipynb"), None)
+    return f":doc:`/notebooks/{page.stem}`" if page else f"chapter {number[0]}"
+
+
 def _displays(app, what, name, obj, options, lines):
-    """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement a link."""
+    """In a docstring an indented block is a display, a bar an absolute value, |K|, and no substitution, a statement or a chapter a link."""
     shown = []
     for before, line in zip(["", *lines], list(lines), strict=False):
         if line.startswith("    ") and not before and not "".join(shown).endswith("::"):
@@ -169,6 +175,7 @@ def _displays(app, what, name, obj, options, lines):
         if not line.startswith(("    ", ">>> ", "... ")):
             line = re.sub(r"(``.*?``|`.*?`)|\|", lambda match: match[1] or r"\|", line)
             line = re.sub(r"\bstatement T(\d+)", r":ref:`statement T\1 <statement-t\1>`", line)
+            line = _CHAPTERS.sub(lambda match: re.sub(r"\d\d", partial(_titled, app), match[1]), line)
         shown.append(line)
     lines[:] = shown
 

@@ -25,7 +25,7 @@ def run(
     bits: Bits = DEFAULT_BITS,
     **settings,
 ) -> None:
-    """Bound one model by executing chapter 05: its record and its page.
+    """Bound one model by executing the page on the bound of one model: its record and its page.
 
     Quantizes the checkpoint unless that is done.
     """

@@ -98,7 +98,7 @@ def quantize(
 def survey(model_size: ModelSize, n_seeds: int = 3) -> None:
     """Measure every quantization method at every number of bits.
 
-    For chapter 03; resumes where it was stopped.
+    For the page on shorter codes; resumes where it was stopped.
     """
     from gengap import models
 

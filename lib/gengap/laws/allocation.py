@@ -55,7 +55,7 @@ class VariationLaw(NamedTuple):
 class QuantizationLaw(NamedTuple):
     """Q = coefficient e^(-rate b) N^-size_exponent (D/N)^ratio_exponent, nats.
 
-    An error that falls as 4^-b has the rate 2 log 2 (chapter 03); tokens that are packed more densely into the weights are
+    An error that falls as 4^-b has the rate 2 log 2 (chapter 16); tokens that are packed more densely into the weights are
     damaged more (Kumar et al. 2024, arXiv:2411.04330, who write the same form).
     """
 

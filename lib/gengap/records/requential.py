@@ -36,8 +36,8 @@ from gengap.records.base import (
 )
 from gengap.records.bound import BoundSettings, Evidence
 from gengap.requential.coding import read_file
+from gengap.requential.recipe import COSTS, record_name
 
-COSTS = ("kl", "log_ratio", "token_variance", "row_variance", "student_loss", "teacher_loss", "teacher_step")
 Length = Literal["expected", "certain", "path"]
 LENGTHS = ("expected", "certain", "path")  # M + H + sqrt(V/delta); given the draws; with no code (statement T14)
 _MOST = 2**26  # bytes of the costs of a training
@@ -108,8 +108,8 @@ class RequentialRecord(Stored):
 
     @property
     def name(self) -> str:
-        rows = "" if self._usual_rows else f"-rows{self.teaching.rows_per_step}"
-        return f"requential-{self.recipe}{f'-{self.control}' if self.control else ''}{rows}-seed{self.seed}"
+        rows = 0 if self._usual_rows else self.teaching.rows_per_step
+        return record_name(self.recipe, self.control or "", rows, self.seed)
 
     @property
     def _usual_rows(self) -> bool:

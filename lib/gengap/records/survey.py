@@ -1,4 +1,4 @@
-"""What quantization does to one model, for every method and number of bits: the record behind chapter 03.
+"""What quantization does to one model, for every method and number of bits: the record behind chapter 16.
 
 A survey holds estimates on a sample of training windows, without the error of that sample: it compares codes. Certified values
 of single codes are bound records (`gengap.records.bound`).

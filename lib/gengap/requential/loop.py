@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 
     student: dict[str, torch.Tensor]  # the averaged weights, float32: the model that is coded
     teacher: dict[str, torch.Tensor]
-    costs: np.ndarray  # (n_steps, quantities) float64: see `gengap.requential.state.QUANTITIES`
+    costs: np.ndarray  # (n_steps, 7) float64: `gengap.requential.recipe.COSTS`
     seconds: float
 
 

@@ -39,7 +39,15 @@ RECIPES = {
 }
 FIRST_PROJECTION, PROJECTION_FACTOR = 100, 1.5  # at the steps 100, 150, 225, ...
 MOST_WAITING = 2.0  # steps of the student while its teacher waits, over the steps of the rung
+#: What each step of a training has cost: nats of the batch (twice), nats^2 (twice), nats/token (twice), and the steps of the teacher so far.
+COSTS = ("kl", "log_ratio", "token_variance", "row_variance", "student_loss", "teacher_loss", "teacher_step")
 ROWS_AT_ONCE = 64  # drawn from one state of the teacher: for small models 64 rows cost twice as much as 8
+
+
+def record_name(recipe_name: str, control: str, batch_rows: int, seed: int) -> str:
+    """ "requential-projection-seed0"; an empty control and the rung's own batch (0 rows) are not named."""
+    more = (f"-{control}" if control else "") + (f"-rows{batch_rows}" if batch_rows else "")
+    return f"requential-{recipe_name}{more}-seed{seed}"
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,8 @@ class Requential:
 
     @property
     def name(self) -> str:
-        """Of its record: "requential-projection-seed0"."""
-        more = f"-rows{self.batch_rows}" if self.batch_rows else ""
-        return f"requential-{self.recipe_name}{f'-{self.control}' if self.control else ''}{more}-seed{self.seed}"
+        """Of its record."""
+        return record_name(self.recipe_name, self.control, self.batch_rows, self.seed)
 
     def key(self, data_sha256: str) -> str:
         """Hash of everything that the digits depend on."""

@@ -8,11 +8,11 @@ import torch
 
 from gengap import files
 from gengap.models import sealed
+from gengap.requential.recipe import COSTS
 from gengap.training.loop import new_model, new_optimizer
 from gengap.training.state import refuse_other_run
 
 REMEDY = "what can be computed again is"
-QUANTITIES = ("kl", "log_ratio", "token_variance", "row_variance", "student_loss", "teacher_loss", "teacher_step")
 
 
 class Learner:
@@ -61,7 +61,7 @@ class RequentialState:
     def __init__(self, spec, seed: int, most_steps: int, n_slots: int):
         self.student, self.teacher = Learner(spec, seed), Learner(spec, seed)
         self.slots = torch.zeros(n_slots, dtype=torch.int64)  # token 0, which separates documents
-        self.costs = torch.full((most_steps, len(QUANTITIES)), torch.nan, dtype=torch.float64)
+        self.costs = torch.full((most_steps, len(COSTS)), torch.nan, dtype=torch.float64)
         self.step = self.teacher_step = 0
         self._seconds, self._started = 0.0, time.monotonic()
         self.saved = self._started

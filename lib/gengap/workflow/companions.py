@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,15 @@ from gengap.bounds.companion_grids import (
 )
 from gengap.bounds.sampling import WindowSample
 from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound
+from gengap.compression.archive import Hypothesis
+from gengap.errors import UserError
+from gengap.models.ladder import LadderSpec
+from gengap.records.bound import BoundRecord, load_records
 from gengap.statistics.companion import BesideStatistics, Companion
+from gengap.tokens.rows import TokenRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class CompanionBounds(NamedTuple):
@@ -35,6 +43,33 @@ class WithCompanion(NamedTuple):
     online: OnlineBound  # on the companion itself
     bounds: dict[str, CompanionBounds]  # by accounting
     sha256: str  # of the companion's weights
+
+
+class Subject(NamedTuple):
+    """What a page on companions is about: a rung, its companion, its quantized form, and the record of both."""
+
+    companion: Companion
+    checkpoint: "PreTrainedModel"
+    rows: TokenRows  # that it was trained on
+    hypothesis: Hypothesis
+    record: BoundRecord
+
+
+def subject(spec: LadderSpec, method: str, bits: int) -> Subject:
+    """All that is needed of a rung. Raises `UserError` if it has no snapshots or no record with a companion, saying what makes them."""
+    name = spec.model_size
+    if (companion := spec.companion()) is None:
+        raise UserError(
+            f"this page needs snapshots of the training of {name}, which are not published: run `gengap train {name} "
+            f"--snapshots`, about a minute (first delete {spec.results_dir() / 'loss_log.csv'} if it is there)"
+        )
+    records = (r for r in load_records(spec.family, method, bits) if r.identity.model_size == name and r.online)
+    if (record := next(records, None)) is None:
+        raise UserError(
+            f"there is no record of {name} with a companion: run `gengap run {name} --method {method} --bits {bits}`"
+        )
+    hypothesis = Hypothesis.read(spec.find_archive(method, bits), method, bits, spec.config())
+    return Subject(companion, spec.load(), spec.train_rows(), hypothesis, record)
 
 
 def coded_companion(companion: Companion, coded: CodedModel) -> CodedCompanion:

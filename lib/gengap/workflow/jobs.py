@@ -22,7 +22,7 @@ from gengap.workflow.settings import Settings
 
 FLOPS_PER_S = {"cpu": 5e10, "gpu": 2e13}  # cautious: two cores, and a GPU used at a tenth of its speed
 BEST_CODE = "qat", 3  # of the shortest bound
-SURVEYED = "ladder-50k"  # for chapter 03; the surveys of larger rungs are published
+SURVEYED = "ladder-50k"  # for chapter 16; the surveys of larger rungs are published
 STARTUP_MINUTES = 30  # imports, rows over a slow network, quantization, figures
 
 
@@ -112,5 +112,5 @@ def shortest_jobs() -> list[Job]:
 
 
 def survey_shown() -> Path:
-    """Where the survey of chapter 03 is made."""
+    """Where the survey of chapter 16 is made."""
     return run_results_dir() / place_of(models.get(SURVEYED))

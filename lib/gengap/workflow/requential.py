@@ -1,4 +1,4 @@
-"""From a training of student and teacher to its record: losses, code lengths, and the bounds that the student gets with them (chapter 04)."""
+"""From a training of student and teacher to its record: losses, code lengths, and the bounds that the student gets with them (chapter 18)."""
 
 import time
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Measuring what quantization does to one model: every method and number of bits, one cell after the other (chapter 03).
+"""Measuring what quantization does to one model: every method and number of bits, one cell after the other (chapter 16).
 
 Finished cells are kept on disk at once, so that a survey that was stopped goes on with the next cell.
 """
