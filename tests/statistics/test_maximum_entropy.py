@@ -13,8 +13,15 @@ from gengap.bounds.grids import Tilt, TiltGrid, choose_tilt
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import tight_bound
 from gengap.errors import UserError
-from gengap.statistics.maximum_entropy import n_moments, solve
-from gengap.statistics.per_token import TokenStatistics, loss_and_entropies, tilted_statistics, token_statistics
+from gengap.statistics.maximum_entropy import Mixture, mixed_entropies, n_moments, solve
+from gengap.statistics.per_token import (
+    TokenStatistics,
+    _measure,
+    _mixture,
+    loss_and_entropies,
+    tilted_statistics,
+    token_statistics,
+)
 
 V = 23
 
@@ -125,6 +132,32 @@ def test_all_tilts_of_one_reading_are_what_each_is_alone():
     np.testing.assert_array_equal(together[1:3].tilted(tilt).loss, alone.loss[1:3])
     with pytest.raises(ValueError, match="not in list"):
         together.tilted(Tilt(0.2, 1e-3, 0.0, 1, V))
+
+
+@pytest.mark.parametrize("vocab_size", [V, 2048])
+def test_entropies_of_mixtures_follow_from_the_moments(vocab_size):
+    """As they are by themselves, for every prediction of the grid."""
+    log_probs = torch.tensor(hard_and_easy(vocab_size))
+    tokens, mixtures = (
+        torch.zeros(len(log_probs), dtype=torch.int64),
+        [Mixture(a, 1e-2, vocab_size) for a in (0.01, 0.05, 0.5)],
+    )
+    directly = loss_and_entropies(log_probs.clone(), tokens, [m.alpha for m in mixtures]).numpy()[1:]
+    moments = loss_and_entropies(log_probs.clone(), tokens, (), n_moments([], mixtures)).numpy()[1:]
+    np.testing.assert_allclose(mixed_entropies(moments, mixtures), directly, rtol=0, atol=2e-6)
+
+
+def test_a_reading_with_tilts_takes_entropies_from_their_moments_where_it_may():
+    model, rows = small_model(), np.random.default_rng(0).integers(V, size=(40, 17))
+    tilts, alphas = [Tilt(0.2, safety, 0.0, 1, V) for safety in (1e-3, 1e-2)], (0.0, 2e-3, 0.05, 0.5)
+    kinds = [_mixture(alpha, tilts) for alpha in alphas]
+    assert kinds == [0.0, 2e-3, Mixture(0.05, 1e-2, V), Mixture(0.5, 1e-2, V)]
+    reduction, _ = _measure(kinds, tilts, [1, 2, 3])
+    assert reduction.keywords == {"alphas": [0.0, 2e-3], "moments": n_moments([], kinds[2:3])}
+    alone, together = token_statistics(model, rows, alphas), token_statistics(model, rows, alphas, tilts=tilts)
+    np.testing.assert_array_equal(together.entropy[:2], alone.entropy[:2])
+    np.testing.assert_allclose(together.entropy, alone.entropy, rtol=0, atol=5e-6)
+    assert abs(together.entropy.mean(dtype=float) - alone.entropy.mean(dtype=float)) < 2e-7
 
 
 @pytest.mark.parametrize("vocab_size", [V, 2048, 50304])

@@ -12,11 +12,13 @@ Since w e^w = p e^c/lambda, q = p/(lambda w) = e^-c + p g(log p) with g = (1 - e
 
 an equation for c with a handful of numbers per prediction. The m_k depend on the safety alone: a model is read once for all rates. Each
 prediction has an equation of its own, which does not depend on those that are read with it: q is known before the token, whatever follows.
+The entropy of a prediction with more of the uniform distribution mixed in is a sum of the same kind, and takes no further numbers.
 """
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,14 +32,24 @@ from gengap.bounds.smoothing import lambert_w_of_exp
 ACCURACY = 1e-6  # of sum q, whatever p: what decides how many moments are taken
 # For each of the two variables; rates up to 10 and vocabularies up to 10^6 need at most half as many terms.
 N_NODES = 96
+_NODES = np.cos(np.pi * (np.arange(N_NODES) + 0.5) / N_NODES)  # Chebyshev's
 MAX_STEPS = 60  # of Newton's method, which finds the zero of a convex function from anywhere: four are usual
 
 
-def n_moments(tilts: Sequence[Tilt]) -> dict[float, int]:
-    """For each safety among `tilts` how many moments its rates need."""
+class Mixture(NamedTuple):
+    """A prediction with the uniform distribution mixed in, (1 - alpha) p + alpha/V, whose entropy is read off moments."""
+
+    alpha: float  # at least the safety
+    safety: float  # of the moments
+    vocab_size: int
+
+
+def n_moments(tilts: Sequence[Tilt], mixtures: Sequence[Mixture] = ()) -> dict[float, int]:
+    """For each safety how many moments its rates and mixtures need."""
+    terms = [(tilt.safety, _terms(tilt.rate, tilt.safety, tilt.vocab_size)) for tilt in tilts]
     needed: dict[float, int] = {}
-    for tilt in tilts:
-        needed[tilt.safety] = max(needed.get(tilt.safety, 0), len(_terms(tilt.rate, tilt.safety, tilt.vocab_size)))
+    for safety, of_one in terms + [(mixture.safety, _mixed_terms(mixture)) for mixture in mixtures]:
+        needed[safety] = max(needed.get(safety, 0), len(of_one))
     return needed
 
 
@@ -82,6 +94,15 @@ def solve(moments: Floats, tilts: Sequence[Tilt]) -> Floats:
     return np.reshape(found, (len(tilts), *moments.shape[1:]))
 
 
+def mixed_entropies(moments: Floats, mixtures: Sequence[Mixture]) -> Floats:
+    """Entropies (n_mixtures, ...) nats, from `moments` (n_moments, ...) of the model's predictions at the one safety of `mixtures`."""
+    flat, found = moments.reshape(len(moments), -1).astype(np.float64), []
+    for mixture in mixtures:
+        terms = _mixed_terms(mixture)
+        found.append(math.log(mixture.vocab_size / mixture.alpha) - terms @ flat[: len(terms)])
+    return np.reshape(found, (len(mixtures), *moments.shape[1:]))
+
+
 def _entropies(tilt: Tilt) -> tuple[float, float]:
     """Least and greatest entropy of q over all predictions."""
     return tilt.least_entropy, math.log(tilt.vocab_size)
@@ -91,15 +112,27 @@ def _entropies(tilt: Tilt) -> tuple[float, float]:
 def _terms(rate: float, safety: float, vocab_size: int) -> Floats:
     """a_kl, (n_moments, n_terms): as many as sum q within ACCURACY needs, since no |T| exceeds one and the m_0 of p is one."""
     low, high = _entropies(Tilt(rate, safety, 0.0, 1, vocab_size))
-    x = np.cos(np.pi * (np.arange(N_NODES) + 0.5) / N_NODES)  # Chebyshev's nodes
-    log_p, shift = (
-        (x - 1) / 2 * math.log(vocab_size / safety),
-        low + (high - low) * (x + 1) / 2 + 1 / rate - math.log(rate),
-    )
-    w = lambert_w_of_exp(log_p[:, None] + shift)
+    shift = low + (high - low) * (_NODES + 1) / 2 + 1 / rate - math.log(rate)
+    w = lambert_w_of_exp(_log_probs(safety, vocab_size)[:, None] + shift)
     terms = dctn(-np.expm1(-w) / (rate * w), norm="forward", orthogonalize=False) * 4
     terms[0] /= 2
     terms[:, 0] /= 2
     size = np.abs(terms)
     n, m = (int(np.argmax(size.sum(1 - axis)[::-1].cumsum()[::-1] < ACCURACY / 10 ** (3 * axis))) for axis in (0, 1))
     return terms[:n, :m]
+
+
+@lru_cache(maxsize=1024)
+def _mixed_terms(mixture: Mixture) -> Floats:
+    """a_k with sum_x (alpha/V) (1 + c p) log(1 + c p) = sum_k a_k m_k, c = (1 - alpha) V/alpha: as many as ACCURACY needs."""
+    alpha, safety, vocab_size = mixture
+    smoothed = np.exp(_log_probs(safety, vocab_size))
+    ratio = 1 + (1 - alpha) * vocab_size / alpha * (smoothed - safety / vocab_size) / (1 - safety)
+    terms = dctn(alpha / vocab_size * ratio * np.log(ratio) / smoothed, norm="forward", orthogonalize=False) * 2
+    terms[0] /= 2
+    return terms[: int(np.argmax(np.abs(terms)[::-1].cumsum()[::-1] < ACCURACY))]
+
+
+def _log_probs(safety: float, vocab_size: int) -> Floats:
+    """Of a prediction with so much of the uniform distribution, at Chebyshev's nodes."""
+    return (_NODES - 1) / 2 * math.log(vocab_size / safety)

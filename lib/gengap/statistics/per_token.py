@@ -1,7 +1,8 @@
 """What a bound needs to know of each token: its loss, and the entropy of the prediction before it was seen; streamed.
 
 Two ways of smoothing: uniform mixing (chapters 02, 05), for which loss and entropies suffice; and maximum-entropy smoothing
-(`gengap.statistics.maximum_entropy`), whose losses follow from the entropies. A model is read once for all of them.
+(`gengap.statistics.maximum_entropy`), whose losses follow from the entropies. A model is read once for all of them, and where
+there are moments, the entropies of uniform mixing follow from them too.
 """
 
 import math
@@ -18,7 +19,7 @@ from gengap.bounds.grids import Tilt
 from gengap.bounds.smoothing import lambert_w_of_exp, smoothed_nll
 from gengap.statistics.evaluation import evaluate
 from gengap.statistics.forward import Reduction
-from gengap.statistics.maximum_entropy import add_moments, n_moments, solve
+from gengap.statistics.maximum_entropy import Mixture, add_moments, mixed_entropies, n_moments, solve
 
 
 class TiltedStatistics(NamedTuple):
@@ -87,25 +88,37 @@ def token_statistics(
     if not all(0 <= alpha < 1 for alpha in alphas):
         raise ValueError(f"smoothing weights must lie in [0, 1), got {alphas}")
     tilts = tuple({tilt[:2]: tilt for tilt in tilts}.values())
-    kinds = ["loss", *(("entropy", alpha) for alpha in alphas), *(("tilted", *tilt[:2]) for tilt in tilts)]
-    parts, measure = [(kind, 1) for kind in kinds], partial(_measure, alphas, tilts)
+    mixtures = tuple(_mixture(alpha, tilts) for alpha in alphas)
+    kinds = ["loss", *(("entropy", *m[:2]) if isinstance(m, Mixture) else ("entropy", m) for m in mixtures)]
+    kinds += [("tilted", *tilt[:2]) for tilt in tilts]
+    parts, measure = [(kind, 1) for kind in kinds], partial(_measure, mixtures, tilts)
     plain, tilted = np.split(evaluate(model, rows, measure, parts, positions, desc, store), [1 + len(alphas)])
     return TokenStatistics(plain[0], plain[1:], alphas, model.config.vocab_size, tilts, tilted)
 
 
-def _measure(alphas: Sequence[float], tilts: Sequence[Tilt], wanted: list[int]) -> tuple[Reduction, Callable]:
-    """Of the loss, the entropies and the tilts those that are `wanted`, by number."""
-    n = 1 + len(alphas)
-    alphas, tilts = [alphas[i - 1] for i in wanted if 0 < i < n], [tilts[i - n] for i in wanted if i >= n]
-    moments = n_moments(tilts)
+def _mixture(alpha: float, tilts: Sequence[Tilt]) -> Mixture | float:
+    """How the entropy at a smoothing weight is found: from moments that are taken anyway, or, a number, by itself."""
+    safety = max((tilt.safety for tilt in tilts), default=math.inf)
+    return Mixture(alpha, safety, tilts[0].vocab_size) if alpha >= safety else alpha
+
+
+def _measure(
+    mixtures: Sequence[Mixture | float], tilts: Sequence[Tilt], wanted: list[int]
+) -> tuple[Reduction, Callable]:
+    """Of the loss, the mixtures and the tilts those that are `wanted`, by number."""
+    among = [("loss", *mixtures, *tilts)[i] for i in wanted]
+    alphas = [kind for kind in among if isinstance(kind, float)]
+    mixed, tilts = ([kind for kind in among if isinstance(kind, of)] for of in (Mixture, Tilt))
+    moments = n_moments(tilts, mixed)
 
     def finish(found: np.ndarray) -> np.ndarray:
         plain, *others = np.split(found, np.cumsum([1 + len(alphas), *moments.values()])[:-1])
-        entropies = {}
+        values = dict(zip(["loss", *alphas], plain, strict=True))
         for safety, part in zip(moments, others, strict=True):
-            among = [tilt for tilt in tilts if tilt.safety == safety]
-            entropies |= dict(zip(among, solve(part, among), strict=True))
-        return np.stack([*plain[0 not in wanted :], *(entropies[tilt] for tilt in tilts)])
+            for kinds, solved in ((tilts, solve), (mixed, mixed_entropies)):
+                of_safety = [kind for kind in kinds if kind.safety == safety]
+                values |= zip(of_safety, solved(part, of_safety), strict=True)
+        return np.stack([values[kind] for kind in among])
 
     return partial(loss_and_entropies, alphas=alphas, moments=moments), finish
 
