@@ -138,8 +138,15 @@ def _depart_image(self, node):
 
 
 def _mend(app, pagename, templatename, context, doctree):
-    """Head cells say what they head: those of a table's head its columns, others their row. An id is given once, whoever gives it again."""
+    """Head cells say what they head: those of a table's head its columns, others their row. An id is given once, whoever gives it again.
+
+    Parameters that stand one below the other are a list, for which Sphinx takes one of definitions that define nothing.
+    """
     seen = set()
+
+    def listed(parameters):
+        lines = re.sub(r"<(/?)dd>", r"<\1li>", parameters[2])
+        return f'{parameters[1]}<ul class="sig-params">{lines}</ul>'
 
     def scoped(table):
         scope = "col" if table[1] == "head" else "row"
@@ -153,6 +160,7 @@ def _mend(app, pagename, templatename, context, doctree):
 
     if body := context.get("body"):
         body = re.sub(r"<t(head|body)\b.*?</t\1>", scoped, body, flags=re.DOTALL)
+        body = re.sub(r'(<span class="sig-paren">.</span>\s*)<dl>(.*?)</dl>', listed, body, flags=re.DOTALL)
         body = body.replace(' role="doc-biblioentry"', ' role="listitem"')  # which its list, role="list", asks for
         context["body"] = re.sub(r'(<[a-z][^<>]*?) id="([^"]*)"', once, body)
 

@@ -460,6 +460,8 @@ def test_the_reference_shows_what_the_docstrings_say(project, monkeypatch):
     assert "Alias for field" not in text
     assert page.find(id="gengap.laws.fits.fit_power_law")
     assert not page.find(id="gengap.laws.fits._descend")
+    assert page.select("dt.sig > ul.sig-params > li")
+    assert not page.select("dt.sig dl")
     text = (html / "gengap.laws.information.html").read_text(encoding="utf-8")
     assert "K(h) = sum_k NLL_k(online) - D * Rhat_h." in text
     assert "statements.html#statement-t10" in text

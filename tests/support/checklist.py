@@ -72,10 +72,9 @@ def measure(page: Page, address: str, *, axe: bool = True) -> dict:
     return found
 
 
-def survey(html: Path, docnames: Sequence[str], *, n_axe: int | None = None) -> dict[str, dict]:
-    """{docname: what is wrong, and its measures} of pages of a built book; axe-core's rules are asked of the first `n_axe`."""
+def survey(html: Path, docnames: Sequence[str], with_axe: Sequence[str]) -> dict[str, dict]:
+    """{docname: what is wrong, and its measures} of pages of a built book; axe-core's rules are asked of those in `with_axe`."""
     with serve(html) as address, open_browser() as page:
-        with_axe = docnames[:n_axe]
         return judge({name: measure(page, f"{address}/{name}.html", axe=name in with_axe) for name in docnames})
 
 
@@ -137,7 +136,7 @@ if __name__ == "__main__":
         for path in (html / folder).rglob("*.html")
         if "library" not in path.parts
     )
-    result = survey(html, shown)
+    result = survey(html, shown, shown)
     for name, page in result.items():
         for what in MEASURES:
             for line in page[what][:8]:
