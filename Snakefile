@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gengap import models
-from gengap.book.notebooks import CHAPTER
+from gengap.book.notebooks import CHAPTER, keep_code
 from gengap.book.site import read_toc, toc_pages
 from gengap.compression.methods import METHODS
 from gengap.models.spec import quantized_name
@@ -27,6 +27,8 @@ EXECUTE = "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {o
 READS_RESULTS = re.compile(r"load_(records|surveys|runs)|\.find\(|\.load\(\)")
 OF_RESULTS = [page for page in PAGES if READS_RESULTS.search(Path(f"notebooks/{page}.py").read_text(encoding="utf-8"))]
 LIBRARY = sorted(Path("lib/gengap").rglob("*.py"))
+for source in Path("notebooks").glob("*.py"):  # prose does not count: a run depends on the code cells alone
+    keep_code(source, Path("build/code") / source.name)
 NAME = quantized_name("{revision}", "{method}", "{bits}")
 QUANTIZED = "build/results/{family}/{size}/" + NAME
 EXECUTED = f"build/notebooks/{CHAPTER}/{{family}}-{{size}}/{NAME}.ipynb"
@@ -97,7 +99,7 @@ wildcard_constraints:
     text="corpus|dictionary",
 
 
-localrules: book, sweep, code, stage,
+localrules: book, sweep, stage,
 
 
 rule book:
@@ -149,14 +151,6 @@ rule quantize:
     shell:
         "{PYTHON:q} -m gengap.cli quantize {wildcards.family}-{wildcards.size} --revision {wildcards.revision}"
         " --method {wildcards.method} --bits {wildcards.bits}"
-
-
-rule code:  # prose does not count: a run depends on the code cells alone (small files are compared by content)
-    input: "notebooks/{page}.py",
-    output: "build/code/{page}.py",
-    run:
-        from gengap.book import notebooks
-        Path(output[0]).write_text(notebooks.code_of(Path(input[0])), encoding="utf-8")
 
 
 rule ladder:

@@ -103,7 +103,7 @@ def draw(ax, of, shown=records, **style):
 # Pronunciations and marks of origin are taken out, and near duplicates as in the ladder's text. What remains is {glue:text}`characters:.0f` million characters of English prose, explanations of words in the order of the alphabet. They are cut into
 # {glue:text}`documents:,` documents of some consecutive entries, of which {glue:text}`heldout_documents:d` are held out. The tokenizer is its own, with as many tokens as the ladder's: {glue:text}`vocab_size:d`. `gengap corpus dictionary` makes it.
 #
-# Both ladders were trained in float32, on a GPU, with the steps that the ladder took on a CPU. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
+# Both ladders were trained in float32, the largest of Llama on a CPU and all others on a GPU, with the steps that the first ladder took. Bounds with a companion ({doc}`11_companion`) stand in the table where snapshots of the training were at hand.
 
 # %% caption="The rungs of the two new ladders: losses and gaps, nats per token"
 manifest = json.loads((published_results_dir() / "dictionary" / "manifest.json").read_text())

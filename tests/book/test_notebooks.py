@@ -1,5 +1,6 @@
 """The pair contract and the runner: wrong parameters never run, failures keep what ran, prose costs nothing."""
 
+import os
 import re
 from dataclasses import asdict
 
@@ -175,12 +176,18 @@ def test_outputs_in_the_pair_are_out_of_step(pair):
     assert notebooks.pair_difference(pair)
 
 
-def test_prose_is_not_part_of_the_code(pair):
-    code = notebooks.code_of(pair)
+def test_the_code_that_is_kept_is_as_old_as_its_last_change(pair, tmp_path):
+    kept = tmp_path / "code" / pair.name
+    notebooks.keep_code(pair, kept)
+    assert "A page" not in kept.read_text()
+    os.utime(kept, (1, 1))
     pair.write_text(SOURCE.replace("A page", "Other words"))
-    assert notebooks.code_of(pair) == code
+    notebooks.keep_code(pair, kept)
+    assert kept.stat().st_mtime == 1
     pair.write_text(SOURCE.replace("< 100", "< 10"))
-    assert notebooks.code_of(pair) != code
+    notebooks.keep_code(pair, kept)
+    assert "< 10" in kept.read_text()
+    assert kept.stat().st_mtime > 1
 
 
 def test_run_injects_parameters_and_writes_atomically(pair, tmp_path):

@@ -112,10 +112,13 @@ def _digest(notebook: nbformat.NotebookNode) -> str:
     return hashlib.sha256(_text(notebook).encode()).hexdigest()
 
 
-def code_of(source: Path) -> str:
-    """The code cells alone: what a run depends on, so that editing prose repeats no computation."""
+def keep_code(source: Path, target: Path) -> None:
+    """The code cells alone, what a run depends on: a file that is as old as their last change, so that editing prose repeats no computation."""
     cells = jupytext.read(source).cells
-    return "\n# %%\n".join(cell.source for cell in cells if cell.cell_type == "code") + "\n"
+    code = "\n# %%\n".join(cell.source for cell in cells if cell.cell_type == "code") + "\n"
+    if not target.is_file() or target.read_text(encoding="utf-8") != code:
+        with atomic_path(target) as part:
+            part.write_text(code, encoding="utf-8")
 
 
 class _SharesLocks(AsyncKernelManager):
