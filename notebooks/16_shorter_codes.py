@@ -430,7 +430,7 @@ ax.set(xscale="log", yscale="log", xlabel="eigenvalue", ylabel="share of eigenva
 ax.legend(title="parameters")
 plt.show()
 
-# %% mystnb={"figure": {"caption": "Predicted against measured quantization gap over 2 to 8 bits and over all rungs, nats per token. Left: rounding by the trace. Right: QuIP by the LDLQ limit, which is a limit and not a prediction. Dashed: equality.", "name": "fig-predicted-gap"}, "image": {"alt": "Two scatter plots on logarithmic axes, measured gap against predicted gap, coloured by rung. The trace prediction lies along the diagonal; the LDLQ limit lies below the measured gaps of QuIP by a constant factor."}}
+# %% mystnb={"figure": {"caption": "Predicted against measured quantization gap over 2 to 8 bits and over all rungs, nats per token. First panel: rounding by the trace. Second: QuIP by the LDLQ limit, which is a limit and not a prediction. Dashed: equality.", "name": "fig-predicted-gap"}, "image": {"alt": "Two scatter plots on logarithmic axes, measured gap against predicted gap, coloured by rung. The trace prediction lies along the diagonal; the LDLQ limit lies below the measured gaps of QuIP by a constant factor."}}
 predicted = pd.DataFrame(
     {
         "rung": survey.identity.size,

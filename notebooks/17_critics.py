@@ -453,7 +453,7 @@ companions = {
 compared = pd.DataFrame({name: outcome(u) for name, u in companions.items()}).T
 compared.style.format("{:.3f}")
 
-# %% mystnb={"figure": {"caption": "What makes a companion good for the paper's predictor: how closely its losses follow the model's (right), rather than its own loss (left). Each mark is a companion of the table; round ones are snapshots of the training.", "name": "fig-companion-kinds"}, "image": {"alt": "Two panels with the gap of the smoothed final model on the vertical axis. Left, against the companion's own loss: pair counts, with the smallest loss of all, have a large gap. Right, against how far Z strays: the marks rise along a line."}}
+# %% mystnb={"figure": {"caption": "What makes a companion good for the paper's predictor: how closely its losses follow the model's (second panel), rather than its own loss (first). Each mark is a companion of the table; round ones are snapshots of the training.", "name": "fig-companion-kinds"}, "image": {"alt": "Two panels with the gap of the smoothed final model on the vertical axis. Left, against the companion's own loss: pair counts, with the smallest loss of all, have a large gap. Right, against how far Z strays: the marks rise along a line."}}
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), sharey=True)
 networks = [name for name in compared.index if name.startswith(("average", "online"))]
 for ax, column in zip(axes, ("loss of u", "Z strays"), strict=True):
