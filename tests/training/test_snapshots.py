@@ -79,3 +79,19 @@ def test_a_state_without_averages_and_a_damaged_snapshot_are_refused(small_rows,
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"is missing or damaged .*: run `gengap train` with --snapshots again"):
         read_snapshot(folder, 0)
+
+
+def test_a_run_that_goes_on_without_its_first_snapshot_has_it_again(small_rows, tmp_path, monkeypatch):
+    """As after a kill of the graph, which takes what it had asked for away."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(SHORT, small_rows, whole, snapshots=True)
+    calls, real = iter(range(5)), loop.next_token_nll
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "next_token_nll", lambda *args: (next(calls), real(*args))[1])
+        with pytest.raises(StopIteration):
+            train(SHORT, small_rows, killed, snapshots=True, save_every_s=0.0)
+    (first := snapshot_path(killed / "snapshots", 0)).unlink()
+    train(SHORT, small_rows, killed, snapshots=True)
+    assert_same(result(killed), result(whole))
+    assert first.read_bytes() == snapshot_path(whole / "snapshots", 0).read_bytes()
+    assert saved_steps(killed / "snapshots") == saved_steps(whole / "snapshots")
