@@ -106,11 +106,10 @@ def status_bytes(field):
 def work(folder, contender, grid, n_rows, n_threads):
     """One contender in this process: one line of JSON."""
     import torch
-
-    from gengap.models.loading import load_checkpoint
+    from transformers import GPTNeoXForCausalLM  # by itself: the environment of lm-eval holds no gengap
 
     torch.set_num_threads(n_threads)
-    model = load_checkpoint(folder)
+    model = GPTNeoXForCausalLM.from_pretrained(folder).eval()
     rows = np.load(Path(folder) / "rows.npy")[:n_rows]
     run = dict(zip(CONTENDERS, (ours, plain_loop, online, lm_eval), strict=True))[contender]
     run(model, rows[:1, : (SEQ_LEN if contender == "lm-eval" else 65)], GRIDS[grid])  # libraries, work space

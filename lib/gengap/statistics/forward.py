@@ -20,7 +20,7 @@ Reduction = Callable[..., torch.Tensor]
 """(n, V) float32 logits of each model, which it may overwrite, and (n,) tokens in; (k, n) numbers out."""
 
 LOGITS_PER_BLOCK = 2**18  # reduced at a time on a CPU: 1 MiB; smaller blocks take more time, in calls
-TOKENS_PER_PRODUCT = 128  # one product with the head on a CPU; with fewer, reading the head costs more time
+TOKENS_PER_PRODUCT = 256  # one product with the head on a CPU; with fewer, reading the head costs more time
 TOKENS_PER_BATCH = 2048  # read by the layers at once on a CPU; more is not faster
 GPU_TOKENS_PER_PRODUCT = 2048
 GPU_TOKENS_PER_BATCH = 16_384
