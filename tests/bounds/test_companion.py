@@ -469,7 +469,7 @@ def test_an_array_with_nan_is_named(field, predictor):
     given = given._replace(**{field: given.most * math.nan})
     with pytest.raises(ValueError, match=f"^{field} hold 120 NaN"):
         CompanionChoice(predictor, 0.6, 0.8).summand(given)
-    with pytest.raises(ValueError, match="^entropy hold 120 NaN"):
+    with pytest.raises(ValueError, match=r"^entropy hold 120 NaN"):
         COMPANION.summand(given.loss, given.most * math.nan, 0.3)
 
 
