@@ -126,16 +126,19 @@ PAIRS = sampling.draw_pairs(50, 8, 30, 0.01, RNG)
 
 
 def test_arrays_of_what_was_drawn_are_accepted():
-    SAMPLE.check((25, 8), 400)
-    SAMPLE.check((25, 2, 4), 400)
-    PAIRS.check((30,), 400)
+    sample, pairs = sampling.draw_windows(50, 5, 20, 0.01, RNG), sampling.draw_pairs(50, 8, 30, 0.01, RNG)
+    sample.check((25, 8), 400)
+    sample.check((25, 2, 4), 400)
+    pairs.check((30,), 400)
     tokens = np.arange(3 * 30 * 8.0).reshape(3, 30, 8)
-    taken = PAIRS.take(tokens)
+    taken = pairs.take(tokens)
     assert taken.shape == (3, 30)
-    np.testing.assert_array_equal(taken[1], [tokens[1, i, position] for i, position in enumerate(PAIRS.positions)])
-    np.testing.assert_array_equal(PAIRS.pilot_part([1.0, 2.0]), [1.0, 2.0])
-    assert len(set(PAIRS.positions)) > 1
-    assert SAMPLE.range_cost == pytest.approx(math.log(100) / (0.9 * 20))
+    np.testing.assert_array_equal(taken[1], [tokens[1, i, position] for i, position in enumerate(pairs.positions)])
+    np.testing.assert_array_equal(pairs.pilot_part([1.0, 2.0]), [1.0, 2.0])
+    assert len(set(pairs.positions)) > 1
+    values = np.linspace(0.5, 6.5, 30)
+    assert pairs.upper_mean(values, -1.0, 7.0) == pytest.approx(3.5 + 8 * math.sqrt(math.log(100) / 60), rel=1e-13)
+    assert sample.range_cost == pytest.approx(math.log(100) / (0.9 * 20))
 
 
 def test_the_least_that_can_be_drawn():
