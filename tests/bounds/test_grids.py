@@ -195,6 +195,20 @@ def test_averages_over_windows_do_not_depend_on_how_many_are_reduced_at_once(mon
         assert means.deviation(0.25) == pytest.approx(0.25 + means.summand.mean() - np.mean(means.smoothed), rel=1e-13)
 
 
+@pytest.mark.parametrize(("at_once", "sizes"), [(1, [3] * 12), (6, [6] * 6), (10**6, [36])])
+def test_no_more_than_a_part_is_reduced_at_once(monkeypatch, at_once, sizes):
+    found, original = [], smoothing.smoothed_nll
+    monkeypatch.setattr(summands, "TOKENS_PER_CHUNK", at_once)
+    monkeypatch.setattr(summands.smoothing, "smoothed_nll", lambda x, *rest: found.append(x.size) or original(x, *rest))
+    window_means(NLL, ENTROPY, Choice(0.3, 1.83, 0.83, 1, V))
+    assert found == sizes
+
+
+def test_a_summand_may_be_the_least_of_its_range():
+    nothing = np.zeros((2, 3))
+    assert window_means(nothing, nothing, Tilt(0.2, 0.05, 0.0, 1, V), nothing).summand.tolist() == [0.0, 0.0]
+
+
 def test_a_summand_outside_its_range_is_refused():
     tilt = Tilt(0.2, 0.05, 0.0, 1, V)
     top = tilt.summand_range[1]

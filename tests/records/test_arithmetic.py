@@ -123,6 +123,7 @@ LIMITS = [  # (topic and place, what is still right, what is wrong)
     ("code lengths: quantization.code_length_bits.honest", shift(1), shift(0.5)),
     ("code lengths: quantization.code_length_bits.archive", shift(8), shift(1)),
     ("code lengths: quantization.code_length_bits.archive", shift(-8), shift(-1)),
+    ("code lengths: quantization.code_length_bits.archive", 15, 16),  # of one byte
     ("closed forms: bounds.archive.tight.deviation", relative(0.1), 0.5),
     ("closed forms: bounds.archive.tight.smoothing", 0.0, -4.5),
     ("sampling: bounds.archive.tight.sampling", 1e-10, 1e-8),
@@ -177,6 +178,46 @@ WRONG = {  # changes, and what must fail
 def test_what_cannot_be_together_is_noticed(whole, what):
     changes, where = WRONG[what]
     assert where in failing(whole, changes)
+
+
+SAID = {
+    "counts: risks.heldout": (
+        {"risks.heldout_quantized": None},
+        "both held-out losses and the hash of their windows go together",
+    ),
+    "counts: identity.n_train_tokens": (
+        {"identity.n_train_tokens": shift(1)},
+        "1058817 are no whole rows of 256 tokens",
+    ),
+    "counts: settings.n_windows": (
+        {"settings.n_windows": 3937},
+        "4137 windows cannot be drawn from 4136 training rows",
+    ),
+    "counts: online": ({"online.sampling": math.inf}, "holds a number that is not finite"),
+    "code lengths: bounds": ({}, "archive; needed: nominal, honest, archive"),
+    "code lengths: quantization.code_length_bits.nominal": ({"quantization.bits": 5}, "211776.0, not b N = 264720"),
+    "sampling: bounds.archive.tight.sampling": (
+        {"bounds.archive.tight.sampling": 0.5},
+        "0.5: it is 0 if all windows were read, and only then",
+    ),
+    "companion: companion": (
+        {"companion": None},
+        "its bounds, what it was, the bound on itself and the hash of its weights go together",
+    ),
+    "grids: bounds.archive.tight.smoother": ({"bounds.archive.tight.smoother": "magic"}, "'magic'"),
+    "grids: bounds.archive.hedged.hedged": ({"bounds.archive.hedged.hedged": False}, "False"),
+}
+
+
+@pytest.mark.parametrize("where", SAID)
+def test_what_is_wrong_is_said_in_words(archive, where):
+    changes, said = SAID[where]
+    found = [
+        check.said
+        for check in changed(archive, changes).checks()
+        if f"{check.topic}: {check.place}" == where and not check.holds
+    ]
+    assert found == [said]
 
 
 def test_arithmetic_alone_may_be_of_any_number_of_tokens(sampled):
