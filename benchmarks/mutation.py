@@ -136,6 +136,7 @@ def mutate(environment: Path, folder: Path, module: str) -> list[tuple[str, str,
 
     old = (folder / "mutants" / f"{path}.meta").exists()
     before = {name for name, status, _ in report() if status not in NOTICED} if old else set()
+    (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)  # which test reaches what may have changed
     subprocess.run([environment / "bin" / "mutmut", "run", "--max-children", "1"], **settings)
     if again := [name for name, status, _ in report() if status not in NOTICED and name in before]:
         subprocess.run([environment / "bin" / "mutmut", "run", "--max-children", "1", *again], **settings)
@@ -178,15 +179,13 @@ def count(module: str, mutants: list[tuple[str, str, str]], equivalent: dict) ->
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("environment", type=Path)
-    parser.add_argument("modules", nargs="*", help="their last names; default: all")
+    parser.add_argument("modules", nargs="*", help="ends of their names; default: all")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "gengap-mutation")
     parser.add_argument("--new", action="store_true", help="forget what was noticed before")
     given = parser.parse_args()
     target, equivalent = HERE / "mutation.json", tomllib.loads((HERE / "mutation.toml").read_text())
     found = json.loads(target.read_text())["modules"] if target.exists() else {}
-    for module in TESTS:
-        if given.modules and not {module, module.rpartition("/")[2]} & set(given.modules):
-            continue
+    for module in [m for name in given.modules for m in TESTS if m.endswith(name)] or TESTS:
         folder = given.folder.resolve() / module.replace("/", "-")
         if given.new:
             shutil.rmtree(folder, ignore_errors=True)

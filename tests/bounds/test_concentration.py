@@ -238,6 +238,13 @@ def test_running_bound_ends_in_the_final_bound():
         np.testing.assert_array_equal(row, concentration.running_freedman(x[part], y[part], 8.0, 0.05, s_grid, 0.0))
 
 
+@pytest.mark.parametrize("x", [X, 0.1 * Y])  # losses as they were expected, and far below
+def test_mixture_of_one_point_is_freedman_at_that_point(x):
+    mixture = concentration.freedman_mixture(x, Y, DELTA, 0.01, [0.5])
+    assert mixture.value == pytest.approx(concentration.freedman(x, Y, DELTA, 0.01, [0.5]).value, abs=1e-12)
+    assert mixture.terms == {"mixture": mixture.value}
+
+
 @given(SEEDS, st.floats(0.002, 2.0), st.integers(2, 40))
 @settings(max_examples=40, deadline=None)
 def test_mixture_never_exceeds_the_union(seed, c, size):

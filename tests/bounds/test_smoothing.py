@@ -201,7 +201,10 @@ def test_one_prediction_is_smoothed_as_it_is_among_others():
 
 
 def test_the_ends_of_lambert_s_function():
-    assert smoothing.lambert_w_of_exp([-700.0, -700.5]).tolist() == [pytest.approx(math.exp(-700), rel=1e-12), 0.0]
+    assert smoothing.lambert_w_of_exp([-700.0, -700.5]).tolist() == [
+        pytest.approx(math.exp(-700), rel=1e-12, abs=0),
+        0.0,
+    ]
     assert smoothing.lambert_w_of_exp(1.0) == pytest.approx(1.0, rel=1e-15)
 
 
@@ -229,6 +232,7 @@ def test_alpha_outside_the_unit_interval_is_an_error(alpha):
         (lambda: smoothing.smoothed_entropy([[0.0]], 0.1), "last axis"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 0.0), "rate"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), math.inf), "rate"),
+        (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 1e-20), "^no convergence for rate = 1e-20"),
         (lambda: smoothing.optimal_alpha(math.inf), "complexity must be positive and finite"),
         (lambda: smoothing.min_nll(1.0, 10), "alpha, the weight of the uniform distribution"),
         (lambda: smoothing.min_nll([0.5, math.nan], 10), "^alpha hold 1 NaN"),
