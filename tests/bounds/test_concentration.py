@@ -188,12 +188,16 @@ def test_leading_axes_are_independent_sequences():
         lambda x: classical.freedman_known_variance(x, None, 12.0, 0.05, 0.3, -1.0).value,
         lambda x: classical.freedman_known_variance(x, None, 12.0, 0.05, 0.3, -1.0).terms["range"],
         lambda x: classical.azuma(x, None, 12.0, 0.05, -1.0).terms["range"],
+        lambda x: concentration.loss_variation(x, 1.0, 12.0, 0.05).sigma,
+        lambda x: concentration.loss_variation(x, 1.0, 12.0, 0.05).s,
+        lambda x: concentration.freedman_direct(x, 1.0, 12.0, 0.05, 0.05),
+        lambda x: concentration.freedman_mixture(x, 1.0, 12.0, 0.05, [0.2, 0.5]).value,
     ],
 )
 def test_each_mean_is_bounded_by_itself(upper):
     x = loss_like(6, 3 * 2 * 40)[0].reshape(3, 2, 40)
     together = upper(x)
-    assert together.shape == (3, 2)
+    assert (together.shape, together.dtype) == ((3, 2), np.float64)
     for i, j in np.ndindex(3, 2):
         alone = upper(x[i, j])
         assert np.ndim(alone) == 0
