@@ -117,7 +117,7 @@ def configuration(module: str) -> str:
         "also_copy": [name for name in parts(module) if name != "lib"],
         "pytest_add_cli_args_test_selection": tests.split(),
         "pytest_add_cli_args": arguments,
-        "timeout_multiplier": 30.0,  # of wall time, on a machine that others use too
+        "timeout_multiplier": 10.0,  # of wall time: others may use the machine too
     }
     return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
 

@@ -66,6 +66,7 @@ def test_freedman_is_its_two_terms_and_its_minimizer():
     assert bound.terms == {"range": DELTA * 0.05, "variation": sigma * math.sqrt(0.05)}
     assert bound.value == pytest.approx(sum(bound.terms.values()), rel=1e-15)
     assert bound.s == s
+    assert type(sigma) is type(s) is type(bound.value) is float  # and no array
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.16])
