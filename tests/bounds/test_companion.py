@@ -409,6 +409,82 @@ def test_arrays_that_cannot_be_are_refused(name, predictor):
     assert "\n" not in str(error.value)
 
 
+def limits_of(predictor):
+    """What one token may be: a change that reaches the end of a range, the step beyond it, and how it is refused."""
+    most_excess, most_loss = CompanionChoice(predictor, 0.6, 0.8).limits(COMPANION)
+    top, log_v = COMPANION.max_loss, math.log(V)
+    low_excess = min(0.0, most_loss - top) - 0.1
+    loss = min(top, most_loss - 0.5)
+    return {
+        "loss": ({"loss": top, "excess": low_excess}, {"loss": 1}, "losses of the companion"),
+        "no loss": ({"loss": 0.0, "excess": 0.0}, {"loss": -1}, "losses of the companion"),
+        "entropy": ({"entropy": log_v}, {"entropy": 1}, "entropies of the companion"),
+        "no entropy": ({"entropy": 0.0}, {"entropy": -1}, "entropies of the companion"),
+        "loss of the predictor": (
+            {"loss": loss, "excess": most_loss - loss, "most": min(most_excess, most_loss - loss), "expected": 0.0},
+            {"excess": 1},
+            "losses of the predictor",
+        ),
+        "no loss of the predictor": ({"loss": 1.0, "excess": -1.0}, {"excess": -1}, "losses of the predictor"),
+        "range": ({"most": most_excess}, {"most": 1}, "most in"),
+        "no range": ({"most": 0.0, "excess": -0.1, "loss": 1.0, "expected": -0.1}, {"most": -1}, "most in"),
+        "expected": (
+            {"most": 1.0, "expected": 0.5, "excess": 0.0, "loss": 1.0},
+            {"expected": 1},
+            "expected beyond most / 2",
+        ),
+        "excess": ({"most": 1.0, "expected": 0.0, "excess": 1.0, "loss": 1.0}, {"excess": 1}, "excess beyond most"),
+    }
+
+
+def at(given, **values):
+    fields = {name: array.copy() for name, array in given._asdict().items()}
+    for name, value in values.items():
+        fields[name][1, 1] = value
+    return Beside(**fields)
+
+
+@pytest.mark.parametrize("name", list(limits_of(PREDICTORS["T12a"])))
+def test_one_token_may_leave_a_range_by_rounding_and_by_no_more(name, predictor):
+    ends, step, message = limits_of(predictor)[name]
+    given, choice = beside(*distributions(predictor)), CompanionChoice(predictor, 0.6, 0.8)
+
+    def bound(by):
+        beyond = {field: value + by * step.get(field, 0) for field, value in ends.items()}
+        return companion_bound(CODED, COMPANION, at(given, **beyond), choice, 0.3, 1.7, 1.7)
+
+    assert bound(9e-4).value == pytest.approx(bound(0.0).value, abs=1e-4)
+    if name in ("loss", "no loss", "excess"):  # what rounding added is taken off
+        companion = bound(9e-4).companion_risk if "loss" in name else bound(9e-4).deviation
+        assert companion == pytest.approx(
+            bound(0.0).companion_risk if "loss" in name else bound(0.0).deviation, abs=1e-12
+        )
+    with pytest.raises(ValueError, match=f"^{message}"):
+        bound(1.1e-3)
+
+
+@pytest.mark.parametrize("field", ["most", "expected"])
+def test_an_array_with_nan_is_named(field, predictor):
+    given = beside(*distributions(predictor))
+    given = given._replace(**{field: given.most * math.nan})
+    with pytest.raises(ValueError, match=f"^{field} hold 120 NaN"):
+        CompanionChoice(predictor, 0.6, 0.8).summand(given)
+    with pytest.raises(ValueError, match=r"^entropy hold 120 NaN"):
+        COMPANION.summand(given.loss, given.most * math.nan, 0.3)
+
+
+def test_float32_is_summed_in_float64(predictor):
+    rough = Beside(*(values.astype(np.float32) for values in beside(*distributions(predictor))))
+    wide = Beside(*(values.astype(float) for values in rough))
+    choice = CompanionChoice(predictor, 2.5, 0.5)
+    np.testing.assert_array_equal(choice.summand(rough), choice.summand(wide))
+    own = (COMPANION.summand(values.loss, values.entropy, 0.3) for values in (rough, wide))
+    np.testing.assert_array_equal(*own)
+    given = replace(CODED, n_train_tokens=10**4), replace(COMPANION, n_train_tokens=10**4)
+    many = Beside(*(np.tile(values, (500, 1)) for values in rough))
+    assert choose_companion(*given, {predictor: many}) == choose_companion(*given, {predictor: wide})
+
+
 def test_another_training_vocabulary_predictor_or_floor_is_refused(predictor):
     given = beside(*distributions(predictor, floor=0.001, companion=np.eye(V)[TOKENS - 1]))
     choice = CompanionChoice(predictor, 0.6, 0.8)

@@ -66,6 +66,7 @@ def test_freedman_is_its_two_terms_and_its_minimizer():
     assert bound.terms == {"range": DELTA * 0.05, "variation": sigma * math.sqrt(0.05)}
     assert bound.value == pytest.approx(sum(bound.terms.values()), rel=1e-15)
     assert bound.s == s
+    assert type(sigma) is type(s) is type(bound.value) is float  # and no array
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.16])
@@ -175,6 +176,60 @@ def test_leading_axes_are_independent_sequences():
         )
 
 
+@pytest.mark.parametrize(
+    "upper",
+    [
+        lambda x: classical.hoeffding_upper(x, -1.0, 11.0, 0.05),
+        lambda x: classical.empirical_bernstein_upper(x, -1.0, 11.0, 0.05),
+        lambda x: classical.empirical_bernstein_upper(x, -1.0, 11.0, 0.05, 50),
+        lambda x: classical.empirical_bernstein_upper(x, -1.0, 11.0, 1e-9, 50),  # more than the range
+        lambda x: classical.betting_upper(x, -1.0, 11.0, 0.05),
+        lambda x: classical.betting_upper(x, -1.0, 11.0, 0.05, 50),
+        lambda x: classical.betting_upper(x, -1.0, 11.0, 1e-9, 50),  # nothing is rejected
+        lambda x: classical.freedman_known_variance(x, None, 12.0, 0.05, 0.3, -1.0).value,
+        lambda x: classical.freedman_known_variance(x, None, 12.0, 0.05, 0.3, -1.0).terms["range"],
+        lambda x: classical.azuma(x, None, 12.0, 0.05, -1.0).terms["range"],
+        lambda x: concentration.loss_variation(x, 1.0, 12.0, 0.05).sigma,
+        lambda x: concentration.loss_variation(x, 1.0, 12.0, 0.05).s,
+        lambda x: concentration.freedman_direct(x, 1.0, 12.0, 0.05, 0.05),
+        lambda x: concentration.freedman_mixture(x, 1.0, 12.0, 0.05, [0.2, 0.5]).value,
+    ],
+)
+def test_each_mean_is_bounded_by_itself(upper):
+    x = loss_like(6, 3 * 2 * 40)[0].reshape(3, 2, 40)
+    together = upper(x)
+    assert (together.shape, together.dtype) == ((3, 2), np.float64)
+    for i, j in np.ndindex(3, 2):
+        alone = upper(x[i, j])
+        assert np.ndim(alone) == 0
+        assert together[i, j] == pytest.approx(alone, rel=1e-12)
+
+
+@pytest.mark.parametrize("lower", [-7.0, -0.2, 0.5])
+def test_the_slack_of_a_range_is_its_rounding(lower):
+    """1e-9 of the greatest number in sight, at least of 1; more for float32."""
+    upper = lower + 1.0
+    scale = max(1.0, abs(lower), abs(upper))
+    inside = np.array([lower - 0.9e-9 * scale, upper + 0.9e-9 * scale])
+    assert classical.check_in_range(inside, lower, upper).tolist() == [lower, upper]
+    for outside in (lower - 1.1e-9 * scale, upper + 1.1e-9 * scale):
+        with pytest.raises(ValueError, match="leave their stated range"):
+            classical.check_in_range(np.array([0.5 * (lower + upper), outside]), lower, upper)
+    assert classical.check_in_range(np.float32([lower - 2e-7 * scale]), lower, upper).tolist() == [lower]
+    with pytest.raises(ValueError, match="leave their stated range"):
+        classical.check_in_range(np.float32([lower - 8e-7 * scale]), lower, upper)
+
+
+@pytest.mark.parametrize("variance", [9.0, 1e-3])
+def test_known_variance_of_any_size(variance):
+    """Up to that of two points at the ends, Delta^2/4; h(u) = C Delta^2/v at u = Delta d/v."""
+    bound = classical.freedman_known_variance(X, None, 6.0, 0.3, variance)
+    assert bound == classical.freedman_known_variance(X, Y, 6.0, 0.3, variance, lower=0.0)
+    u = 6.0 * bound.value / variance
+    assert (1 + u) * math.log(1 + u) - u == pytest.approx(0.3 * 36 / variance, rel=1e-12)
+    assert set(bound.terms) == {"variance", "range"}
+
+
 def test_running_bound_ends_in_the_final_bound():
     x, y = loss_like(2, 500)
     s_grid = concentration.odds_s_grid(8)
@@ -182,6 +237,17 @@ def test_running_bound_ends_in_the_final_bound():
     for n in (1, 17, 500):
         c = concentration.complexity(n, 0.05, 8, 3.0)
         assert running[n - 1] == pytest.approx(concentration.freedman(x[:n], y[:n], 8.0, c, s_grid).value, rel=1e-12)
+    two = concentration.running_freedman(x.reshape(2, 250), y.reshape(2, 250), 8.0, 0.05, s_grid)
+    for row, start in zip(two, (0, 250), strict=True):
+        part = slice(start, start + 250)
+        np.testing.assert_array_equal(row, concentration.running_freedman(x[part], y[part], 8.0, 0.05, s_grid, 0.0))
+
+
+@pytest.mark.parametrize("x", [X, 0.1 * Y])  # losses as they were expected, and far below
+def test_mixture_of_one_point_is_freedman_at_that_point(x):
+    mixture = concentration.freedman_mixture(x, Y, DELTA, 0.01, [0.5])
+    assert mixture.value == pytest.approx(concentration.freedman(x, Y, DELTA, 0.01, [0.5]).value, abs=1e-12)
+    assert mixture.terms == {"mixture": mixture.value}
 
 
 @given(SEEDS, st.floats(0.002, 2.0), st.integers(2, 40))
@@ -205,7 +271,7 @@ def test_stream_equals_the_whole():
     assert stream.mean_observation == pytest.approx(x.mean(), rel=1e-14)
     assert streamed.value == pytest.approx(whole.value, rel=1e-13)
     assert streamed.s == whole.s
-    assert streamed.terms["variation"] == pytest.approx(whole.terms["variation"], rel=1e-12)
+    assert streamed.terms == pytest.approx(whole.terms, rel=1e-12)
 
 
 def test_float32_input_loses_nothing():
@@ -429,6 +495,105 @@ def test_rounding_at_the_end_of_the_range_is_no_error():
     assert concentration.freedman(x, 0.3, 6.0, 0.1).value > 0
 
 
+def test_what_a_shorter_type_rounds_beyond_the_range_is_moved_back():
+    """float32 knows numbers near 100 to 8e-6; four such steps may be rounding, more are none."""
+    limit = 1 + concentration.RANGE_SLACK
+    assert concentration.scaled_gaps(np.float32([100.01]), 100.0, 0.01).tolist() == [-limit]
+    assert concentration.scaled_gaps([0.01 * (1 + 9e-7)], 0.0, 0.01)[0] == pytest.approx(-1 - 9e-7, rel=1e-12)
+    for x, y in ((np.float32([100.0101]), 100.0), ([100.01 + 1e-6], 100.0), ([0.01 * (1 + 2e-6)], 0.0)):
+        with pytest.raises(ValueError, match=r"X - Y reaches 0.010"):
+            concentration.scaled_gaps(x, y, 0.01)
+
+
+NAN = [1.0, math.nan]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: concentration.scaled_gaps(NAN, 1.0, 6.0), "observations"),
+        (lambda: concentration.scaled_gaps([1.0, 2.0], NAN, 6.0), "baseline"),
+        (lambda: concentration.check_s_grid(NAN), "s_grid"),
+        (lambda: concentration.shifted_log(NAN, [1.0, 2.0], 0.1), "observations"),
+        (lambda: concentration.shifted_log([1.0, 2.0], NAN, 0.1), "baseline"),
+        (lambda: concentration.freedman_direct([1.0, 2.0], NAN, 6.0, 0.1, 0.1), "baseline"),
+        (lambda: LossVariationStream(6.0).update(NAN, 1.0), "observations"),
+        (lambda: LossVariationStream(6.0).update([1.0, 2.0], NAN), "baseline"),
+        (lambda: classical.check_in_range(NAN, 0.0, 6.0), "values"),
+    ],
+)
+def test_an_array_with_nan_is_named(call, name):
+    with pytest.raises(ValueError, match=f"^{name} hold 1 NaN among 2 values"):
+        call()
+
+
+def test_float32_sums_are_those_of_float64():
+    x, y = np.float32([0.1, 2.3, 0.7]), np.float32([0.5, 1.9, 0.9])
+    wide = x.astype(np.float64), y.astype(np.float64)
+    for call in (
+        lambda x, y: concentration.scaled_gaps(x, y, 6.0),
+        lambda x, y: concentration.shifted_log(x, y, 0.1),
+        lambda x, y: concentration.freedman_direct(x, y, 6.0, 0.1, 0.1),
+        lambda x, y: concentration.mean_log(concentration.scaled_gaps(x, y, 6.0), np.float32(0.3)),
+    ):
+        np.testing.assert_array_equal(call(x, y), call(*wide))
+    np.testing.assert_array_equal(
+        concentration.check_s_grid(np.float32([0.3, 0.1])), np.float32([0.1, 0.3]).astype(float)
+    )
+    assert concentration.check_s_grid(np.float32([0.3])).dtype == np.float64
+
+
+def test_the_least_that_is_allowed():
+    assert concentration.complexity(10, 0.1) == pytest.approx(math.log(10) / 10, rel=1e-15)
+    assert concentration.complexity(1, 0.1, 1, 0.0) == pytest.approx(math.log(10), rel=1e-15)
+    assert concentration.complexity(1, 0.1, 1, 0.5) == pytest.approx(math.log(10) + 0.5 * math.log(2), rel=1e-15)
+    np.testing.assert_allclose(concentration.default_s_grid(1), [0.5])
+    np.testing.assert_allclose(concentration.odds_s_grid(2, 1.5), [0.4, 0.6], rtol=1e-15)
+    default = concentration.odds_s_grid()
+    assert (default.size, default[-1]) == (16, pytest.approx(1000 / 1001, rel=1e-12))
+    assert concentration.scaled_gaps([0.1], 0.0, 0.1).tolist() == [-1.0]
+    assert concentration.check_s_grid([0.3]).tolist() == [0.3]
+    assert concentration.shifted_log([2.0], [1.0], 0.5) == pytest.approx([1 - math.log(0.5) / 0.5])
+    assert concentration.shifted_log(2.0, 1.0, 0.5) == pytest.approx(1 - math.log(0.5) / 0.5)
+    assert concentration.freedman_direct([0.5], 0.0, 1.0, 0.5, 0.5) == pytest.approx(1 - math.log(0.75) / 0.5)
+    assert concentration.loss_variation([0.5], 0.0, 1.0, 0.5, [0.5]).s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: concentration.complexity(10, 0.1, 0), "grid_size >= 1"),
+        (lambda: concentration.complexity(10, 0.1, 1, math.inf), "code length >= 0"),
+        (lambda: concentration.odds_s_grid(16, 1.0), "max_odds > 1"),
+        (lambda: concentration.scaled_gaps(1.0, 1.0, 6.0), "time axis"),
+        (lambda: concentration.scaled_gaps(X, Y, math.inf), "loss_range must be positive and finite, got inf"),
+        (lambda: concentration.scaled_gaps([1.0, math.inf], [1.0, 1.0], 6.0), "^observations or baseline hold NaN or infinite values$"),
+        (lambda: concentration.scaled_gaps([1.0, -math.inf], 1.0, 6.0), "^observations or baseline hold NaN or infinite values$"),
+        (lambda: concentration.check_s_grid([0.0, 0.5]), r"^s_grid must be a non-empty set of points inside \(0, 1\)$"),
+        (lambda: concentration.check_s_grid([0.5, 1 - 1.9e-6]), "s_grid must be"),
+        (lambda: concentration.shifted_log([], [], 0.5), "too large for these values"),
+        (lambda: concentration.shifted_log([2.0], [1.0], 1.0), "too large for these values"),
+        (lambda: concentration.shifted_log([3.0], [1.0], 1.0), "too large for these values"),
+        (lambda: concentration.shifted_log([1.0], [1.0], math.inf), "positive and finite"),
+        (lambda: concentration.shifted_log([1.0], [1.0], 0.0), "positive and finite"),
+        (lambda: concentration.freedman_direct([0.5], 0.0, 2.0, 0.1, 0.5 - 9e-7), r"\(0, 1/loss_range\) = \(0, 0.5\)"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_why(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_difference_of_two_infinities_is_refused():
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="hold NaN or infinite values"):
+        concentration.scaled_gaps([math.inf], [math.inf], 6.0)
+
+
+def test_just_inside_what_is_refused():
+    assert concentration.check_s_grid([0.5, 1 - 2.1e-6])[-1] == 1 - 2.1e-6
+    assert math.isfinite(concentration.freedman_direct([0.5], 0.0, 2.0, 0.1, 0.5 * (1 - 2.1e-6)))
+
+
 def test_other_wrong_arguments():
     with pytest.raises(ValueError, match="code length"):
         concentration.complexity(10, 0.1, 1, -1.0)
@@ -436,13 +601,18 @@ def test_other_wrong_arguments():
         concentration.complexity(0, 0.1)
     with pytest.raises(ValueError, match="population"):
         classical.betting_upper(X, 0.0, DELTA, 0.1, population_size=3)
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match=r"^empirical Bernstein needs at least 2 draws: one has no variance$"):
         classical.empirical_bernstein_upper(X[:1], 0.0, DELTA, 0.1)
-    with pytest.raises(ValueError, match="lower < upper"):
-        classical.hoeffding_upper(X, 6.0, 0.0, 0.1)
-    with pytest.raises(ValueError, match="variance"):
-        classical.freedman_known_variance(X, Y, DELTA, 0.1, 100.0)
-    with pytest.raises(ValueError, match="nothing was seen"):
+    assert classical.empirical_bernstein_upper([0.1, 0.2], 0.0, 9.0, 0.1) == 9.0
+    for ends in ((6.0, 0.0), (6.0, 6.0), (0.0, math.inf), (-math.inf, 6.0), (math.nan, 6.0)):
+        with pytest.raises(ValueError, match="lower < upper"):
+            classical.hoeffding_upper(X, *ends, 0.1)
+    with pytest.raises(ValueError, match="along the last axis"):
+        classical.hoeffding_upper(1.0, 0.0, 6.0, 0.1)
+    for variance in (100.0, 9.001, 9 * (1 + 2e-9), 0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="variance"):
+            classical.freedman_known_variance(X, Y, DELTA, 0.1, variance)
+    with pytest.raises(ValueError, match=r"^nothing was seen yet: call update first$"):
         LossVariationStream(DELTA).loss_variation(0.1)
     with pytest.raises(ValueError, match="points"):
         concentration.odds_s_grid(1)

@@ -69,3 +69,59 @@ def test_a_hypothesis_drawn_after_the_data_pays_its_log_ratio_and_no_less():
     assert fails["paid"] <= 3000 * delta
     assert fails["free"] > 3000 * delta + 4 * math.sqrt(3000 * delta)
     assert fails["paid"] > 0
+
+
+def test_elias_code_lengths():
+    """Of 1, of numbers of up to 53 bits, and on both sides of each power of two."""
+    lengths = {1: 1, 2: 4, 3: 4, 4: 5, 7: 5, 8: 8, 15: 8, 16: 9, 255: 14, 256: 15, 2**52: 63}
+    assert elias_delta_bits(list(lengths)).tolist() == list(lengths.values())
+    assert elias_delta_bits(5).dtype == np.int64
+
+
+def test_a_divergence_may_be_below_zero_by_rounding():
+    assert expected_length([-0.009, 1.0], [0.0, 0.0], 0.1) == expected_length([0.0, 1.0], [0.0, 0.0], 0.1)
+    for kl, variance in (([-0.011], [0.0]), ([0.0], [-1e-9]), ([1.0, 2.0], [1.0])):
+        with pytest.raises(ValueError, match=r"at least -0.01$|at least 0$|\(2,\) divergences, \(1,\) variances"):
+            expected_length(kl, variance, 0.1)
+
+
+def test_batches_that_were_likelier_for_the_student():
+    found = path_length([-5.0, 1.0])
+    assert (found.divergence, found.fluctuation) == (0.0, 0.0)
+    given = certain_length([-5.0, 1.0], 0.5)
+    assert given.divergence == pytest.approx(math.log2((1 + math.exp(-5)) * (1 + math.e)))
+
+
+@pytest.mark.parametrize("failure_prob", [0.0, 1.0, 1.5])
+def test_a_failure_probability_lies_inside_the_unit_interval(failure_prob):
+    with pytest.raises(ValueError, match="failure probability"):
+        expected_length([1.0], [1.0], failure_prob)
+    with pytest.raises(ValueError, match="failure probability"):
+        certain_length([1.0], failure_prob)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: expected_length([math.nan], [1.0], 0.1), "^kl hold 1 NaN"),
+        (lambda: expected_length([math.inf], [1.0], 0.1), r"^kl must be finite numbers \(n_steps,\), at least -0.01$"),
+        (lambda: expected_length([1.0], [math.nan], 0.1), "^variance hold 1 NaN"),
+        (lambda: expected_length([1.0], [[1.0]], 0.1), r"^variance must be finite numbers \(n_steps,\), at least 0$"),
+        (lambda: certain_length([math.nan], 0.1), "^log_ratio hold 1 NaN"),
+        (lambda: certain_length(1.0, 0.1), "^log_ratio must be finite"),
+        (lambda: path_length([math.nan]), "^log_ratio hold 1 NaN"),
+        (lambda: path_length([]), "^log_ratio must be finite"),
+        (lambda: path_length([-math.inf]), "^log_ratio must be finite"),
+    ],
+)
+def test_what_is_refused_and_why(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_float32_costs_are_added_in_float64():
+    kl, variance = np.float32([0.1, 2.3, 0.7]), np.float32([0.5, 1.9, 0.9])
+    wide = kl.astype(float), variance.astype(float)
+    assert expected_length(kl, variance, 0.1) == expected_length(*wide, 0.1)
+    assert certain_length(kl, 0.1) == certain_length(wide[0], 0.1)
+    assert path_length(kl) == path_length(wide[0])

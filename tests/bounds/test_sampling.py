@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from exact import exact, mean_of_rows, sampling_error
 from scipy.stats import binom
 
 from gengap.bounds import sampling
@@ -59,6 +60,15 @@ def test_a_bound_that_ignores_chance_is_caught_by_this_coverage_test():
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_certificate_is_that_of_windows_drawn_without_replacement(method):
+    sample = sampling.draw_windows(40, 4, 20, 0.3, np.random.default_rng(1), method)
+    values = np.random.default_rng(2).beta(1, 5, 24) * 8 - 1  # in [-1, 7]
+    expected = mean_of_rows(exact(values)) + sampling_error(sample, exact(values), -1, 7)
+    assert sample.upper_mean(values, -1, 7) == pytest.approx(float(expected), abs=1e-12)
+    assert sample.method == method
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_evaluating_every_window_leaves_no_error(method):
     rng = np.random.default_rng(0)
     values = rng.uniform(1, 4, 60)
@@ -106,6 +116,8 @@ def test_failure_probability_is_split_without_loss():
     budget = sampling.split_failure_prob(0.01)
     assert math.isclose(budget.total, 0.01)
     assert 0 < budget.martingale < budget.sampling
+    assert sampling.split_failure_prob() == pytest.approx((0.001, 0.009))
+    assert sampling.split_failure_prob(0.2, 0.75) == pytest.approx((0.15, 0.05))
 
 
 RNG = np.random.default_rng(5)
@@ -113,17 +125,43 @@ SAMPLE = sampling.draw_windows(50, 5, 20, 0.01, RNG)
 PAIRS = sampling.draw_pairs(50, 8, 30, 0.01, RNG)
 
 
+def test_arrays_of_what_was_drawn_are_accepted():
+    sample, pairs = sampling.draw_windows(50, 5, 20, 0.01, RNG), sampling.draw_pairs(50, 8, 30, 0.01, RNG)
+    sample.check((25, 8), 400)
+    sample.check((25, 2, 4), 400)
+    pairs.check((30,), 400)
+    tokens = np.arange(3 * 30 * 8.0).reshape(3, 30, 8)
+    taken = pairs.take(tokens)
+    assert taken.shape == (3, 30)
+    np.testing.assert_array_equal(taken[1], [tokens[1, i, position] for i, position in enumerate(pairs.positions)])
+    np.testing.assert_array_equal(pairs.pilot_part([1.0, 2.0]), [1.0, 2.0])
+    assert len(set(pairs.positions)) > 1
+    values = np.linspace(0.5, 6.5, 30)
+    assert pairs.upper_mean(values, -1.0, 7.0) == pytest.approx(3.5 + 8 * math.sqrt(math.log(100) / 60), rel=1e-13)
+    assert sample.range_cost == pytest.approx(math.log(100) / (0.9 * 20))
+
+
+def test_the_least_that_can_be_drawn():
+    assert sorted(sampling.draw_windows(3, 1, 2, 0.01, RNG).windows) == [0, 1, 2]
+    pairs = sampling.draw_pairs(1, 1, 1, 0.01, RNG)
+    assert (pairs.windows.tolist(), pairs.positions.tolist(), pairs.failure_prob) == ([0], [0], 0.01)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: sampling.draw_windows(10, 5, 6, 0.01, RNG), "without replacement from 10"),
         (lambda: sampling.draw_windows(10, 0, 6, 0.01, RNG), "at least 1"),
+        (lambda: sampling.draw_windows(10, 2, 1, 0.01, RNG), "at least 2"),
         (lambda: sampling.draw_windows(10, 2, 6, 1.0, RNG), "failure_prob"),
-        (lambda: sampling.draw_windows(10, 2, 6, 0.01, RNG, "guess"), "method must be one of betting"),
+        (lambda: sampling.draw_windows(10, 2, 6, 0.01, RNG, "guess"), "betting, empirical-bernstein, hoeffding, got"),
         (lambda: sampling.draw_pairs(0, 8, 3, 0.01, RNG), "cannot draw"),
+        (lambda: sampling.draw_pairs(5, 0, 3, 0.01, RNG), "cannot draw"),
+        (lambda: sampling.draw_pairs(5, 8, 0, 0.01, RNG), "cannot draw"),
         (lambda: sampling.draw_pairs(5, 8, 3, 0.0, RNG), "failure_prob"),
         (lambda: sampling.split_failure_prob(1.5), "failure_prob"),
         (lambda: sampling.split_failure_prob(0.01, 0.0), "martingale_share"),
+        (lambda: sampling.split_failure_prob(0.01, 1.0), "martingale_share"),
         (lambda: SAMPLE.upper_mean(np.zeros(24), 0, 1), "one value per window"),
         (lambda: SAMPLE.upper_mean(np.full(25, 2.0), 0, 1), "leave their stated range"),
         (lambda: SAMPLE.upper_mean(np.full(25, math.nan), 0, 1), "NaN"),

@@ -143,6 +143,71 @@ def test_maximum_entropy_smoothing_solves_its_condition_and_beats_every_mixture(
                 assert (np.exp(log_p[i]) * f).sum() >= best - 1e-9
 
 
+def test_costs_at_the_papers_alpha_by_hand():
+    c = 0.25
+    assert smoothing.optimal_alpha(c) == 0.2
+    assert smoothing.worst_case_cost(c, 100) == pytest.approx(math.log(1.25) + 0.25 * math.log(401), rel=1e-15)
+    assert smoothing.closed_form_cost(c, 100) == pytest.approx(0.25 * math.log(100) + math.sqrt(0.5), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: smoothing.smoothed_nll(x, 0.1, 10),
+        lambda x: smoothing.checked_nll(x),
+        lambda x: smoothing.min_nll(x, 10),
+        lambda x: smoothing.max_nll(x, 10),
+        lambda x: smoothing.loss_range(x, 10),
+        lambda x: smoothing.smoothing_cost(x),
+        lambda x: smoothing.entropy_floor(x, 10),
+        lambda x: smoothing.optimal_alpha(x),
+        lambda x: smoothing.worst_case_cost(x, 10),
+        lambda x: smoothing.closed_form_cost(x, 10),
+        lambda x: smoothing.lambert_w_of_exp(x),
+    ],
+)
+def test_float32_is_computed_in_float64(function):
+    x = np.float32([0.1, 0.3])
+    np.testing.assert_array_equal(function(x), function(x.astype(np.float64)), strict=True)
+
+
+@pytest.mark.parametrize(("dtype", "right", "wrong"), [(np.float64, 9.9e-4, 1.05e-3), (np.float16, 0.0140, 0.0171)])
+def test_log_probabilities_may_be_off_by_their_rounding(dtype, right, wrong):
+    def log_probs(off):
+        return np.full((1, 2), math.log(0.5) + math.log1p(off)).astype(dtype)
+
+    np.testing.assert_allclose(smoothing.smoothed_entropy(log_probs(right), 0.5), math.log(2), atol=0.02)
+    with pytest.raises(
+        ValueError, match=r"^log_probs must be normalized over the last axis \(apply log_softmax first\)$"
+    ):
+        smoothing.smoothed_entropy(log_probs(wrong), 0.5)
+
+
+def test_rounding_above_a_probability_of_one_is_removed():
+    assert smoothing.checked_nll([-1e-4, -1e-5, 0.5]).tolist() == [0.0, 0.0, 0.5]
+    assert smoothing.checked_nll([]).size == 0
+    certain, rounded = ([[top, -np.inf]] for top in (0.0, 9e-4))
+    for found, expected in zip(*(smoothing.maximum_entropy_smoothing(p, 0.3) for p in (rounded, certain)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_one_prediction_is_smoothed_as_it_is_among_others():
+    log_p = random_log_probs(1, (3, 2, 5))
+    together = smoothing.maximum_entropy_smoothing(log_p, 0.3)
+    alone = smoothing.maximum_entropy_smoothing(log_p[1, 1], 0.3)
+    np.testing.assert_allclose(together.log_probs[1, 1], alone.log_probs, atol=1e-10)
+    np.testing.assert_allclose(together.baseline[1, 1], alone.baseline, atol=1e-10)
+    assert smoothing.smoothed_entropy(log_p[1, 1], 0.3) == pytest.approx(smoothing.smoothed_entropy(log_p, 0.3)[1, 1])
+
+
+def test_the_ends_of_lambert_s_function():
+    assert smoothing.lambert_w_of_exp([-700.0, -700.5]).tolist() == [
+        pytest.approx(math.exp(-700), rel=1e-12, abs=0),
+        0.0,
+    ]
+    assert smoothing.lambert_w_of_exp(1.0) == pytest.approx(1.0, rel=1e-15)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, math.nan])
 def test_alpha_outside_the_unit_interval_is_an_error(alpha):
     for call in (smoothing.min_nll, smoothing.max_nll, smoothing.loss_range, smoothing.entropy_floor):
@@ -164,7 +229,18 @@ def test_alpha_outside_the_unit_interval_is_an_error(alpha):
         (lambda: smoothing.smoothed_entropy(np.zeros((2, 5)), 0.1), "normalized"),
         (lambda: smoothing.smoothed_entropy(np.full((2, 5), math.nan), 0.1), "NaN"),
         (lambda: smoothing.smoothed_entropy(0.0, 0.1), "last axis"),
+        (lambda: smoothing.smoothed_entropy([[0.0]], 0.1), "last axis"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 0.0), "rate"),
+        (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), math.inf), "rate"),
+        (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 1e-20), "^no convergence for rate = 1e-20"),
+        (lambda: smoothing.optimal_alpha(math.inf), "complexity must be positive and finite"),
+        (lambda: smoothing.min_nll(1.0, 10), "alpha, the weight of the uniform distribution"),
+        (lambda: smoothing.min_nll([0.5, math.nan], 10), "^alpha hold 1 NaN"),
+        (lambda: smoothing.optimal_alpha([0.5, math.nan]), "^complexity hold 1 NaN"),
+        (lambda: smoothing.checked_nll([0.5, math.nan]), "^nll hold 1 NaN"),
+        (lambda: smoothing.checked_nll([-1.01e-4]), "nll must be at least 0"),
+        (lambda: smoothing.smoothed_entropy([0.5, math.nan], 0.1), "^log_probs hold 1 NaN"),
+        (lambda: smoothing.lambert_w_of_exp([0.5, math.nan]), "^z hold 1 NaN"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from gengap import published
 from gengap.bounds import sampling, smoothing
-from gengap.bounds.grids import Choice, Grid, choose, tight_grid
+from gengap.bounds.grids import Choice, Grid, Tilt, choose, tight_grid
 from gengap.bounds.terms import AzumaBound, CodedModel, PaperBound, TightBound
 from gengap.bounds.theorems import (
     azuma_bound,
@@ -161,6 +161,57 @@ def test_each_gain_tightens(windows):
     np.testing.assert_allclose(steps["measured"].terms()["quantization_gap"], 0, atol=1e-12)
 
 
+def test_steps_of_a_sample_are_bounds_with_that_grid(windows):
+    coded, alphas, nll, entropies = windows
+    sample = sampling.draw_windows(400, 40, 80, 0.2, np.random.default_rng(7))
+    part, h, own = nll[sample.windows], entropies[:, sample.windows], alphas[1]
+    steps = tightening_steps(coded, part, h, np.array(alphas), 1.5, sample)
+    assert steps["paper"] == paper_bound(coded, part, h[1], 1.5, sample)
+    whole = tight_grid(alphas, V)
+    floors = {
+        "measured": [[float(smoothing.min_nll(own, V))]],
+        "entropy floor": [[float(smoothing.entropy_floor(own, V))]],
+        "raised baseline": whole.floors[1:2],
+    }
+    of_steps = {name: Grid((own,), np.array(floor), whole.s_grid) for name, floor in floors.items()} | {"chosen": whole}
+    for name, grid in of_steps.items():
+        rows = [alphas.index(alpha) for alpha in grid.alphas]
+        c = coded.complexity(grid.size)
+        choice = choose(part[:40], h[rows, :40], grid, V, c, sample.range_cost)
+        expected = tight_bound(coded, part, h[alphas.index(choice.alpha)], choice, 1.5, sample)
+        assert steps[name] == expected, name
+
+
+def test_the_paper_s_alpha_is_found_among_others_but_for_rounding(windows):
+    coded, alphas, nll, entropies = windows
+    near = (alphas[0], alphas[1] * (1 + 8e-7), alphas[2])
+    assert set(tightening_steps(coded, nll, entropies, near, 1.5)) > {"paper", "chosen"}
+    with pytest.raises(ValueError, match="must hold the paper's"):
+        tightening_steps(coded, nll, entropies, (alphas[0], alphas[1] * (1 + 1.2e-6), alphas[2]), 1.5)
+
+
+@pytest.mark.parametrize(("dtype", "right", "wrong"), [(np.float64, 0.9e-3, 1.1e-3), (np.float16, 5e-3, 1.5e-2)])
+def test_entropies_may_leave_their_range_by_rounding(windows, dtype, right, wrong):
+    coded, _, nll, _ = windows
+    choice = Choice(0.2, 2.3, 0.9, 1, V)
+    low, high = float(smoothing.entropy_floor(0.2, V)), math.log(V)
+
+    def bound(entropy):
+        values = np.full(nll.shape, 2.0, dtype)
+        values[3, 4] = entropy
+        return tight_bound(coded, nll, values, choice, 1.5)
+
+    assert math.isfinite(bound(high + right).value)
+    assert math.isfinite(bound(low - right).value)
+    for entropy in (high + wrong, low - wrong):
+        with pytest.raises(ValueError, match="evaluate them at this alpha"):
+            bound(entropy)
+
+
+def test_one_token_is_enough():
+    assert tight_bound(CodedModel(0.0, 1, V), [1.0], [2.0], Choice(0.2, 1.0, 0.9, 1, V), 1.0).n_tokens_evaluated == 1
+
+
 def test_search_finds_what_the_whole_grid_holds(windows):
     coded, alphas, nll, entropies = windows
     grid = tight_grid(alphas, V, n_floors=8, s_grid_size=50)
@@ -240,6 +291,12 @@ def test_float32_statistics_lose_nothing(windows):
     exact = tight_bound(coded, nll, entropies[0], choice, 1.5).value
     single = tight_bound(coded, nll.astype(np.float32), entropies[0].astype(np.float32), choice, 1.5).value
     np.testing.assert_allclose(single, exact, atol=1e-7)
+    rough = nll.astype(np.float32)
+    assert azuma_bound(coded, rough, 1.5).value == pytest.approx(
+        azuma_bound(coded, rough.astype(float), 1.5).value, rel=1e-14
+    )
+    alphas = np.float32([0.1, 0.3])
+    assert closed_form_azuma_gap(coded, alphas) == closed_form_azuma_gap(coded, alphas.astype(float))
 
 
 def test_terms_sum_to_the_value(windows):
@@ -278,6 +335,39 @@ def test_misuse_is_refused(windows, change, message):
     }
     with pytest.raises(ValueError, match=message):
         tight_bound(**arguments, train_risk=1.5)
+
+
+NAN = np.full(4, math.nan)
+FOUR, TILT = CodedModel(0.0, 4, V), Tilt(0.2, 0.05, 1.2, 1, V)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: paper_bound(FOUR, NAN, np.ones(4), 1.0), "^nll hold 4 NaN"),
+        (lambda: paper_bound(FOUR, np.ones(4), NAN, 1.0), "^entropy hold 4 NaN"),
+        (lambda: paper_bound(FOUR, np.ones(4), np.full(4, 2.3), math.inf), "^train_risk must be a finite number of nats, got inf"),
+        (lambda: azuma_bound(FOUR, np.ones(4), math.nan), "^train_risk must be a finite"),
+        (lambda: azuma_bound(FOUR, np.ones(4), 1.0, alphas=NAN), "^alphas hold 4 NaN"),
+        (lambda: azuma_bound(FOUR, [], 1.0), "^no tokens: nll is empty$"),
+        (lambda: azuma_bound(FOUR, np.ones(5), 1.0), "^nll holds 5 of 4 training tokens: pass their sample$"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), TILT, math.inf, loss=np.ones(4)), "^train_risk must be a finite"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), TILT, 1.0, loss=NAN), "^loss hold 4 NaN"),
+        (lambda: tight_bound(FOUR, np.ones(4), NAN, TILT, 1.0, loss=np.ones(4)), "^entropy hold 4 NaN"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(3), TILT, 1.0, loss=np.ones(4)), r"have shape \(4,\) and \(3,\), nll \(4,\)"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), TILT, 1.0, loss=np.ones(3)), r"have shape \(3,\) and \(4,\), nll \(4,\)"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(3), TILT, 1.0, loss=np.ones(3)), r"have shape \(3,\) and \(3,\), nll \(4,\)"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), TILT, 1.0), "^the smoothed model's `loss` goes with a `Tilt`, and with a `Tilt` alone$"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), Choice(0.2, 1.0, 0.9, 1, V), 1.0, loss=np.ones(4)), "with a `Tilt` alone"),
+        (lambda: tight_bound(FOUR, np.ones(4), np.ones(4), Choice(0.2, 1.0, 0.9, 1, V + 1), 1.0), "is not of a vocabulary of 11 tokens"),
+        (lambda: tightening_steps(FOUR, NAN, np.ones((1, 4)), [0.5], 1.0), "^nll hold 4 NaN"),
+        (lambda: tightening_steps(FOUR, np.ones(4), NAN[None], [0.5], 1.0), "^entropies hold 4 NaN"),
+        (lambda: tightening_steps(FOUR, np.ones(4), np.ones((1, 4)), [math.nan], 1.0), "^alphas hold 1 NaN"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_and_why(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_missing_paper_alpha_is_named(windows):

@@ -12,11 +12,12 @@ from tiny_models import tiny_config, tiny_model, token_rows
 
 from gengap.compression import archive, header
 from gengap.compression.layerwise import quantize
-from gengap.compression.quantized import QuantizedModel
+from gengap.compression.quantized import QuantizedModel, QuantizedTensor
 from gengap.compression.rate_distortion import fisher_factors, quantize_for_entropy
 from gengap.compression.symbols import Float16Model, MatrixModel, SymbolReader, SymbolWriter, TextModel, code_adaptive
 from gengap.errors import UserError
 from gengap.models.architecture import Architecture, Blueprint, architecture_of
+from gengap.paths import file_sha256, published_results_dir
 
 CONFIG = tiny_config()
 SHAPE = Architecture.of(CONFIG)
@@ -102,6 +103,133 @@ def test_every_float16_survives(quantized, special):
 
 def test_encoding_is_deterministic(quantized):
     assert archive.encode(quantized, SHAPE) == archive.encode(copy.deepcopy(quantized), SHAPE)
+
+
+@pytest.mark.parametrize("name", ["ladder/50k/main-gptq-4bit", "ladder/50k/main-qat-2bit", "llama/50k/main-gptq-4bit"])
+def test_a_published_archive_is_written_again_byte_for_byte(name):
+    """The format is what it was: other counts at the start or other contexts would give other bytes."""
+    content = (published_results_dir() / f"{name}.ggq").read_bytes()
+    model, architecture = archive.decode(content)
+    assert archive.encode(model, architecture) == content
+
+
+def every_setting(model):
+    """No two matrices alike: bits from 1 to 8, blocks of several sizes, with and without zero points, rotation, column scales."""
+    rng, tensors = np.random.default_rng(0), {}
+    for i, (name, parameter) in enumerate((n, p) for n, p in model.named_parameters() if p.ndim == 2):
+        bits, (rows, cols), symmetric = 1 + i % 8, parameter.shape, i % 3 == 0
+        tensor = QuantizedTensor(np.zeros((rows, cols), np.uint8), None, None, bits, 16 + i, symmetric)
+        height, width = tensor.block
+        blocks = math.ceil(rows / height), math.ceil(cols / width)
+        zeros = np.full(blocks, 2 ** (bits - 1)) if symmetric else rng.integers(2**bits, size=blocks)
+        tensors[name] = replace(
+            tensor,
+            codes=rng.integers(2**bits, size=(rows, cols)).astype(np.uint8),
+            scales=rng.uniform(0.1, 1, blocks).astype(np.float16),
+            zero_points=zeros.astype(np.uint8),
+            rotation_seed=i if i % 2 else None,
+            column_scales=rng.uniform(0.5, 2, cols).astype(np.float16) if i % 5 == 1 else None,
+        )
+    kept = {n: rng.normal(size=p.shape).astype(np.float16) for n, p in model.named_parameters() if p.ndim < 2}
+    return QuantizedModel(tensors, kept)
+
+
+def test_every_matrix_may_have_settings_of_its_own(model):
+    every = every_setting(model)
+    assert len({(t.bits, t.group_size, t.symmetric, t.rotation_seed) for t in every.tensors.values()}) == len(
+        every.tensors
+    )
+    content = archive.encode(every, SHAPE)
+    assert_same(every, archive.decode(content)[0])
+    total = 16 * sum(k.size for k in every.kept.values())
+    for t in every.tensors.values():
+        total += t.bits * t.codes.size + (16 + (0 if t.symmetric else t.bits)) * t.scales.size
+        total += 0 if t.column_scales is None else 16 * t.codes.shape[1]
+    assert archive.honest_bits(every) == total
+
+
+def test_a_hypothesis_is_its_archive(model, tmp_path):
+    every = every_setting(model)
+    made = archive.Hypothesis.of(every, SHAPE, "some", 4)
+    path = tmp_path / "model.ggq"
+    written = archive.write(every, CONFIG, path)
+    read = archive.Hypothesis.read(path, "some", 4, CONFIG)
+    for found in (made, read):
+        assert_same(found.quantized, every)
+        assert (found.method, found.bits, found.n_bytes, found.sha256) == (
+            "some",
+            4,
+            path.stat().st_size,
+            file_sha256(path),
+        )
+        n_params = sum(p.numel() for p in model.parameters())
+        assert found.code_length_bits == {
+            "nominal": 4 * n_params,
+            "honest": archive.honest_bits(every),
+            "archive": written,
+        }
+    with pytest.raises(UserError, match=r"model.ggq holds another architecture \(.*\) than the one asked for"):
+        archive.Hypothesis.read(path, "some", 4, tiny_config(n_layers=1))
+    longest = max(len(t.codes) for t in every.tensors.values())
+    last = [t for t in every.tensors.values() if len(t.codes) == longest][-1]
+    assert made.group_size == last.group_size  # the output head's, not the embedding's
+    built = made.build(model)
+    assert not built.training
+    weight = dict(built.named_parameters())[SHAPE.head]
+    np.testing.assert_array_equal(weight.numpy(force=True), every.tensors[SHAPE.head].dequantize())
+    assert archive.write(every, CONFIG, str(path)) == written  # a path as text
+    assert_same(archive.read(str(path)), every)
+
+
+def forged(settings, architecture=SHAPE):
+    """An archive with a table of settings that nobody writes."""
+    numbers = b"".join(header.varint(number) for entry in settings for number in entry)
+    body = header.write_header(architecture) + header.varint(len(settings)) + numbers + bytes(20_000)
+    return archive.MAGIC + bytes([3]) + archive._checksum(body) + body
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [[], [(0, 64, 1, 0, 0)], [(9, 64, 1, 0, 0)], [(4, 64, 2, 0, 0)], [(4, 64, 1, 0, 2)], [(4, i, 1, 0, 0) for i in range(11)],
+     [(4, 64, 1, 0, 0), (0, 64, 1, 0, 0)]],
+)  # fmt: skip
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(UserError, match=r"^the archive is corrupt: impossible settings$"):
+        archive.decode(forged(settings))
+
+
+def test_what_is_refused_and_why(quantized):
+    content = archive.encode(quantized, SHAPE)
+    tensors = {name: replace(t, transposed=True) for name, t in quantized.tensors.items()}
+    equal = {
+        name: replace(t, codes=t.codes * 0, scales=t.scales * 0, zero_points=t.zero_points * 0)
+        for name, t in quantized.tensors.items()
+    }
+    flipped = content[:-1] + bytes([content[-1] ^ 1])
+    said = "these quantized weights belong to another architecture than the given configuration"
+    for call, message in (
+        (lambda: archive.encode(QuantizedModel(tensors, quantized.kept), SHAPE), said),
+        (lambda: archive.encode(QuantizedModel(quantized.tensors, {}), SHAPE), said),
+        (lambda: archive.encode(QuantizedModel(equal, {n: k * 0 for n, k in quantized.kept.items()}), SHAPE),
+         "these weights are almost all equal: no archive is made of less than half a bit a weight"),
+        (lambda: archive.decode(content[:12]), "this is not an archive of a quantized model, or it is cut short"),
+        (lambda: archive.decode(b"GGX" + content[3:]), "this is not an archive of a quantized model, or it is cut short"),
+        (lambda: archive.decode(content[:3] + b"\x02" + content[4:]), "archive version 2, this program reads versions 3 to 4: update it"),
+        (lambda: archive.decode(flipped), r"the archive is damaged \(its checksum does not match\): make or fetch it again"),
+        (lambda: archive.decode(resealed(content + b"x")),
+         "the archive is not what is written here for the model that it holds: make or fetch it again"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"^{message}$"):
+            call()
+
+
+def test_a_file_that_is_too_long_is_not_read(quantized, tmp_path, monkeypatch):
+    archive.write(quantized, CONFIG, path := tmp_path / "model.ggq")
+    monkeypatch.setattr(archive, "MOST", path.stat().st_size)
+    assert_same(archive.read(path), quantized)
+    monkeypatch.setattr(archive, "MOST", path.stat().st_size - 1)
+    with pytest.raises(UserError, match=r": make or fetch it again$"):
+        archive.read(path)
 
 
 def test_accountings_by_hand(quantized, model):

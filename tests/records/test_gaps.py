@@ -6,10 +6,53 @@ import pytest
 from commands import run
 
 from gengap import models
-from gengap.records.bound import load_records
+from gengap.paths import published_results_dir
+from gengap.records.bound import BoundRecord, load_records
 from gengap.records.gaps import gaps, length_of
 
 NAMES = ("paper_nominal_gap", "uniform_gap", "companion_gap", "hedged_gap_5_percent", "hedged_gap", "online_gap")
+
+
+def test_the_gaps_of_one_record():
+    record = BoundRecord.read(published_results_dir() / "ladder" / "50k" / "2x-gptq-4bit.json", recompute=False)
+    archive, nominal, risk = record.bounds["archive"], record.bounds["nominal"], record.risks.train.mean
+    expected = {
+        "paper_nominal_gap": nominal.paper.value - risk,
+        "uniform_gap": archive.tight.value - risk,
+        "companion_gap": archive.companion.value - risk,
+        "hedged_gap_5_percent": archive.hedged_little.value - risk,
+        "hedged_gap": archive.hedged.value - risk,
+        "online_gap": record.online.value - risk,
+        "family": "ladder",
+        "size": "50k",
+        "revision": "2x",
+        "length": 2.0,
+        "n_params": 52944,
+        "n_train_tokens": record.identity.n_train_tokens,
+        "method": "gptq",
+        "bits": 4,
+    }
+    assert gaps([record]) == [pytest.approx(expected)]
+    lengths = record.quantization.code_length_bits
+    longer = record.quantization.model_copy(update={"code_length_bits": lengths | {"archive": lengths["nominal"] + 1}})
+    none = {"companion": None, "hedged_little": None, "hedged": None}
+    bounds = record.bounds | {"archive": archive.model_copy(update=none)}
+    (found,) = gaps([record.model_copy(update={"quantization": longer, "bounds": bounds, "online": None})])
+    assert [name for name in NAMES if found[name] is not None] == ["uniform_gap"]
+
+
+def test_lengths_of_any_training():
+    record = BoundRecord.read(published_results_dir() / "ladder" / "50k" / "2x-gptq-4bit.json", recompute=False)
+
+    def length(n_train_tokens, **identity):
+        given = {"n_train_tokens": n_train_tokens} | identity
+        return length_of(record.model_copy(update={"identity": record.identity.model_copy(update=given)}))
+
+    own = {"family": "own", "n_params": 1000}  # 20 tokens a parameter
+    found = [length(n, **own) for n in (20_000, 20_100, 31_000, 66_666, 9_980, 1_234)]
+    assert found == [1.0, 1.0, 1.55, 3.33, 0.5, 0.062]
+    assert type(found[0]) is float
+    assert length(1058816) == 1.0
 
 
 def test_gaps_are_those_of_the_bounds_that_their_names_say():

@@ -16,7 +16,7 @@ from gengap.bounds.companion_grids import (
     predictors,
 )
 from gengap.bounds.sampling import split_failure_prob
-from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound
+from gengap.bounds.terms import CompanionBound, OnlineBound
 from gengap.records.arithmetic import Check, among, coded_model, equal, finite, possible, sampling_error, within
 from gengap.records.bound import BoundRecord
 
@@ -37,11 +37,7 @@ def checks(record: BoundRecord) -> Iterator[Check]:
     known = coded_companion(record, record.online)
     yield from possible("online", _online(record, known, record.online))
     for place, bound in of_companion.items():
-        _, accounting, kind = place.split(".")
-        coded = coded_model(record, accounting)
-        among_them = predictors(coded.paper_alpha)[kind]
-        coded = replace(coded, failure_prob=(1 - COMPANION_PART) * coded.failure_prob)
-        yield from possible(place, _companion(record, coded, known, among_them, bound, place))
+        yield from possible(place, _companion(record, known, bound, place))
 
 
 def coded_companion(record: BoundRecord, bound: OnlineBound | CompanionBound) -> CodedCompanion:
@@ -80,14 +76,11 @@ def _online(record: BoundRecord, known: CodedCompanion, bound: OnlineBound) -> I
     yield within("companion", "online.floor", bound.floor, 0, 1)
 
 
-def _companion(
-    record: BoundRecord,
-    coded: CodedModel,
-    known: CodedCompanion,
-    among_them: list[Predictor],
-    bound: CompanionBound,
-    place: str,
-) -> Iterator[Check]:
+def _companion(record: BoundRecord, known: CodedCompanion, bound: CompanionBound, place: str) -> Iterator[Check]:
+    _, accounting, kind = place.split(".")
+    coded = coded_model(record, accounting)
+    among_them = predictors(coded.paper_alpha)[kind]
+    coded = replace(coded, failure_prob=(1 - COMPANION_PART) * coded.failure_prob)
     online, risks = record.online, record.risks
     yield from _both(record, known, bound, place)
     yield equal("code lengths", f"{place}.code_length_bits", bound.code_length_bits, coded.code_length_bits)
