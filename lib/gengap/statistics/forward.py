@@ -131,6 +131,7 @@ def reduce_logits(
                     found = values.new_empty(len(values), targets.numel())
                 found[:, done : done + len(tokens)] = values
                 done += len(tokens)
+            del logits  # before the next product, which else would stand beside this one
         parts.append(found.view(-1, *targets.shape).cpu())
         read.append(wanted)
         on_rows(len(wanted))
