@@ -18,7 +18,8 @@ from gengap.workflow import graph, jobs
 PYTHON = sys.executable  # its scripts would not start in a folder with a $ in its name
 BOOK, SHORTEST = jobs.book_jobs(), jobs.shortest_jobs()
 SURVEYS = [f"build/results/{place_of(models.get(jobs.SURVEYED))}"]  # of chapter 16; those of larger rungs are published
-SNAPSHOTS = ["build/results/ladder/50k/snapshots/step-0000000.safetensors"]  # of chapters 11 and 17, the first of many
+SNAPSHOTS = ["build/results/ladder/50k/snapshots/step-0000000.safetensors"]  # the first of many
+WITH_SNAPSHOTS = ["11_companion", "17_critics"]  # pages that need them
 PER_SIZE = ["00_ladder", CHAPTER]  # notebooks that are run for each model
 PAGES = [name for page in toc_pages(read_toc(Path())) for where, _, name in [page.partition("/")] if where == "notebooks"]
 PAGES = [name for name in PAGES if name not in PER_SIZE]
@@ -26,6 +27,7 @@ EXECUTE = "{PYTHON:q} -m gengap.cli notebook notebooks/{wildcards.page}.ipynb {o
 # What a page calls that reads records or models of this machine: it waits for all of them.
 READS_RESULTS = re.compile(r"load_(records|surveys|runs)|\.find\(|\.load\(\)")
 OF_RESULTS = [page for page in PAGES if READS_RESULTS.search(Path(f"notebooks/{page}.py").read_text(encoding="utf-8"))]
+OF_RESULTS += [page for page in WITH_SNAPSHOTS if page not in OF_RESULTS]
 LIBRARY = sorted(Path("lib/gengap").rglob("*.py"))
 for source in Path("notebooks").glob("*.py"):  # prose does not count: a run depends on the code cells alone
     keep_code(source, Path("build/code") / source.name)
@@ -188,7 +190,7 @@ rule page:
         files(f"{QUANTIZED}.json", BOOK + SHORTEST),
         files(f"{QUANTIZED}.ggq", BOOK + SHORTEST),
         lambda w: SURVEYS if w.page == "16_shorter_codes" else [],
-        lambda w: SNAPSHOTS if w.page in ("11_companion", "17_critics") else [],
+        lambda w: SNAPSHOTS if w.page in WITH_SNAPSHOTS else [],
     params: records=other_records,
     output: "build/notebooks/{page}.ipynb",
     wildcard_constraints: page="|".join(OF_RESULTS) or "none",

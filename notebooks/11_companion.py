@@ -83,7 +83,8 @@ torch.set_num_threads(1)
 started = time.process_time()
 
 spec = models.get(model_size)
-companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits)
+records = load_records(spec.family, method, bits)
+companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits, records)
 model = hypothesis.build(checkpoint)
 
 # %% [markdown]
@@ -625,7 +626,6 @@ KINDS = {
     "hedged, best": (lambda r: r.bounds["nominal"].hedged, "v-C0"),
     "companion alone": (lambda r: r.online, "P-C3"),
 }
-records = load_records(spec.family, method, bits)
 sizes = {r.identity.size: r.identity.n_params for r in records}
 by_kind = pd.DataFrame(
     {

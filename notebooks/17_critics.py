@@ -78,6 +78,7 @@ from gengap.models.counts import counting_companion, uniform_companion
 from gengap.models.loading import load_checkpoint
 from gengap.models.snapshots import ONLINE, average_name, companion_of
 from gengap.paths import build_dir
+from gengap.records import load_records
 from gengap.statistics import token_statistics
 from gengap.statistics.companion import Companion, beside_statistics
 from gengap.tokens import TokenRows, sample_rows
@@ -91,7 +92,8 @@ torch.set_num_threads(1)
 started = time.process_time()
 
 spec = models.get(model_size)
-companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits)
+records = load_records(spec.family, method, bits)
+companion, checkpoint, rows, hypothesis, record = subject(spec, method, bits, records)
 model = hypothesis.build(checkpoint)
 
 # %% [markdown]

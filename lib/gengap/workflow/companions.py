@@ -21,7 +21,7 @@ from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound
 from gengap.compression.archive import Hypothesis
 from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
-from gengap.records.bound import BoundRecord, load_records
+from gengap.records.bound import BoundRecord
 from gengap.statistics.companion import BesideStatistics, Companion
 from gengap.tokens.rows import TokenRows
 
@@ -55,16 +55,15 @@ class Subject(NamedTuple):
     record: BoundRecord
 
 
-def subject(spec: LadderSpec, method: str, bits: int) -> Subject:
-    """All that is needed of a rung. Raises `UserError` if it has no snapshots or no record with a companion, saying what makes them."""
+def subject(spec: LadderSpec, method: str, bits: int, records: Iterable[BoundRecord]) -> Subject:
+    """All that is needed of a rung, its record among `records`. Raises `UserError` if it has no snapshots or no record with a companion, saying what makes them."""
     name = spec.model_size
     if (companion := spec.companion()) is None:
         raise UserError(
             f"this page needs snapshots of the training of {name}, which are not published: run `gengap train {name} "
             f"--snapshots`, about a minute (first delete {spec.results_dir() / 'loss_log.csv'} if it is there)"
         )
-    records = (r for r in load_records(spec.family, method, bits) if r.identity.model_size == name and r.online)
-    if (record := next(records, None)) is None:
+    if (record := next((r for r in records if r.identity.model_size == name and r.online), None)) is None:
         raise UserError(
             f"there is no record of {name} with a companion: run `gengap run {name} --method {method} --bits {bits}`"
         )
