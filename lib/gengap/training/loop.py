@@ -117,8 +117,8 @@ def _train_run(
     averages = MovingAverages(model) if snapshots else None
     state = TrainingState(model, new_optimizer(model, run.spec), run.n_steps, len(checks.steps), averages)
     snapshot_at = set(snapshot_steps(run.n_steps)) if snapshots else ()
-    if averages:  # even of a run that goes on: a graph takes away the first snapshot of a training that was killed
-        averages.save(snapshot_path(snapshots, 0))
+    if averages and not (first := snapshot_path(snapshots, 0)).exists():  # a graph that was killed takes it away
+        averages.save(first)
     path = out_dir / "training_state.safetensors"
     trunk = trunks and trunks / run.trunk_key(rows.sha256)[:16]
     resumed = path.exists() and _goes_on(state, path, key)
