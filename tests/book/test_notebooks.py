@@ -239,3 +239,11 @@ def test_parameters_on_the_command_line_keep_their_types():
     assert parsed == {"a": 7, "b": 0.5, "c": "ladder-50k", "d": True, "e": "7"}
     with pytest.raises(UserError, match="name=value"):
         params.parse_parameters(["a"])
+
+
+def test_pages_that_need_snapshots_wait_for_them():
+    """The graph lists them by name; any other page may begin before there is a training."""
+    graph = (project_root() / "Snakefile").read_text(encoding="utf-8")
+    listed = re.search(r"^WITH_SNAPSHOTS = \[(.*)\]", graph, re.MULTILINE)[1]
+    pages = sorted((project_root() / "notebooks").glob("*.py"))
+    assert re.findall(r'"(.*?)"', listed) == [page.stem for page in pages if " subject(" in page.read_text("utf-8")]
