@@ -29,13 +29,13 @@ ROOT = HERE.parent
 NOTICED = {"killed": "killed", "timeout": "endless", "segfault": "endless"}
 BOUNDS, RECORDS = "tests/bounds/test_", "tests/records/test_"
 TESTS = {  # of each module, quick ones; after " not ", parts of the names of tests that are too slow to be run so often
-    "bounds/theorems": f"{BOUNDS}golden.py {BOUNDS}theorems.py not exact_source without_its monotone numpy_alone certificates tilt",
-    "bounds/terms": f"{BOUNDS}golden.py {BOUNDS}companion.py not tilt range of_the_grid",
+    "bounds/theorems": f"{BOUNDS}golden.py {BOUNDS}theorems.py not exact_source without_its monotone numpy_alone certificates search_for_a_tilt",
+    "bounds/terms": f"{BOUNDS}golden.py {BOUNDS}companion.py not search_for_a_tilt range of_the_grid",
     "bounds/concentration": f"{BOUNDS}concentration.py not twentieth costs",
     "bounds/smoothing": f"{BOUNDS}smoothing.py not on_a_grid",
     "bounds/sampling": f"{BOUNDS}sampling.py not cover windows_beat",
     "bounds/summands": f"{BOUNDS}grids.py",
-    "bounds/classical": f"{BOUNDS}concentration.py {BOUNDS}golden.py not twentieth costs paper_bound tight azuma tilt samples_show",
+    "bounds/classical": f"{BOUNDS}concentration.py {BOUNDS}golden.py not twentieth costs paper_bound tight azuma search_for_a_tilt samples_show",
     "bounds/grids": f"{BOUNDS}grids.py {BOUNDS}golden.py not paper_bound azuma",
     "bounds/companion": f"{BOUNDS}companion.py not hedge_never",
     "bounds/companion_grids": f"{BOUNDS}companion.py not hedge_never",

@@ -43,6 +43,8 @@ from gengap.models.spec import load_folder  # noqa: E402
 from gengap.records.bound import BoundRecord  # noqa: E402
 from gengap.records.survey import QuantizationSurvey  # noqa: E402
 from gengap.records.training_run import TrainingRun  # noqa: E402
+from gengap.requential import loop as students  # noqa: E402
+from gengap.requential.recipe import Requential  # noqa: E402
 from gengap.statistics.evaluation import ChunkStore  # noqa: E402
 from gengap.tokens import corpus, wheels  # noqa: E402
 from gengap.training import loop  # noqa: E402
@@ -76,7 +78,7 @@ def digests(folder: Path, *but: str) -> dict[str, str]:
         content = path.read_bytes()
         if path.name == "loss_log.csv":
             content = b"\n".join(content.splitlines()[1:-1])
-        if path.parent.parent.name == "trunks":  # its facts tell how long it took
+        if path.parent.parent.name == "trunks" or path.name == "student.safetensors":  # its facts tell how long it took
             content = repr(sorted((name, p.numpy().tobytes()) for name, p in load_file(path).items())).encode()
         if path.name == "record.json":
             content = json.dumps({k: v for k, v in json.loads(content).items() if k != "provenance"}).encode()
@@ -117,6 +119,12 @@ def train(out: Path) -> None:
     checks = loop.Checks(rows[:4], (5, run.n_steps - 1))
     loop.train_run(run, rows, out / "run", None, checks, save_every_s=0.1, snapshots=out / "run" / "snapshots")
     loop.train_run(Run(SMALL, 0.5), rows, out / "half", out / "trunks", save_every_s=0.1)
+
+
+def requential(out: Path) -> None:
+    """Student and teacher, with a projection on the way."""
+    rows = SMALL.train_rows()
+    students.train(Requential(SMALL, "projection"), rows[:], rows[:16], rows.sha256, out, save_every_s=0.1)
 
 
 def quantize(out: Path) -> None:
@@ -178,7 +186,14 @@ def large_wheel(out: Path, root: Path) -> None:
     (out / "corpus.lock").write_text(f"large==1.0 --hash=sha256:{files.file_sha256(wheel)}\n")
 
 
-STEPS = {"train": train, "quantize": quantize, "bound": bound, "corpus": build_corpus, "pip": fetch}
+STEPS = {
+    "train": train,
+    "requential": requential,
+    "quantize": quantize,
+    "bound": bound,
+    "corpus": build_corpus,
+    "pip": fetch,
+}
 PREPARED = {"corpus": bare, "pip": large_wheel}
 
 

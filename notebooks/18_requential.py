@@ -407,39 +407,67 @@ published_line = stats.linregress(*np.log(theirs))
 there = math.exp(published_line.intercept) * ours["N"] ** published_line.slope  # their law at our sizes
 glue_all(extended=there.iloc[0], extended_size=ours.index[0][0], extended_ours=ours["requential"].iloc[0])
 glue_all(extended_says="less" if ours["requential"].iloc[0] < there.iloc[0] else "no less")
-below_four = ours[ours["requential"] < 4]
+below_four = ours["requential"] < 4
+ours_sizes = [size for size, _ in ours.index]
+four_says = [
+    f"{'' if below else 'not '}on {size}" for size, below in zip(ours_sizes, below_four, strict=True)
+]
+smooth = sizes[sizes.index.get_level_values(1) == "smoothing"].astype(float)
+trend = stats.linregress(np.log(smooth["N"]), np.log(smooth["requential"]))
+half_trend = stats.t.ppf(0.975, len(smooth) - 2) * trend.stderr if len(smooth) > 2 else math.nan
+glue_all(trend=trend.slope, trend_low=trend.slope - half_trend, trend_high=trend.slope + half_trend)
+glue_all(first_smooth=smooth.index[0][0], last_smooth=smooth.index[-1][0], n_smooth=len(smooth))
 glue_all(
-    four=f"already at {below_four.index[0][0]} parameters" if len(below_four) else "on none of our rungs",
+    four=", ".join(four_says),
     paper_exponent=paper["exponent"],
     paper_first=theirs[1][0],
     paper_first_params=theirs[0][0] / 1e6,
 )
-stated = tomllib.loads(
-    (published_results_dir() / family / "requential-forecast.toml").read_text(encoding="utf-8")
-)
-outcome = sizes.loc[[place for place in sizes.index if place == (stated["size"], stated["recipe"])]]
-forecast_says = (
-    "That training has not been finished; the chapter on reproduction has the command that does it."
-)
-if len(outcome):
-    came_to = outcome["requential"].iloc[0]
-    inside = stated["low"] <= came_to <= stated["high"]
-    forecast_says = f"It came to {came_to:.2f}, {'inside' if inside else 'outside'}."
-glue_all(forecast_says=forecast_says)
-glue_all(**{f"forecast_{name}": stated[name] for name in ("size", "recipe", "bits_per_param", "low", "high")})
-glue_all(**{f"crossing_{name}": stated["crossing_n_params"][name] / 1e6 for name in ("low", "value", "high")})
 
 # %% [markdown]
 # Extended down by three orders of magnitude, the published law says {glue:text}`extended:.1f` bits a parameter at {glue:text}`extended_size`. Ours takes {glue:text}`extended_ours:.1f`, which is {glue:text}`extended_says`, but for a student that is worse than the recipe intends.
 #
 # A line through both sets has the exponent {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`), against {glue:text}`paper_exponent:.2f` among theirs. They differ in text, architecture and loss, so the line is no more than a guide.
 #
+# From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`): bits a parameter fall as the model grows, as they are said to.
+#
 # With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million. Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
 #
-# **A forecast**, stated before the largest of our runs: {glue:text}`forecast_recipe` on {glue:text}`forecast_size` takes {glue:text}`forecast_bits_per_param:.1f` bits a parameter ({glue:text}`forecast_low:.1f` to {glue:text}`forecast_high:.1f`). {glue:text}`forecast_says`
+# ### Forecasts
 #
-# And the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`, at about
-# {glue:text}`crossing_value:.0f` million parameters (between {glue:text}`crossing_low:.0f` and {glue:text}`crossing_high:.0f`).
+# What a training would come to was written down before it began, in `results/`, and has not been touched since.
+
+# %% caption="No-code lengths in bits a parameter: forecast and outcome"
+forecasts = [
+    tomllib.loads(path.read_text(encoding="utf-8"))
+    for path in (published_results_dir() / family).glob("requential-forecast*.toml")
+]
+forecasts.sort(key=lambda stated: models.get(f"{family}-{stated['size']}").n_params)
+rows = {}
+for stated in forecasts:
+    place = stated["size"], stated["recipe"]
+    came_to = sizes["requential"].get(place, math.nan)
+    inside = "inside" if stated["low"] <= came_to <= stated["high"] else "outside"
+    rows[place] = {
+        "forecast": stated["bits_per_param"],
+        "low": stated["low"],
+        "high": stated["high"],
+        "came to": came_to,
+        "which lies": "not finished" if math.isnan(came_to) else inside,
+    }
+outcomes = pd.DataFrame(rows).T
+outcomes.style.format("{:.2f}", subset=["forecast", "low", "high", "came to"], na_rep="–")
+
+# %%
+n_inside, n_ended = (outcomes["which lies"] == "inside").sum(), outcomes["came to"].notna().sum()
+forecast_says = (
+    f"{n_inside} of {n_ended} lie inside" if n_ended else "none of these trainings has been finished"
+)
+crossing = next(stated for stated in forecasts if "crossing_n_params" in stated)["crossing_n_params"]
+glue_all(forecast_says=forecast_says, **{f"crossing_{name}": crossing[name] / 1e6 for name in crossing})
+
+# %% [markdown]
+# Of the forecasts {glue:text}`forecast_says`. The first of them also says where the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`: at about {glue:text}`crossing_value:.0f` million parameters (between {glue:text}`crossing_low:.0f` and {glue:text}`crossing_high:.0f`).
 #
 # ## What it bounds
 #
@@ -541,8 +569,8 @@ glue_all(control_order=", ".join(order))
 # :::{table} Claims about requential codes
 # | claim | paper, section 5 | Qiu et al. 2026 | here |
 # |---|---|---|---|
-# | how much training writes | $6 \cdot 10^5 N^{0.5 \pm 0.1}$, Pythia; an estimate | a code: {glue:text}`paper_first:.2f` bits a parameter at 65 million, falling as $N^{-0.15}$ | a code: {glue:text}`named_projection:.1f` bits at {glue:text}`named`; through both sets $N$ to the power {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`) |
-# | below 4 bits a parameter | beyond the sizes measured | from the smallest size, 65 million at most | {glue:text}`four`, with projection; with smoothing alone on none |
+# | how much training writes | $6 \cdot 10^5 N^{0.5 \pm 0.1}$, Pythia; an estimate | a code: {glue:text}`paper_first:.2f` bits a parameter at 65 million, falling as $N^{-0.15}$ | a code: {glue:text}`named_projection:.1f` bits at {glue:text}`named`; with smoothing as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`) on {glue:text}`n_smooth:d` rungs |
+# | below 4 bits a parameter | beyond the sizes measured | from the smallest size, 65 million at most | with projection {glue:text}`four`; with smoothing alone on none |
 # | smoothing is worth | | a factor of 3 to 8 | {glue:text}`factor_smoothing:.1f` on {glue:text}`named`, the student's loss {glue:text}`smoothing_cost:+.2f` nats |
 # | projection is worth | | a factor of 1.3 to 2 at equal loss | {glue:text}`factor_projection:.1f` on {glue:text}`named`, at a loss {glue:text}`projection_cost:.2f` nats higher: not the same comparison |
 # | the code has a decoder | no | described, not run | run, for {glue:text}`file_steps:d` steps, at {glue:text}`file_ratio:.1f` times the divergence |

@@ -297,6 +297,11 @@ def test_float32_statistics_lose_nothing(windows):
     )
     alphas = np.float32([0.1, 0.3])
     assert closed_form_azuma_gap(coded, alphas) == closed_form_azuma_gap(coded, alphas.astype(float))
+    loss, tilt = np.minimum(rough, 2) + np.float32(0.3), Tilt(0.2, 0.05, 1.2, 1, V)
+    of_single, of_double = (
+        tight_bound(coded, rough, entropies[0], tilt, 1.5, loss=loss.astype(kind)).value for kind in (np.float32, float)
+    )
+    assert of_single == pytest.approx(of_double, rel=1e-14)
 
 
 def test_terms_sum_to_the_value(windows):
