@@ -7,7 +7,8 @@
 
 The environment is mutmut's own; through the .pth it sees what the project needs, from the environment that runs this. Each module has
 a copy of the project below `--folder`, in which mutmut changes one thing after the other (a comparison, a sign, an argument, a
-constant) and runs the tests of `TESTS` that reach it. A mutant is *killed* if one of them fails, *endless* if they take several times
+constant) and runs the tests of `TESTS` that reach it. What was not noticed is tried once more in a process of its own, since
+a function that is called while a module is imported was called before. A mutant is *killed* if one of them fails, *endless* if they take several times
 as long as usual or all memory, *equivalent* if mutation.toml lists it with the reason why no caller could see a difference that matters,
 and *left* otherwise. Writes mutation.json. Two changes to the copy make it possible: mutmut wants sources in a folder `src`, and it
 leaves decorated functions alone, so that a property is written `name = property(name)`.
@@ -106,24 +107,35 @@ def copy_project(folder: Path, module: str) -> None:
         (folder / "lib").symlink_to("src")
 
 
+def tests_of(module: str) -> list[str]:
+    return TESTS[module].partition(" not ")[0].split()
+
+
+def arguments(module: str) -> list[str]:
+    """Of pytest."""
+    slow = TESTS[module].partition(" not ")[2]
+    found = ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"]
+    found += ["-k", f"not ({' or '.join(slow.split())})"] if slow else []
+    return found + (["--noconftest"] if module.startswith("bounds") else [])  # whose tests need no project and no torch
+
+
 def configuration(module: str) -> str:
-    tests, _, slow = TESTS[module].partition(" not ")
-    arguments = ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"]
-    arguments += ["-k", f"not ({' or '.join(slow.split())})"] if slow else []
-    arguments += ["--noconftest"] if module.startswith("bounds") else []  # whose tests need no project and no torch
     settings = {
         "source_paths": ["src"],
         "only_mutate": [f"src/gengap/{module}.py"],
         "also_copy": [name for name in parts(module) if name != "lib"],
-        "pytest_add_cli_args_test_selection": tests.split(),
-        "pytest_add_cli_args": arguments,
+        "pytest_add_cli_args_test_selection": tests_of(module),
+        "pytest_add_cli_args": arguments(module),
         "timeout_multiplier": 10.0,  # of wall time: others may use the machine too
     }
     return "\n[tool.mutmut]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
 
 
-def mutate(environment: Path, folder: Path, module: str) -> list[tuple[str, str, str]]:
-    """(function, status, changed line) of every mutant of a module; those that were left by an earlier run are tried again."""
+def mutate(environment: Path, folder: Path, module: str, equivalent: set) -> list[tuple[str, str, str]]:
+    """(function, status, changed line) of every mutant of a module; those that were left by an earlier run are tried again.
+
+    `equivalent` holds (function, changed line) of those that need no process of their own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     copy_project(folder, module)
     limits = {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": "", "GENGAP_ROOT": ""}
@@ -140,6 +152,17 @@ def mutate(environment: Path, folder: Path, module: str) -> list[tuple[str, str,
     subprocess.run([environment / "bin" / "mutmut", "run", "--max-children", "1"], **settings)
     if again := [name for name, status, _ in report() if status not in NOTICED and name in before]:
         subprocess.run([environment / "bin" / "mutmut", "run", "--max-children", "1", *again], **settings)
+    meta = folder / "mutants" / f"{path}.meta"
+    known = json.loads(meta.read_text())
+    for name, status, diff in report():
+        if status not in NOTICED and (function_of(name), changed(diff)) not in equivalent:
+            command = [environment / "bin" / "python", "-m", "pytest", "--exitfirst", *arguments(module)]
+            alone = settings["env"] | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": "src"}
+            tried = subprocess.run(
+                [*command, *tests_of(module)], cwd=folder / "mutants", env=alone, stdout=subprocess.DEVNULL, check=False
+            )
+            known["exit_code_by_key"][name] = tried.returncode
+    meta.write_text(json.dumps(known))
     return [(function_of(name), status, changed(diff)) for name, status, diff in report()]
 
 
@@ -155,13 +178,17 @@ def changed(diff: str) -> str:
     return new if len(new) > 12 else f"{old} -> {new}"
 
 
-def count(module: str, mutants: list[tuple[str, str, str]], equivalent: dict) -> dict:
+def listed_as_equivalent(reasons_of: dict) -> set[tuple[str, str]]:
+    """(function, changed line) of those that mutation.toml lists for a module."""
+    return {
+        (function, line) for function, reasons in reasons_of.items() for lines in reasons.values() for line in lines
+    }
+
+
+def count(module: str, mutants: list[tuple[str, str, str]], listed: set[tuple[str, str]]) -> dict:
     """What mutation.json says of a module."""
     statuses = Counter(NOTICED.get(status, status) for _, status, _ in mutants)
     rest = [(function, line) for function, status, line in mutants if status not in NOTICED]
-    listed = {
-        (function, line) for function, reasons in equivalent.items() for lines in reasons.values() for line in lines
-    }
     for function, line in sorted(listed - set(rest)):
         print(f"{module}: listed as equivalent, but noticed or not made: {function}: {line}")
     left = sorted(f"{function}: {line}" for function, line in rest if (function, line) not in listed)
@@ -189,7 +216,8 @@ def main() -> None:
         folder = given.folder.resolve() / module.replace("/", "-")
         if given.new:
             shutil.rmtree(folder, ignore_errors=True)
-        found[module] = count(module, mutate(given.environment.resolve(), folder, module), equivalent.get(module, {}))
+        listed = listed_as_equivalent(equivalent.get(module, {}))
+        found[module] = count(module, mutate(given.environment.resolve(), folder, module, listed), listed)
         print(module, {name: value for name, value in found[module].items() if name != "which"})
         found = {name: found[name] for name in TESTS if name in found}
         total = {

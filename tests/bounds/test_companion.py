@@ -483,6 +483,8 @@ def test_float32_is_summed_in_float64(predictor):
     given = replace(CODED, n_train_tokens=10**4), replace(COMPANION, n_train_tokens=10**4)
     many = Beside(*(np.tile(values, (500, 1)) for values in rough))
     assert choose_companion(*given, {predictor: many}) == choose_companion(*given, {predictor: wide})
+    bounds = [companion_bound(CODED, COMPANION, values, choice, 0.3, 1.7, 1.7) for values in (rough, wide)]
+    assert bounds[0].value == pytest.approx(bounds[1].value, rel=1e-14)
 
 
 def test_another_training_vocabulary_predictor_or_floor_is_refused(predictor):
@@ -498,7 +500,7 @@ def test_another_training_vocabulary_predictor_or_floor_is_refused(predictor):
             CODED, COMPANION, given, choice._replace(predictor=Predictor(0.9, predictor.hedged)), 0.3, 1.7, 1.7
         )
     for other in (replace(CODED, vocab_size=V + 1), replace(CODED, n_train_tokens=121)):
-        with pytest.raises(ValueError, match="another training or another vocabulary"):
+        with pytest.raises(ValueError, match="^the companion is of another training or another vocabulary than the model$"):
             companion_bound(other, COMPANION, given, choice, 0.3, 1.7, 1.7)
     with pytest.raises(ValueError, match="drawn windows"):
         companion_bound(CODED, COMPANION, given, choice, 0.3, 1.7, 1.7, SAMPLES["betting"])

@@ -228,6 +228,19 @@ def test_known_variance_of_any_size(variance):
     u = 6.0 * bound.value / variance
     assert (1 + u) * math.log(1 + u) - u == pytest.approx(0.3 * 36 / variance, rel=1e-12)
     assert set(bound.terms) == {"variance", "range"}
+    assert all(type(term) is float for term in bound.terms.values())
+    two = classical.freedman_known_variance(np.stack([X, X]), None, 6.0, 0.3, variance)
+    assert {name: term.tolist() for name, term in two.terms.items()} == {n: 2 * [t] for n, t in bound.terms.items()}
+
+
+@pytest.mark.parametrize("budget", [2.0, 3.0, 4.5])
+def test_few_draws_without_replacement_are_bounded_by_the_range_alone(budget):
+    """Where 2b >= n the quadratic inequality has no larger root."""
+    draws = np.array([[0.1, 0.5, 0.7, 0.2], [0.0, 0.1, 0.0, 1.0]])
+    excess = classical.empirical_bernstein_excess(draws, -1.0, 1.0, budget - math.log(2), population_size=9)
+    assert excess.tolist() == [2.0, 2.0]
+    with pytest.raises(ValueError, match="4 draws without replacement from a population of 3"):
+        classical.empirical_bernstein_excess(draws, -1.0, 1.0, budget, population_size=3)
 
 
 def test_running_bound_ends_in_the_final_bound():

@@ -140,6 +140,22 @@ def test_choose_finds_the_cheapest_element(alphas, beta):
         assert choose(NLL, entropies, grid, V, 0.05) == found
 
 
+@pytest.mark.parametrize("complexity", [0.003, 0.02, 0.2])
+def test_choose_weighs_variation_as_the_bound_does(complexity):
+    rng, alphas = np.random.default_rng(1), (0.02, 0.05, 0.1, 0.2, 0.4)
+    nll = rng.gamma(1.0, 1.2, 400)
+    entropies = np.stack([1.0 + 0.6 * alpha + rng.uniform(0, 0.5, 400) for alpha in alphas])
+    grid = grids.tight_grid(alphas, V, n_floors=6, s_grid_size=50)
+    every = [
+        cost(Choice(alpha, float(y0), float(s), grid.size, V), nll, entropies[a], complexity, 0.0)
+        for a, alpha in enumerate(alphas)
+        for y0 in grid.floors[a]
+        for s in grid.s_grid
+    ]
+    found = choose(nll, entropies, grid, V, complexity)
+    assert cost(found, nll, entropies[alphas.index(found.alpha)], complexity, 0.0) == pytest.approx(min(every), rel=1e-12)
+
+
 def test_the_first_pass_looks_at_few_tokens(monkeypatch):
     """The start is then that of few tokens, and the end the same."""
     grid = grids.tight_grid([0.1, 0.4], V, 4, 20)
