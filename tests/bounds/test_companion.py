@@ -211,6 +211,15 @@ def test_no_prediction_leaves_the_range_and_some_come_near(predictor, rate, shar
     )
 
 
+def test_greatest_where_the_companion_can_lose_much_more_than_the_model():
+    """The worst prediction is the companion's worst loss beside the greatest baseline, A'/2."""
+    companion, rate = CodedCompanion(0.0, 100, 50304, floor=1e-4), mp.mpf(0.07)
+    most, most_u = mp.log(50304 / mp.mpf(0.05)), mp.log(50304 / mp.mpf(1e-4))
+    z, y = most - most_u, most / 2
+    found = CompanionChoice(Predictor(0.05), 0.07, 0.5).greatest(companion)
+    assert found == pytest.approx(float(most_u + f(z, y, rate)), rel=1e-12)
+
+
 @pytest.mark.parametrize("share", [COMPANION_SHARES[0], 0.1, COMPANION_SHARES[-1]])
 def test_range_of_the_companion_alone(share):
     """Any loss beside any entropy that leaves it possible."""
@@ -312,7 +321,8 @@ def test_choice_is_the_least_bound_of_the_grid(predictor, range_cost):
 
     best = min((CompanionChoice(predictor, rate, s) for rate in RATES for s in SHARES), key=cost)
     worse = given._replace(excess=given.excess - 0.3, loss=given.loss + 1)
-    found = choose_companion(coded, companion, {Predictor(0.9): worse, predictor: given}, range_cost)
+    others = {Predictor(0.9): worse, predictor: given, Predictor(0.01): worse}
+    found = choose_companion(coded, companion, others, range_cost)
     assert found.predictor == predictor
     assert cost(found) == pytest.approx(cost(best), rel=0.002)
 
@@ -321,10 +331,15 @@ def test_choice_is_the_least_bound_of_the_grid(predictor, range_cost):
         return companion.complexity / companion.rate(share) + mean + range_cost * companion.charge_limit(share)
 
     assert choose_share(companion, given.loss, given.entropy, range_cost) == min(COMPANION_SHARES, key=own_cost)
+    if not range_cost:
+        assert choose_companion(coded, companion, others) == found
+        assert choose_share(companion, given.loss, given.entropy) == min(COMPANION_SHARES, key=own_cost)
 
 
 def test_the_grid_is_what_is_paid_for():
     found = predictors(0.123)
+    assert [p.hedged for p in found["companion"]] == 4 * [False]
+    assert [p.hedged for p in found["hedged"]] == 7 * [True]
     assert len({*found["companion"], *found["hedged"]}) == companion_grids.N_PREDICTORS
     assert {*found["hedged_little"]} == {p for p in found["hedged"] if p.alpha < 0.051} < {*found["hedged"]}
     assert max(p.alpha for p in found["hedged_little"]) == 0.05
@@ -480,6 +495,9 @@ def test_float32_is_summed_in_float64(predictor):
     np.testing.assert_array_equal(choice.summand(rough), choice.summand(wide))
     own = (COMPANION.summand(values.loss, values.entropy, 0.3) for values in (rough, wide))
     np.testing.assert_array_equal(*own)
+    most = np.full((2, 1), math.log(V) + 1e-6)  # of an entropy
+    own = (COMPANION.summand(np.ones((2, 1)), most.astype(kind), 0.3) for kind in (np.float32, float))
+    np.testing.assert_array_equal(*own)
     given = replace(CODED, n_train_tokens=10**4), replace(COMPANION, n_train_tokens=10**4)
     many = Beside(*(np.tile(values, (500, 1)) for values in rough))
     assert choose_companion(*given, {predictor: many}) == choose_companion(*given, {predictor: wide})
@@ -500,7 +518,9 @@ def test_another_training_vocabulary_predictor_or_floor_is_refused(predictor):
             CODED, COMPANION, given, choice._replace(predictor=Predictor(0.9, predictor.hedged)), 0.3, 1.7, 1.7
         )
     for other in (replace(CODED, vocab_size=V + 1), replace(CODED, n_train_tokens=121)):
-        with pytest.raises(ValueError, match="^the companion is of another training or another vocabulary than the model$"):
+        with pytest.raises(
+            ValueError, match=r"^the companion is of another training or another vocabulary than the model$"
+        ):
             companion_bound(other, COMPANION, given, choice, 0.3, 1.7, 1.7)
     with pytest.raises(ValueError, match="drawn windows"):
         companion_bound(CODED, COMPANION, given, choice, 0.3, 1.7, 1.7, SAMPLES["betting"])

@@ -153,7 +153,9 @@ def test_choose_weighs_variation_as_the_bound_does(complexity):
         for s in grid.s_grid
     ]
     found = choose(nll, entropies, grid, V, complexity)
-    assert cost(found, nll, entropies[alphas.index(found.alpha)], complexity, 0.0) == pytest.approx(min(every), rel=1e-12)
+    assert cost(found, nll, entropies[alphas.index(found.alpha)], complexity, 0.0) == pytest.approx(
+        min(every), rel=1e-12
+    )
 
 
 def test_the_first_pass_looks_at_few_tokens(monkeypatch):
