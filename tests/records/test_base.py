@@ -4,11 +4,12 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import threading
 
 import pytest
 from projects import SMALL, bare_project
 
-from gengap import files
+from gengap import files, locks
 from gengap.errors import UserError
 from gengap.paths import published_results_dir
 from gengap.records import base
@@ -98,6 +99,41 @@ def test_a_contradiction_is_told_unless_it_was_not_asked_for(tmp_path):
     with pytest.raises(UserError, match=r"contradicts itself: n_train_tokens: .*; delete it and run `make ladder`$"):
         TrainingRun.read(path)
     assert TrainingRun.read(path, recompute=False).n_train_tokens == content["n_train_tokens"]
+
+
+def test_a_listed_file_that_was_altered_is_told_what_it_contradicts_first(tmp_path):
+    path = TrainingRun.read(RUNG / "runs" / "grid-1x.json").write(tmp_path)
+    assert TrainingRun.read(path)
+    content = path.read_text()
+    path.write_text(content + "\n")
+    with pytest.raises(UserError, match=f"is not the file that {files.LISTING} lists"):
+        TrainingRun.read(path)
+    assert TrainingRun.read(path, recompute=False)
+    path.write_text(content.replace('"n_train_tokens": ', '"n_train_tokens": 1'))
+    with pytest.raises(UserError, match="contradicts itself: n_train_tokens"):
+        TrainingRun.read(path)
+
+
+def test_a_record_is_written_in_utf_8_wherever_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
+    record = TrainingRun.read(RUNG / "runs" / "grid-1x.json")
+    record = record.model_copy(update={"provenance": record.provenance.model_copy(update={"machine": "Gerät"})})
+    assert TrainingRun.read(record.write(tmp_path)).provenance.machine == "Gerät"
+
+
+def test_two_that_write_into_one_list_wait_for_each_other(project, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.0)
+    folder = project / "results"
+    folder.mkdir()
+    with locks.writing(folder / files.LISTING):
+        held = locks._held.pop(path := locks.lock_path(folder / files.LISTING))  # as if another process had it
+        thread = threading.Thread(target=lambda: base.listing(folder, []).__enter__(), daemon=True)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        locks._held[path] = held
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_a_file_that_is_being_written_is_not_listed(project):
