@@ -201,6 +201,8 @@ def test_records_are_ordered_and_the_same_weights_are_told(project):
     ]
     assert ordered(reversed(expected)) == expected
     assert same_weights([record, other(bits=8)]) == []
+    evidence = record.evidence.model_copy(update={"checkpoint_sha256": "1" * 64})
+    assert same_weights([record, other(revision="seed1").model_copy(update={"evidence": evidence})]) == []
     assert same_weights(expected[:4]) == [
         "ladder-50k at main and ladder-50k at seed1 hold the same weights, whatever their names say"
     ]
@@ -238,6 +240,11 @@ def test_a_model_is_published_with_its_checkpoints(project):
     assert load_records("ladder", "gptq", 4) == [record]
     assert load_records("ladder", "gptq", 3) == load_records("ladder", "rtn", 4) == load_records("llama") == []
     assert load_records(method="gptq", bits=4) == [record]
+    path.unlink()  # the final model's weights belong to each of its revisions
+    identity = record.identity.model_copy(update={"revision": "seed1"})
+    record.model_copy(update={"identity": identity}).write()
+    (path.parent / "checkpoint" / "config.json").write_text("another")
+    assert [copy.name for copy in publish_model("ladder", "50k")] == ["seed1-gptq-4bit.json", "config.json"]
 
 
 # Trainings and surveys.
