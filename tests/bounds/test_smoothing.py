@@ -232,7 +232,10 @@ def test_alpha_outside_the_unit_interval_is_an_error(alpha):
         (lambda: smoothing.smoothed_entropy([[0.0]], 0.1), "last axis"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 0.0), "rate"),
         (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), math.inf), "rate"),
-        (lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 1e-20), "^no convergence for rate = 1e-20"),
+        (
+            lambda: smoothing.maximum_entropy_smoothing(random_log_probs(0), 1e-20),
+            "^no convergence for rate = 1e-20: it is too small",
+        ),
         (lambda: smoothing.optimal_alpha(math.inf), "complexity must be positive and finite"),
         (lambda: smoothing.min_nll(1.0, 10), "alpha, the weight of the uniform distribution"),
         (lambda: smoothing.min_nll([0.5, math.nan], 10), "^alpha hold 1 NaN"),

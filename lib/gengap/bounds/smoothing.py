@@ -146,7 +146,7 @@ def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntro
 
     solved by log q = W(p e^c / lambda) - c with Lambert's W and c = Y + 1/lambda fixed by sum q = 1 (to 1e-11, by Newton's
     method: the sum is decreasing in c); then Y is the entropy of q. Proof in chapter 02. `log_probs` (..., V) normalized;
-    -inf allowed. ValueError for a rate that is not positive.
+    -inf allowed. ValueError for a rate that is not positive, or so small (below about 1e-5) that 1/lambda leaves too few digits.
     """
     log_p = _normalized(log_probs)
     if not (rate > 0 and math.isfinite(rate)):
@@ -160,7 +160,7 @@ def maximum_entropy_smoothing(log_probs: ArrayLike, rate: float) -> MaximumEntro
             return MaximumEntropySmoothing(w - cap - np.log(total), cap[..., 0] - 1 / rate)
         slope = np.sum(q / (1 + w), axis=-1, keepdims=True) / total  # -d log(total) / d cap, in (0, 1)
         cap = cap + np.log(total) / slope
-    raise ValueError(f"no convergence for rate = {rate}: check that log_probs is normalized")
+    raise ValueError(f"no convergence for rate = {rate}: it is too small for float64, take one of at least 1e-5")
 
 
 def lambert_w_of_exp(z: ArrayLike) -> Floats:
