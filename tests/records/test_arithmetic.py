@@ -220,6 +220,23 @@ def test_what_is_wrong_is_said_in_words(archive, where):
     assert found == [said]
 
 
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ({"bounds.archive.tight.rate": 0.0}, {"bounds.archive.tight", "bounds"}),
+        ({"bounds.archive.tight.grid_size": 0}, {"bounds.archive.tight"}),
+        ({"bounds.archive.paper.alpha": 2.0}, {"bounds.archive.paper"}),
+        ({"bounds.archive.azuma.alpha": 0.0}, {"bounds.archive.azuma"}),
+    ],
+)
+def test_numbers_that_no_bound_can_have_are_told_where_they_stand(sampled, changes, places):
+    bounds = {"archive": sampled.bounds["archive"]}
+    found = list(changed(sampled.model_copy(update={"bounds": bounds}), changes).checks())
+    impossible = [check for check in found if check.said.startswith("holds an impossible number: ")]
+    assert {check.place for check in impossible} >= places
+    assert all(check.topic == "grids" and check.holds is False for check in impossible)
+
+
 def test_arithmetic_alone_may_be_of_any_number_of_tokens(sampled):
     broken = {"identity.n_train_tokens": shift(1)}
     assert "counts: identity.n_train_tokens" in failing(sampled, broken)
@@ -229,6 +246,10 @@ def test_arithmetic_alone_may_be_of_any_number_of_tokens(sampled):
 def test_a_model_without_unseen_text_has_no_held_out_numbers(sampled):
     none = {"risks.heldout": None, "risks.heldout_quantized": None, "evidence.heldout_sha256": None}
     assert failing(sampled, none) == set()
+    half = {"risks.heldout": None, "risks.heldout_quantized.mean": -1.0}
+    assert failing(sampled, half) == {"counts: risks.heldout", "counts: risks.heldout_quantized.mean"}
+    two = changed(sampled, {"bounds": {name: sampled.bounds[name] for name in ("honest", "archive")}})
+    assert "honest, archive; needed: nominal, honest, archive" in [check.said for check in two.checks()]
 
 
 def test_a_sample_has_an_error_and_its_windows_fit_into_the_rows(sampled):

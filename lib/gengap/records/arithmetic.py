@@ -69,7 +69,7 @@ def checks(record: BoundRecord) -> Iterator[Check]:
                 case AzumaBound():
                     yield from possible(place, _azuma(coded, bound, place))
                 case TightBound():
-                    yield from possible(place, _tight(record, coded, bound, place))
+                    yield from possible(place, _tight(record, bound, place))
     yield from possible("bounds", _between_accountings(record))
 
 
@@ -202,7 +202,7 @@ def _azuma(coded: CodedModel, bound: AzumaBound, place: str) -> Iterator[Check]:
     yield equal("closed forms", f"{place}.deviation", bound.deviation + bound.smoothing, closed_form_azuma_gap(coded))
 
 
-def _tight(record: BoundRecord, coded: CodedModel, bound: TightBound, place: str) -> Iterator[Check]:
+def _tight(record: BoundRecord, bound: TightBound, place: str) -> Iterator[Check]:
     chosen = smoothing_of(record, bound)
     for name, value in chosen.constants().items():
         if isinstance(value, float):
