@@ -275,6 +275,12 @@ def test_the_paper_s_variation_is_at_least_that_of_its_range(whole, by):
     assert found == (set() if by > 0 else {"closed forms: bounds.honest.paper.loss_variation"})
 
 
+def test_azuma_s_terms_are_those_of_its_weight_and_not_only_their_sum(whole):
+    place = "bounds.honest.azuma"
+    found = failing(whole, {f"{place}.deviation": shift(0.01), f"{place}.smoothing": shift(-0.01)})
+    assert found == {f"closed forms: {place}.deviation", f"closed forms: {place}.smoothing"}
+
+
 def test_azuma_s_weight_is_the_best_of_its_grid(whole):
     """The next one, with the terms that belong to it, is another bound."""
     bound, v = whole.bounds["honest"].azuma, whole.identity.vocab_size
