@@ -129,7 +129,7 @@ LIMITS = [  # (topic and place, what is still right, what is wrong)
     ("sampling: bounds.archive.tight.sampling", 1e-10, 1e-8),
     ("sampling: bounds.archive.hedged.sampling", 1e-10, -1e-8),
     ("closed forms: bounds.archive.hedged.deviation", relative(0.1), 0.1),
-    ("closed forms: bounds.archive.hedged.smoothing", 0.0, -4.5),
+    ("closed forms: bounds.archive.hedged.smoothing", -4.2, -4.5),
     ("companion: bounds.archive.hedged.smoothing", 1.159, 1.161),
     ("closed forms: online.companion", relative(0.1), relative(-0.9)),
     ("companion: online.information", -4.4, -4.5),
@@ -275,6 +275,14 @@ def test_the_paper_s_variation_is_at_least_that_of_its_range(whole, by):
     assert found == (set() if by > 0 else {"closed forms: bounds.honest.paper.loss_variation"})
 
 
+@pytest.mark.parametrize("by", [1e-6, -1e-6])
+def test_what_a_companion_charges_is_at_least_its_complexity_over_its_rate(whole, by):
+    known = companion_arithmetic.coded_companion(whole, whole.online)
+    least = known.complexity / whole.online.companion_rate
+    found = failing(whole, {"online.companion": least * (1 + by)})
+    assert ("closed forms: online.companion" in found) == (by < 0)
+
+
 def test_azuma_s_terms_are_those_of_its_weight_and_not_only_their_sum(whole):
     place = "bounds.honest.azuma"
     found = failing(whole, {f"{place}.deviation": shift(0.01), f"{place}.smoothing": shift(-0.01)})
@@ -365,6 +373,27 @@ def test_surveys_and_trainings_follow_from_themselves(request, kind, where, plac
     record = request.getfixturevalue(kind)
     assert where not in failing(record, {place: right})
     assert where in failing(record, {place: wrong})
+
+
+LACKING = {  # what is missing, and what is said of it
+    "cells.0.gaps": ((), "lacks a number: tuple index out of range"),
+    "cells.0.code_length_bits": ({}, "lacks a number: 'nominal'"),
+    "cells.0.tight_gaps": ({}, "lacks a number: 'archive'"),
+    "identity.vocab_size": (0, "holds an impossible number: "),
+}
+
+
+@pytest.mark.parametrize("place", LACKING)
+def test_a_number_that_is_missing_fails_a_check_and_not_the_program(survey, place):
+    value, said = LACKING[place]
+    wrong = [check for check in changed(survey, {place: value}).checks() if not check.holds]
+    assert wrong[-1][:3] == ("grids", "record", False)
+    assert wrong[-1].said.startswith(said)
+
+
+def test_a_spectrum_without_the_nodes_of_one_probe(survey):
+    found = failing(survey, {"spectrum.nodes": lambda nodes: nodes[:-1]})
+    assert found >= {"counts: spectrum.nodes", "grids: record"}
 
 
 def test_a_training_on_another_tokenizer_has_no_transfer(run):

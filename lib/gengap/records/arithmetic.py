@@ -4,8 +4,9 @@ No model and no row is needed. Means over tokens are free here; what is left of 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
+from functools import wraps
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,27 @@ def among(topic: str, place: str, found: float, grid) -> Check:
     )
 
 
+def possible(place: str, found: Iterator[Check]) -> Iterator[Check]:
+    """`found`, as far as the numbers are there and those of any bound at all."""
+    try:
+        yield from found
+    except LookupError as error:
+        yield Check("grids", place, False, f"lacks a number: {error}")
+    except (ArithmeticError, ValueError) as error:
+        yield Check("grids", place, False, f"holds an impossible number: {error}")
+
+
+def checked(checks: Callable[..., Iterator[Check]]) -> Callable[..., Iterator[Check]]:
+    """Checks of a whole record: a number that is missing or impossible fails one of them, not the program."""
+
+    @wraps(checks)
+    def whole(record) -> Iterator[Check]:
+        return possible("record", checks(record))
+
+    return whole
+
+
+@checked
 def checks(record: BoundRecord) -> Iterator[Check]:
     """Everything that follows from other numbers of the record, accounting by accounting."""
     yield from _counts(record)
@@ -71,14 +93,6 @@ def checks(record: BoundRecord) -> Iterator[Check]:
                 case TightBound():
                     yield from possible(place, _tight(record, bound, place))
     yield from possible("bounds", _between_accountings(record))
-
-
-def possible(place: str, found: Iterator[Check]) -> Iterator[Check]:
-    """`found`, as far as the numbers are those of any bound at all."""
-    try:
-        yield from found
-    except (ArithmeticError, ValueError) as error:
-        yield Check("grids", place, False, f"holds an impossible number: {error}")
 
 
 def coded_model(record: BoundRecord, accounting: str) -> CodedModel:

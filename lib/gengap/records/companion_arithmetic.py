@@ -17,10 +17,21 @@ from gengap.bounds.companion_grids import (
 )
 from gengap.bounds.sampling import split_failure_prob
 from gengap.bounds.terms import CompanionBound, OnlineBound
-from gengap.records.arithmetic import Check, among, coded_model, equal, finite, possible, sampling_error, within
+from gengap.records.arithmetic import (
+    Check,
+    among,
+    checked,
+    coded_model,
+    equal,
+    finite,
+    possible,
+    sampling_error,
+    within,
+)
 from gengap.records.bound import BoundRecord
 
 
+@checked
 def checks(record: BoundRecord) -> Iterator[Check]:
     """Everything that follows from other numbers of the record, if it has a companion."""
     of_companion = {

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 from gengap.bounds.terms import CodedModel
 from gengap.bounds.theorems import closed_form_gap
-from gengap.records.arithmetic import Check, equal, within
+from gengap.records.arithmetic import Check, checked, equal, within
 from gengap.records.forecast import Forecast, predict
 from gengap.records.survey import QuantizationSurvey
 from gengap.records.training_run import TrainingRun
 
 
+@checked
 def of_survey(survey: QuantizationSurvey) -> Iterator[Check]:
     """Lengths, the paper's closed form and the sums of our terms, cell by cell."""
     model, settings = survey.identity, survey.settings
@@ -25,11 +26,14 @@ def of_survey(survey: QuantizationSurvey) -> Iterator[Check]:
         yield equal("closed forms", f"{place}.tight_gaps.archive", cell.tight_gaps["archive"], needed)
         yield within("counts", f"{place}.gaps", len(cell.gaps), 1, settings.n_seeds)
         yield within("counts", f"{place}.window_error", cell.window_error, 0)
-    for nodes, weights in zip(survey.spectrum.nodes, survey.spectrum.weights, strict=True):
+    spectrum = survey.spectrum
+    yield equal("counts", "spectrum.nodes", len(spectrum.nodes), len(spectrum.weights))
+    for nodes, weights in zip(spectrum.nodes, spectrum.weights, strict=True):
         yield equal("counts", "spectrum.nodes", len(nodes), len(weights))
         yield equal("closed forms", "spectrum.weights", math.fsum(weights), 1.0)
 
 
+@checked
 def of_training(run: TrainingRun) -> Iterator[Check]:
     """Tokens from steps, and what a schedule may be."""
     schedule, shape = run.schedule, run.shape
@@ -44,6 +48,7 @@ def of_training(run: TrainingRun) -> Iterator[Check]:
             yield within("counts", f"{name}.mean", risk.mean, 0)
 
 
+@checked
 def of_forecast(forecast: Forecast) -> Iterator[Check]:
     """The predictions, made again from the observations that the file holds."""
     sizes = {p.size: p.n_params for p in forecast.predictions}

@@ -20,7 +20,7 @@ from gengap.bounds.sampling import split_failure_prob
 from gengap.bounds.terms import CodedModel, CompanionBound, OnlineBound, PaperBound, TightBound
 from gengap.errors import UserError
 from gengap.paths import atomic_path, published_results_dir, run_results_dir
-from gengap.records.arithmetic import Check, equal, finite
+from gengap.records.arithmetic import Check, checked, equal, finite
 from gengap.records.base import (
     Count,
     Estimate,
@@ -143,6 +143,7 @@ def lengths_of(costs: dict[str, np.ndarray], failure_prob: float) -> dict[Length
     }
 
 
+@checked
 def checks(record: RequentialRecord) -> Iterator[Check]:
     """Lengths from the costs of the steps, and complexities from lengths."""
 
@@ -234,6 +235,7 @@ class RequentialFile(Stored):
         return there[0]
 
 
+@checked
 def file_checks(record: RequentialFile) -> Iterator[Check]:
     """Lengths from the file itself."""
 
