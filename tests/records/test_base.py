@@ -3,9 +3,11 @@
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import threading
 
+import numpy as np
 import pytest
 from projects import SMALL, bare_project
 
@@ -268,6 +270,11 @@ def test_a_run_is_written_published_and_found_with_its_log(trained, project):
         _ = run.online_log
     path = write_run(run, log)
     assert path == record_path("ladder-50k", "grid-0.25x") == project / "build/results/ladder/50k/runs/grid-0.25x.json"
+    stated = path.with_suffix(".csv.gz").read_bytes()
+    shutil.copyfile(RUNG / "runs" / "grid-0.25x.csv.gz", path.with_suffix(".csv.gz"))  # which states nothing of itself
+    files.list_files(project / "build" / "results", [path.with_suffix(".csv.gz")], out=True)
+    np.testing.assert_array_equal(run.online_log.online_nll, log.online_nll)
+    path.with_suffix(".csv.gz").write_bytes(stated)
     assert record_path("ladder-50k", "a", project) == project / "ladder" / "50k" / "runs" / "a.json"
     assert run.online_log.run_key == run.run_key
     with pytest.raises(UserError, match="is missing"):
@@ -301,6 +308,9 @@ def test_surveys_are_found_by_size(project):
     survey.write()
     assert load_surveys("ladder") == [survey]
     assert load_surveys("llama") == []
+    other = QuantizationSurvey.read(RUNG.parent / "100k" / "main-quantization.json", recompute=False)
+    other.write()
+    assert load_surveys("ladder") == [survey, other]  # by parameters, not by name
     estimate = survey.spectral_estimate
     assert (estimate.nodes.shape, estimate.size, estimate.n_products) == ((4, 32), 52944, survey.spectrum.n_products)
     assert type(survey.spectrum).of(estimate, survey.spectrum.seconds) == survey.spectrum

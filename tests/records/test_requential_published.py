@@ -6,12 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-from contradictions import failing, relative, shift
+from contradictions import changed, failing, relative, shift
 from projects import bare_project
 
 from gengap import files
 from gengap.errors import UserError
 from gengap.paths import published_results_dir
+from gengap.records import requential
 from gengap.records.requential import (
     RequentialFile,
     RequentialRecord,
@@ -77,6 +78,8 @@ def test_published_bounds_go_with_what_they_were_measured_on(published, part):
     del nothing[part]
     if part != "bounds":
         assert failing(published, nothing) == {"counts: bounds"}
+        (wrong,) = (check for check in changed(published, nothing).checks() if not check.holds)
+        assert wrong.said == "bounds, their settings, evidence and the teacher's bound go together"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,7 @@ def test_published_bounds_go_with_what_they_were_measured_on(published, part):
         ("counts: n_steps", 40, 41),
         ("counts: seq_len", 256, 255),
         ("counts: most_proposals", shift(1), 1),
+        ("counts: most_proposals", 298, 297),  # the greatest index that was sent
     ],
 )
 def test_a_published_file_is_what_its_record_says(sent, where, right, wrong):
@@ -95,6 +99,9 @@ def test_a_published_file_is_what_its_record_says(sent, where, right, wrong):
     place = where.partition(": ")[2]
     assert where not in failing(sent, {place: right})
     assert where in failing(sent, {place: wrong})
+    if place == "file_sha256":
+        (said,) = (check.said for check in changed(sent, {place: wrong}).checks() if not check.holds)
+        assert said == "the file beside it is another one"
 
 
 def test_published_lengths_are_those_of_their_costs(published):
@@ -124,7 +131,7 @@ def test_names_of_published_records(published):
 def test_published_records_are_found_in_order():
     found = load_requential("ladder")
     assert found == sorted(found, key=lambda r: (r.control or "", r.identity.n_params, r.recipe, r.name))
-    assert {r.recipe for r in found} == {"smoothing", "plain", "projection"}
+    assert {r.recipe for r in found} >= {"smoothing", "plain", "projection"}
     assert [r.name for r in load_requential("ladder", "plain")] == ["requential-plain-seed0"]
     assert load_requential("llama") == []
     assert load_requential(recipe="plain") == load_requential("ladder", "plain")
@@ -163,6 +170,37 @@ def test_records_are_written_and_published_with_their_costs_and_files(published,
     assert [r.name for r in load_requential()] == ["requential-smoothing-seed0"]
 
 
+def test_costs_are_written_in_seven_digits_and_without_the_time(tmp_path):
+    path = tmp_path / "costs.csv.gz"
+    costs = np.arange(7.0)[None] / 3
+    write_costs(path, "a" * 64, costs)
+    assert path.read_bytes()[4:8] == bytes(4)  # where gzip has the time
+    assert b"\n0,0.3333333,0.6666667,1,1.333333,1.666667,2\n" in gzip.decompress(path.read_bytes())
+
+
+def test_what_is_too_long_cut_short_or_of_fewer_columns_is_no_costs(tmp_path, monkeypatch):
+    path = tmp_path / "costs.csv.gz"
+    write_costs(path, "a" * 64, np.arange(70.0).reshape(10, 7))
+    content = path.read_bytes()
+    path.write_bytes(content[:-3])
+    with pytest.raises(UserError, match=r"is damaged or cut short .*: delete it and run `gengap requential` again$"):
+        read_costs(path)
+    body, _ = files.unseal(gzip.decompress(content))
+    for changed_body in (body.replace(b",6\n", b"\n"), body.replace(b"0,1,2,3,4,5,6\n", b"0,1,2,3,4,5\n")):
+        path.write_bytes(gzip.compress(files.seal(changed_body)))
+        with pytest.raises(UserError, match="holds no costs of a training"):
+            read_costs(path)
+    head, names, *lines = body.decode().splitlines()
+    fewer = "\n".join([head, names, *(line.rpartition(",")[0] for line in lines)]) + "\n"
+    path.write_bytes(gzip.compress(files.seal(fewer.encode())))
+    with pytest.raises(UserError, match="holds no costs of a training"):
+        read_costs(path)
+    monkeypatch.setattr(requential, "_MOST", 100)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="has more than 100 bytes"):
+        read_costs(path)
+
+
 def test_costs_of_another_order_are_no_costs(tmp_path):
     path = tmp_path / "costs.csv.gz"
     write_costs(path, "a" * 64, np.arange(7.0)[None])
@@ -172,6 +210,7 @@ def test_costs_of_another_order_are_no_costs(tmp_path):
     for content in (body, files.seal(body.replace(b"kl", b"lk")), files.seal(b"# run=a\n")):
         path.write_bytes(gzip.compress(content))
         with pytest.raises(
-            UserError, match=r"holds no costs of a training .*: delete it and run `gengap requential` again"
+            UserError,
+            match=r"holds no costs of a training \((it is not whole|not enough).*\): delete it and run `gengap requential` again",
         ):
             read_costs(path)
