@@ -53,6 +53,7 @@ def test_lengths_of_any_training():
     assert found == [1.0, 1.0, 1.55, 3.33, 0.5, 0.062]
     assert type(found[0]) is float
     assert length(1058816) == 1.0
+    assert length(1064131) == 1.01  # of the rung's own training; of 20 tokens a parameter it would be 1.00496
 
 
 def test_gaps_are_those_of_the_bounds_that_their_names_say():
