@@ -3,6 +3,7 @@
     python benchmarks/safety.py kills 120        # of every long step at random moments, pip's copy included: the same bytes afterwards
     python benchmarks/safety.py pairs 200        # of processes that want the same job: one writer, one told who that is
     python benchmarks/safety.py mutations 20000  # of files of all kinds: no traceback, no hang, no memory, nothing of another meaning
+    python benchmarks/safety.py cost 5           # CPU seconds of reading all that was published, with the checks and without them
 
 Each adds its counts to safety.json. Everything happens in a project of its own below a temporary folder, on one core.
 """
@@ -40,9 +41,11 @@ from gengap.compression.methods import Compressor  # noqa: E402
 from gengap.errors import UserError  # noqa: E402
 from gengap.models.snapshots import read_snapshot, saved_steps, snapshot_path  # noqa: E402
 from gengap.models.spec import load_folder  # noqa: E402
-from gengap.records.bound import BoundRecord  # noqa: E402
-from gengap.records.survey import QuantizationSurvey  # noqa: E402
-from gengap.records.training_run import TrainingRun  # noqa: E402
+from gengap.records.base import Stored  # noqa: E402
+from gengap.records.bound import BoundRecord, load_records  # noqa: E402
+from gengap.records.requential import load_requential  # noqa: E402
+from gengap.records.survey import QuantizationSurvey, load_surveys  # noqa: E402
+from gengap.records.training_run import TrainingRun, load_runs  # noqa: E402
 from gengap.requential import loop as students  # noqa: E402
 from gengap.requential.recipe import Requential  # noqa: E402
 from gengap.statistics.evaluation import ChunkStore  # noqa: E402
@@ -482,6 +485,24 @@ def mutations(number: int, rng: random.Random) -> dict:
     return found
 
 
+def cost(number: int, rng: random.Random) -> dict:
+    """The least of `number` times: what a page that shows everything reads, and what its checks take."""
+    os.environ.pop("GENGAP_ROOT", None)
+
+    def seconds() -> float:
+        began = time.process_time()
+        load_records(), load_runs(), load_requential()
+        for family in ("ladder", "llama", "dictionary"):
+            load_surveys(family)
+        return time.process_time() - began
+
+    found = {"checked": min(seconds() for _ in range(number))}
+    files.check_listed = lambda path, content=None: None
+    found["digests_not_compared"] = min(seconds() for _ in range(number))
+    Stored.checks = lambda record: iter(())
+    return found | {"nothing_checked": min(seconds() for _ in range(number))}
+
+
 def peak() -> int:
     """Greatest memory so far, KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -491,7 +512,7 @@ if __name__ == "__main__":
     what, number = sys.argv[1], int(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     began = time.monotonic()
-    campaign = {"kills": kills, "pairs": pairs, "mutations": mutations}[what]
+    campaign = {"kills": kills, "pairs": pairs, "mutations": mutations, "cost": cost}[what]
     counts = campaign(number, random.Random(seed))
     output = HERE / "safety.json"
     kept = json.loads(output.read_text()) if output.exists() else {}
