@@ -60,14 +60,14 @@ def test_a_stated_forecast_holds_what_the_law_says(ladder):
 
 
 def test_only_what_was_not_run_is_forecast_and_once(ladder):
-    with pytest.raises(UserError, match="^ladder-200k and ladder-400k cannot be forecast: the record is there"):
+    with pytest.raises(UserError, match=r"^ladder-200k and ladder-400k cannot be forecast: the record is there"):
         state_forecast(["ladder-400k", "ladder-200k", "ladder-800k"], "gptq", 4)
     with pytest.raises(UserError, match=r"sizes of one family, not of 2: ladder-800k pythia-70m$"):
         state_forecast(["ladder-800k", "pythia-70m"], "gptq", 4)
     with pytest.raises(UserError, match="unknown model size"):
         state_forecast(["ladder-801k"], "gptq", 4)
     with pytest.raises(
-        UserError, match="0 records of ladder at rtn, 4 bits: a forecast needs 4; `gengap run` makes one$"
+        UserError, match=r"0 records of ladder at rtn, 4 bits: a forecast needs 4; `gengap run` makes one$"
     ):
         state_forecast(["ladder-800k"], "rtn", 4)
     path = state_forecast(["ladder-800k"], "gptq", 4)
