@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import hashlib
 import math
 import tracemalloc
 from dataclasses import replace
@@ -113,6 +114,10 @@ def test_a_published_archive_is_written_again_byte_for_byte(name):
     assert archive.encode(model, architecture) == content
 
 
+#: Of the archive of `every_setting`: the format is what it was, zero points included, which no published archive has.
+EVERY_SETTING_SHA256 = "d39d09426a765b5d14d2759704a4b9b80016548fb0f2c712245783f122e784cf"
+
+
 def every_setting(model):
     """No two matrices alike: bits from 1 to 8, blocks of several sizes, with and without zero points, rotation, column scales."""
     rng, tensors = np.random.default_rng(0), {}
@@ -140,6 +145,7 @@ def test_every_matrix_may_have_settings_of_its_own(model):
         every.tensors
     )
     content = archive.encode(every, SHAPE)
+    assert hashlib.sha256(content).hexdigest() == EVERY_SETTING_SHA256
     assert_same(every, archive.decode(content)[0])
     total = 16 * sum(k.size for k in every.kept.values())
     for t in every.tensors.values():
@@ -177,14 +183,25 @@ def test_a_hypothesis_is_its_archive(model, tmp_path):
     assert not built.training
     weight = dict(built.named_parameters())[SHAPE.head]
     np.testing.assert_array_equal(weight.numpy(force=True), every.tensors[SHAPE.head].dequantize())
+    assert {p.device.type for p in made.build(copy.deepcopy(model).to("meta")).parameters()} == {"meta"}
+    with pytest.raises(UserError, match=r"model.ggq holds another architecture"):
+        archive.read(path, tiny_config(n_layers=1))
     assert archive.write(every, CONFIG, str(path)) == written  # a path as text
     assert_same(archive.read(str(path)), every)
 
 
-def forged(settings, architecture=SHAPE):
+def test_turned_matrices_are_read_back_turned(rows):
+    turned = architectures.model("gpt2")
+    one = quantize(turned, "rtn", 4, 16, rows)
+    assert any(tensor.transposed for tensor in one.tensors.values())
+    assert_same(one, archive.decode(archive.encode(one, architecture_of(turned)))[0])
+
+
+def forged(settings, architecture=SHAPE, n_settings=None):
     """An archive with a table of settings that nobody writes."""
     numbers = b"".join(header.varint(number) for entry in settings for number in entry)
-    body = header.write_header(architecture) + header.varint(len(settings)) + numbers + bytes(20_000)
+    n_settings = len(settings) if n_settings is None else n_settings
+    body = header.write_header(architecture) + header.varint(n_settings) + numbers + bytes(20_000)
     return archive.MAGIC + bytes([3]) + archive._checksum(body) + body
 
 
@@ -196,6 +213,8 @@ def forged(settings, architecture=SHAPE):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match=r"^the archive is corrupt: impossible settings$"):
         archive.decode(forged(settings))
+    with pytest.raises(UserError, match=r"^the archive is corrupt: impossible settings$"):
+        archive.decode(forged(settings, n_settings=10**9))
 
 
 def test_what_is_refused_and_why(quantized):
