@@ -78,6 +78,7 @@ assert {record.recipe for record in records if record.identity.size == named} >=
     "plain",
     "smoothing",
     "projection",
+    "threshold",
 }
 
 # %% [markdown]
@@ -267,7 +268,7 @@ glue_all(most_proposals=file.most_proposals)
 #
 # ## On the ladder
 #
-# *Plain*: student and teacher as they are. Two recipes keep the teacher near the student. *Smoothing*: both predict with moving averages of their weights, the teacher over a tenth of its steps and at least 50, the student over a hundredth. *Projection* adds a reset: at the steps 100, 150, 225 and so on, the teacher becomes the student and is trained on text it has read until it is as good as it was, or for half as many steps as it had taken.
+# *Plain*: student and teacher as they are. Three recipes keep the teacher near the student. *Smoothing*: both predict with moving averages of their weights, the teacher over a tenth of its steps and at least 50, the student over a hundredth. *Projection* adds a reset: at the steps 100, 150, 225 and so on, the teacher becomes the student and is trained on text it has read until it is as good as it was, or for half as many steps as it had taken. *Threshold* has no reset: the teacher waits while the two differ by more than {glue:text}`threshold:.1f` nats a token, and the student alone goes on.
 #
 # How good it is, sixteen rows of text say that follow those of the training and are never trained on. They belong to what is known before the first token, like the tokenizer: a bound with a companion, which takes the teacher for predictable, needs that.
 
@@ -292,7 +293,12 @@ runs.style.format("{:.2f}").format("{:,.0f}", subset=["N"])
 
 # %%
 one = {record.recipe: record for record in records if (record.identity.size, record.seed) == (named, 0)}
-plain, smoothing, projection = (one[name] for name in ("plain", "smoothing", "projection"))
+plain, smoothing, projection, waiting = (
+    one[name] for name in ("plain", "smoothing", "projection", "threshold")
+)
+glue_all(threshold=waiting.teaching.threshold, waiting_bits=waiting.bits_per_param())
+glue_all(waiting_steps=waiting.teaching.n_steps / waiting.teaching.n_teacher_steps)
+glue_all(waiting_cost=waiting.student_heldout.mean - smoothing.student_heldout.mean)
 glue_all(factor_smoothing=plain.bits_per_param() / smoothing.bits_per_param(), plain=plain.bits_per_param())
 glue_all(smoothing_cost=smoothing.student_heldout.mean - plain.student_heldout.mean)
 luck = runs["of it bad luck"] / runs["published"]
@@ -315,7 +321,7 @@ glue_all(length_failure_prob=smoothing.length_failure_prob)
 #
 # On {glue:text}`named` smoothing makes the code shorter by a factor of {glue:text}`factor_smoothing:.1f`: the noise of the teacher's steps is not sent. Projection makes the code shorter by a factor of {glue:text}`factor_projection:.1f`, and the student worse by {glue:text}`projection_cost:.2f` nats.
 #
-# It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
+# It was to leave the teacher as good as it was, and does not: within the steps it is allowed the teacher does not come back, and ends {glue:text}`teacher_fell:.2f` nats higher. Waiting takes {glue:text}`waiting_steps:.1f` times the steps and comes to {glue:text}`waiting_bits:.1f` bits a parameter, {glue:text}`waiting_cost:+.2f` nats from the loss with smoothing. Smoothing alone leaves the student {glue:text}`student_behind:.2f` nats behind its teacher.
 
 # %% mystnb={"figure": {"caption": "What the code has cost so far, bits a parameter, while the student learns (lines: one training each); the area under the loss curve up to there (dotted) and the archive of 4 bits (dashed).", "name": "fig-requential-course"}, "image": {"alt": "Bits a parameter against the share of the training done. The area under the loss curve rises first and highest. The smoothing code begins late and rises steadily, the projection code rises less than half as much."}}
 spec = models.get(f"{family}-{named}")

@@ -1,9 +1,11 @@
-"""Two more roles like `{record}`: numbers of a training's record, and numbers that other people published."""
+"""More roles like `{record}`: numbers of a training's record, of a benchmark, and those that other people published."""
+
+import json
 
 from bookext import RecordRole
 
 from gengap import published
-from gengap.paths import published_results_dir
+from gengap.paths import project_root, published_results_dir
 from gengap.records import TrainingRun
 from gengap.records.training_run import record_path
 
@@ -26,7 +28,19 @@ class PublishedRole(RecordRole):
         return published.facts(name)
 
 
+class BenchmarkRole(RecordRole):
+    """`` {benchmark}`mutation: total.mutants: ,d` `` prints that number of `benchmarks/mutation.json`."""
+
+    def look_up(self, name):
+        path = project_root() / "benchmarks" / f"{name}.json"
+        if not path.is_file():
+            raise KeyError(name)
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
 def setup(app):
     app.add_role("run", RunRole())
     app.add_role("published", PublishedRole())
+    app.add_role("benchmark", BenchmarkRole())
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

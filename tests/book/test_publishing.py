@@ -16,7 +16,7 @@ import nbformat
 import pytest
 import yaml
 from bookext import _follow, _records
-from bookvalues import PublishedRole, RunRole
+from bookvalues import BenchmarkRole, PublishedRole, RunRole
 from browser import chromium
 from bs4 import BeautifulSoup
 from projects import bare_project
@@ -119,6 +119,19 @@ def test_numbers_of_the_record_come_from_records():
         assert format(_follow(look_up[role](name), path), spec), content
     with pytest.raises(KeyError):
         look_up["published"]("kaplan1920")
+
+
+def test_numbers_of_the_page_on_trust_come_from_benchmarks():
+    class Benchmark(BenchmarkRole):
+        env = type("Env", (), {"note_dependency": staticmethod(lambda path: None)})
+
+    shown = re.findall(r"\{benchmark\}`([^`]+)`", TEXTS["book/trust.md"])
+    assert len(shown) > 8
+    for content in shown:
+        name, path, spec = (part.strip() for part in (content + ":").split(":")[:3])
+        assert format(_follow(Benchmark().look_up(name), path), spec), content
+    with pytest.raises(KeyError):
+        Benchmark().look_up("no such benchmark")
 
 
 def terms() -> dict[str, str]:
