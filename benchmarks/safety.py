@@ -215,12 +215,13 @@ def kills(number: int, rng: random.Random) -> dict:
             out = root.parent / name / f"disturbed-{n_rounds}"
             prepare(out, root)
             n_rounds += 1
-            for _ in range(rng.randint(1, 6)):  # kills of one run
+            for k in range(rng.randint(1, 6)):  # kills of one run
                 process = started(lambda step=step, out=out: step(out))
-                time.sleep(rng.uniform(0, seconds))
+                time.sleep(rng.uniform(0, seconds / (1 + k)))  # less is left each time
                 os.killpg(process, signal.SIGKILL) if not os.waitpid(process, os.WNOHANG)[0] else None
-                if ended_by_kill(process):
-                    n_killed += 1
+                if not ended_by_kill(process):
+                    break  # it had ended by itself
+                n_killed += 1
             began = time.monotonic()
             assert ended(started(lambda step=step, out=out: step(out))) == 0, (
                 name,
