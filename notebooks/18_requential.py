@@ -422,6 +422,8 @@ smooth = sizes[sizes.index.get_level_values(1) == "smoothing"].astype(float)
 trend = stats.linregress(np.log(smooth["N"]), np.log(smooth["requential"]))
 half_trend = stats.t.ppf(0.975, len(smooth) - 2) * trend.stderr if len(smooth) > 2 else math.nan
 glue_all(trend=trend.slope, trend_low=trend.slope - half_trend, trend_high=trend.slope + half_trend)
+falls = trend.slope + half_trend < 0
+glue_all(trend_says="they fall" if falls else "from the scatter of the rungs no fall can be told")
 glue_all(first_smooth=smooth.index[0][0], last_smooth=smooth.index[-1][0], n_smooth=len(smooth))
 glue_all(
     four=", ".join(four_says),
@@ -435,7 +437,7 @@ glue_all(
 #
 # A line through both sets has the exponent {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`), against {glue:text}`paper_exponent:.2f` among theirs. They differ in text, architecture and loss, so the line is no more than a guide.
 #
-# From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`): bits a parameter fall as the model grows, as they are said to.
+# From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`, a line through the means of the rungs). Bits a parameter are said to fall as models grow; here {glue:text}`trend_says`.
 #
 # With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million. Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
 #
