@@ -433,8 +433,12 @@ def kinds(root: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
 
 
 def locked(out: Path) -> Path:
+    """The file of a lock whose holder was killed."""
+    path = locks.lock_path(out)
     with locks.writing(out):
-        return locks.lock_path(out)
+        content = path.read_bytes()
+    path.write_bytes(content)
+    return path
 
 
 def write_small_wheel(path: Path) -> Path:
