@@ -72,7 +72,13 @@ started = time.monotonic()
 plt.style.use("gengap.book")
 
 everything = load_requential(family)
-records = [record for record in everything if not record.control]
+records = [
+    record
+    for record in everything
+    if not record.control
+    and record.teaching.rows_per_step == models.get(record.identity.model_size).batch_rows
+]
+wider = next(r for r in everything if r.identity.size == named and not r.control and r not in records)
 controls = [record for record in everything if record.control]
 assert {record.recipe for record in records if record.identity.size == named} >= {
     "plain",
@@ -472,10 +478,22 @@ forecast_says = (
     f"{n_inside} of {n_ended} lie inside" if n_ended else "none of these trainings has been finished"
 )
 crossing = next(stated for stated in forecasts if "crossing_n_params" in stated)["crossing_n_params"]
+batch = {
+    size: models.get(f"{family}-{size}").batch_rows for size in dict.fromkeys(sizes.index.get_level_values(0))
+}
+many_rows = [f"{size} has {rows}" for size, rows in batch.items() if rows != spec.batch_rows]
+glue_all(usual_rows=spec.batch_rows, many_rows=" and ".join(many_rows))
+glue_all(wide_rows=wider.teaching.rows_per_step)
+glue_all(wide_bits=wider.bits_per_param(), usual_bits=smooth["requential"].loc[named].iloc[0])
+glue_all(wide_loss=wider.student_heldout.mean - smoothing.student_heldout.mean)
 glue_all(forecast_says=forecast_says, **{f"crossing_{name}": crossing[name] / 1e6 for name in crossing})
 
 # %% [markdown]
-# Of the forecasts {glue:text}`forecast_says`. The first of them also says where the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`: at about {glue:text}`crossing_value:.0f` million parameters (between {glue:text}`crossing_low:.0f` and {glue:text}`crossing_high:.0f`).
+# Of the forecasts {glue:text}`forecast_says`. A line through sizes takes no notice of the batch: {glue:text}`many_rows` rows a step where the others have {glue:text}`usual_rows:d`, and every row that a student reads is paid for.
+#
+# Is it that? On {glue:text}`named` a student that reads {glue:text}`wide_rows:d` rows a step, from the same teacher, takes {glue:text}`wide_bits:.1f` bits a parameter and not {glue:text}`usual_bits:.1f`; its loss is {glue:text}`wide_loss:+.2f` nats from theirs.
+#
+# The first forecast also says where the code with projection becomes shorter than a file of 2 bits a parameter, the best of {doc}`16_shorter_codes`: at about {glue:text}`crossing_value:.0f` million parameters (between {glue:text}`crossing_low:.0f` and {glue:text}`crossing_high:.0f`).
 #
 # ## What it bounds
 #
