@@ -443,7 +443,7 @@ glue_all(
 #
 # A line through both sets has the exponent {glue:text}`slope:.2f` ({glue:text}`slope_low:.2f` to {glue:text}`slope_high:.2f`), against {glue:text}`paper_exponent:.2f` among theirs. They differ in text, architecture and loss, so the line is no more than a guide.
 #
-# From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`, a line through the means of the rungs). Bits a parameter are said to fall as models grow; here {glue:text}`trend_says`.
+# From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`, a line through the means of the rungs). Bits a parameter are said to fall as models grow; here {glue:text}`trend_says`. The rungs differ in their batch too, which matters: see the forecasts below.
 #
 # With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million. Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
 #
@@ -607,7 +607,8 @@ glue_all(control_order=", ".join(order))
 #
 # * **Agreed**: the code is one. Averages make it shorter than the area under the loss curve, and projection shorter still.
 # * **Did not**: its published length is larger than it need be by the term for bad luck, whose derivation takes a measured variance for a fixed one; and 5.21 may be 4.
-# * **Open**: more rungs and seeds. At these sizes a file of quantized weights is the better code.
+# * **Did not**: bits a parameter do not fall on our rungs, where the rows of a step matter more than the size.
+# * **Open**: larger models at one batch. At these sizes a file of quantized weights is the better code.
 #
 # ## Exercises
 #
