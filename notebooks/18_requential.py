@@ -445,7 +445,9 @@ glue_all(
 #
 # From {glue:text}`first_smooth` to {glue:text}`last_smooth` the code with smoothing goes as $N$ to the power {glue:text}`trend:.2f` ({glue:text}`trend_low:.2f` to {glue:text}`trend_high:.2f`, a line through the means of the rungs). Bits a parameter are said to fall as models grow; here {glue:text}`trend_says`. The rungs differ in their batch too, which matters: see the forecasts below.
 #
-# With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million. Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
+# With projection a code is below 4 bits a parameter {glue:text}`four`; the published curve begins at {glue:text}`paper_first:.2f` with {glue:text}`paper_first_params:.0f` million.
+#
+# Here that is not yet an advantage, for the file of 4 bits is as short and holds a better model.
 #
 # ### Forecasts
 #
