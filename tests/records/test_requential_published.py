@@ -186,10 +186,9 @@ def test_what_is_too_long_cut_short_or_of_fewer_columns_is_no_costs(tmp_path, mo
     with pytest.raises(UserError, match=r"is damaged or cut short .*: delete it and run `gengap requential` again$"):
         read_costs(path)
     body, _ = files.unseal(gzip.decompress(content))
-    for changed_body in (body.replace(b",6\n", b"\n"), body.replace(b"0,1,2,3,4,5,6\n", b"0,1,2,3,4,5\n")):
-        path.write_bytes(gzip.compress(files.seal(changed_body)))
-        with pytest.raises(UserError, match="holds no costs of a training"):
-            read_costs(path)
+    path.write_bytes(gzip.compress(files.seal(body.replace(b"0,1,2,3,4,5,6\n", b"0,1,2,3,4,5\n"))))
+    with pytest.raises(UserError, match="holds no costs of a training"):
+        read_costs(path)
     head, names, *lines = body.decode().splitlines()
     fewer = "\n".join([head, names, *(line.rpartition(",")[0] for line in lines)]) + "\n"
     path.write_bytes(gzip.compress(files.seal(fewer.encode())))
