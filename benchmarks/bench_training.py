@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gengap import models
+from gengap import hardware, models
 from gengap.tokens import wheels
 from gengap.training import Run, precision
 from gengap.training.loop import new_model, new_optimizer, prepared_model, take_step
@@ -77,7 +77,7 @@ def nanogpt_step(spec):
 
 def gengap_step(spec):
     """One step of `gengap.training.loop.train_run`, by its own functions."""
-    precision.keep_freed_memory()
+    hardware.keep_freed_memory(of_any_size=True)
     run, rows = Run(spec), spec.train_rows()
     model = prepared_model(run)
     optimizer = new_optimizer(model, spec)

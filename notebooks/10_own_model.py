@@ -82,12 +82,12 @@ from gengap.book.figures import stacked_bars
 from gengap.book.glue import glue_all
 from gengap.bounds import closed_form_gap
 from gengap.compression import archive
+from gengap.hardware import keep_freed_memory
 from gengap.models.architecture import architecture_of
 from gengap.models.loading import load_checkpoint
 from gengap.paths import build_dir, published_results_dir
 from gengap.records import BoundRecord
 from gengap.tokens import corpus_rows, open_rows
-from gengap.training.precision import keep_freed_memory
 from gengap.units import nats_from_bits
 from gengap.workflow.certify import own_identity
 from gengap.workflow.settings import Settings
@@ -95,7 +95,7 @@ from gengap.workflow.verify import verify
 
 plt.style.use("gengap.book")
 torch.set_num_threads(1)
-keep_freed_memory()  # faster, and no digit changes
+keep_freed_memory(of_any_size=True)  # faster, and no digit changes
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 started = time.monotonic()

@@ -1,5 +1,9 @@
 """Free memory inside containers: limits of both versions of control groups, nested ones, and pages that are given back on demand."""
 
+import os
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -94,3 +98,45 @@ def test_the_real_machine_has_memory():
 def test_a_gpu_is_taken_if_it_can_hold_what_is_needed(monkeypatch, free, needed, device):
     monkeypatch.setattr(hardware, "gpu_free_bytes", lambda: free)
     assert hardware.device_for(needed) == device
+
+
+OF_ARRAYS = """
+import resource, sys
+from gengap import hardware
+
+kept, mebibytes = sys.argv[1], int(sys.argv[2])
+if kept != "as it is":
+    hardware.keep_freed_memory(of_any_size=kept == "any size")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    arrays = [b"x" * (mebibytes * 2**20) for _ in range(4)]
+    del arrays
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+ON_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere the C library decides")
+
+
+def pages_mapped(kept, mebibytes, **variables):
+    """By the system, for four arrays of this size at a time, eight times."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    command = [sys.executable, "-c", OF_ARRAYS, kept, str(mebibytes)]
+    return int(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+@ON_GLIBC
+def test_freed_memory_is_used_again():
+    """Arrays of 20 MiB are mapped once, and not eight times; those of 48 MiB, a large model's, are given back but in a training."""
+    as_it_is = pages_mapped("as it is", 20)
+    assert pages_mapped("up to 32 MiB", 20) < as_it_is / 4
+    assert pages_mapped("up to 32 MiB", 48) > as_it_is
+    assert pages_mapped("any size", 48) < as_it_is / 2
+
+
+@ON_GLIBC
+def test_what_a_command_starts_uses_freed_memory_again_too(monkeypatch):
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    as_it_is = pages_mapped("as it is", 20)
+    hardware.keep_freed_memory()
+    inherited = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
+    assert pages_mapped("as it is", 20, **inherited) < as_it_is / 4

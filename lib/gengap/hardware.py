@@ -3,6 +3,7 @@
 `accelerate launch --multi_gpu` starts one process for each GPU, `python -m torch.distributed.run` as many as asked for on the CPU.
 """
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,11 @@ CGROUPS, PROC_CGROUP = "/sys/fs/cgroup", "/proc/self/cgroup"  # of Linux; elsewh
 # Names of limit, usage and reclaimable pages; of version 1 those that count nested groups.
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h of glibc
+KEPT_ARRAY, KEPT = (
+    2**25,
+    2**28,
+)  # bytes: the largest threshold that glibc takes; what a process may keep for its next arrays
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,23 @@ def _left_by(folder: Path, limit: str, usage: str, reclaimable: str) -> int | No
         stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
         idle = int(stat.get(reclaimable, 0))
     return max(0, most - max(0, used - idle))
+
+
+def keep_freed_memory(of_any_size: bool = False) -> None:
+    """Let this process reuse the memory of arrays that it frees, up to 32 MiB each, instead of returning it to the system.
+
+    The system would map, clear and unmap it for every array: a third of the CPU time of a survey. Processes that this one starts do the same.
+    With `of_any_size`, for a training, all that was ever in use is kept: the logits of a step take 16 MB and more. No digit
+    changes. Without effect where the C library is not glibc.
+    """
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(KEPT_ARRAY))
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(KEPT))
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, KEPT_ARRAY)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1 if of_any_size else KEPT)
+        if of_any_size:
+            mallopt(_M_MMAP_MAX, 0)
 
 
 def n_cores() -> int:

@@ -17,7 +17,10 @@ class _OneSentence(typer.core.TyperGroup):
         return super().main(*args, **options)
 
     def invoke(self, ctx):
+        from gengap import hardware
+
         gc.enable()
+        hardware.keep_freed_memory()
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gengap import files, locks
+from gengap import files, hardware, locks
 from gengap.errors import UserError
 from gengap.models import sealed
 from gengap.models.snapshots import snapshot_path
@@ -69,7 +69,7 @@ def train(
 def _train(
     task: Requential, rows: np.ndarray, validation: np.ndarray, key: str, out_dir: Path, save_every_s: float
 ) -> None:
-    precision.keep_freed_memory()
+    hardware.keep_freed_memory(of_any_size=True)
     torch.set_num_threads(precision.N_THREADS)
     n_steps, recipe = task.run.n_steps, task.recipe
     batches = control_rows(task, rows[: task.run.n_rows]).reshape(n_steps, task.spec.batch_rows, -1)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gengap import hardware
 from gengap.bounds.requential import elias_delta_bits
 from gengap.errors import UserError
 from gengap.models import get
@@ -51,7 +52,7 @@ class _Pupil:
     task: Requential
 
     def __post_init__(self):
-        precision.keep_freed_memory()
+        hardware.keep_freed_memory(of_any_size=True)
         torch.set_num_threads(precision.N_THREADS)
         self.learner = Learner(self.task.spec, self.task.seed)
         self.slots, self.step = torch.zeros(self.task.rows_per_step, dtype=torch.int64), 0

@@ -15,7 +15,7 @@ from safetensors.torch import save as serialized
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from gengap import files, locks
+from gengap import files, hardware, locks
 from gengap.errors import UserError
 from gengap.models.ladder import LadderSpec
 from gengap.models.snapshots import snapshot_path
@@ -110,7 +110,7 @@ def _train_run(
         raise UserError(f"{name}: {run.n_rows:,} rows are needed, {len(rows):,} are there: take a shorter run")
     if run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch finds no GPU here: train on the device cpu, or run `gengap doctor`")
-    precision.keep_freed_memory()
+    hardware.keep_freed_memory(of_any_size=True)
     torch.set_num_threads(precision.N_THREADS)
     schedule, checks = run.schedule, checks or Checks(rows[:0], ())
     model = prepared_model(run).to(run.device)

@@ -5,7 +5,6 @@ What was measured: `benchmarks/bench_training.py`.
 """
 
 import contextlib
-import ctypes
 
 import torch
 from transformers import AttentionInterface
@@ -16,20 +15,6 @@ from gengap.training.run import Device, Precision
 # Of a training: sums in the same order everywhere, and two cores do more as two runs side by side than as one.
 N_THREADS = 1
 CAUSAL_ATTENTION = "gengap_causal"  # the name of `CausalAttention` in a transformers configuration
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
-
-
-def keep_freed_memory() -> None:
-    """Let this process reuse the memory it frees instead of returning it to the system.
-
-    The logits of each step take 16 MB and more, which the allocator would otherwise map, fault in page by page and unmap
-    again: two fifths of the time of a small rung. No digit changes. Without effect where the C library is not glibc.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(kind: Precision, device: Device = "cpu") -> contextlib.AbstractContextManager:
