@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import posixpath
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from docutils import nodes
@@ -14,8 +14,9 @@ from sphinx.util.docutils import SphinxRole
 _FIELD = re.compile(r"^\s+(\w+): [^#]*#:?\s*(.+)$", re.MULTILINE)
 
 
+@cache
 def _records():
-    """The merged records of this checkout by model size: the paper's quantization (GPTQ, 4 bits) where there is one."""
+    """The merged records of this checkout by model size: the paper's quantization (GPTQ, 4 bits) where there is one. Read once a build."""
     from gengap.records import load_records
 
     preferred = "main-gptq-4bit.json"
@@ -208,6 +209,7 @@ def _without_aliases(app, what, name, obj, skip, options):
 def setup(app):
     if "sphinx.ext.autodoc" not in app.extensions:
         raise ExtensionError("bookext needs sphinx.ext.autodoc before it")
+    _records.cache_clear()
     app.add_role("record", RecordRole())
     app.add_node(nodes.image, override=True, html=(_visit_image, _depart_image))
     app.connect("doctree-read", _narrow_drawings)

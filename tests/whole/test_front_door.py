@@ -80,6 +80,18 @@ def test_the_list_of_commands_loads_neither_torch_nor_numpy():
     assert printed(sys.executable, "-c", code).splitlines()[-1] == "loaded:"
 
 
+@pytest.mark.parametrize("module", ["book.notebooks", "book.report", "workflow.graph", "workflow.jobs", "records"])
+def test_what_starts_pages_and_reads_records_loads_no_torch(module):
+    """It would be a second of each page, and twice as much beside the kernel that needs it."""
+    code = f"import sys, gengap.{module}; print('loaded:', *({{'torch', 'transformers'}} & set(sys.modules)))"
+    assert printed(sys.executable, "-c", code) == "loaded:\n"
+
+
+def test_surveys_are_read_without_torch():
+    code = "import sys; from gengap.records import load_surveys; assert load_surveys('ladder'); print('torch' in sys.modules)"
+    assert printed(sys.executable, "-c", code, cwd=CHECKOUT) == "False\n"
+
+
 # --- from a wheel, elsewhere ----------------------------------------------------------------------------------------
 
 

@@ -5,13 +5,16 @@ of single codes are bound records (`gengap.records.bound`).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gengap.compression.curvature import SpectralEstimate
 from gengap.compression.methods import METHODS
 from gengap.models.spec import ModelSpec
 from gengap.records.base import Accounting, Identity, Name, Part, Provenance, Stored
+
+if TYPE_CHECKING:
+    from gengap.compression.curvature import SpectralEstimate
 
 QUADRATURES = ("nodes", "weights", "half_nodes", "half_weights")  # of a spectrum
 
@@ -74,7 +77,7 @@ class Spectrum(Part):
     seconds: float
 
     @classmethod
-    def of(cls, estimate: SpectralEstimate, seconds: float) -> "Spectrum":
+    def of(cls, estimate: "SpectralEstimate", seconds: float) -> "Spectrum":
         arrays = {name: getattr(estimate, name).tolist() for name in QUADRATURES}
         return cls(**arrays, n_products=estimate.n_products, seconds=seconds)
 
@@ -109,8 +112,10 @@ class QuantizationSurvey(Stored):
         return min(self.cells, key=lambda cell: cell.tight_gaps["archive"])
 
     @property
-    def spectral_estimate(self) -> SpectralEstimate:
+    def spectral_estimate(self) -> "SpectralEstimate":
         """With its traces and their errors."""
+        from gengap.compression.curvature import SpectralEstimate  # torch with it, which surveys do without
+
         arrays = (np.array(getattr(self.spectrum, name)) for name in QUADRATURES)
         return SpectralEstimate(*arrays, self.identity.n_params, self.spectrum.n_products)
 

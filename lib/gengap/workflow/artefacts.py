@@ -16,7 +16,6 @@ from gengap.models.spec import ModelSpec, quantized_name
 from gengap.paths import atomic_path, published_results_dir, run_results_dir
 from gengap.records.bound import BoundRecord
 from gengap.records.survey import QuantizationSurvey, SurveySettings
-from gengap.statistics.evaluation import weights_sha256
 from gengap.workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def usable_archive(spec: ModelSpec, method: str, bits: int) -> Path | None:
     Small checkpoints are read for it. Of those that are trained elsewhere any archive is taken; `archive_of` compares them once they
     have been loaded.
     """
+    from gengap.statistics.evaluation import weights_sha256
+
     found = list(archives(spec, method, bits))
     if found and spec.trained_here:
         weights = weights_sha256(spec.load())
@@ -71,6 +72,8 @@ def archive_of(spec: ModelSpec, method: str, bits: int, checkpoint: "PreTrainedM
 
     Raises `UserError` naming the command that makes it; and if a record says that another revision has the same weights.
     """
+    from gengap.statistics.evaluation import weights_sha256
+
     weights = weights_sha256(checkpoint)
     require_distinct(spec, weights)
     spec.find_archive(method, bits)  # says what to do if there is none at all
