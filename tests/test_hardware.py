@@ -6,9 +6,11 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 from gengap import hardware
+from gengap.book import notebooks
 
 GB = 10**9
 
@@ -140,3 +142,16 @@ def test_what_a_command_starts_uses_freed_memory_again_too(monkeypatch):
     hardware.keep_freed_memory()
     inherited = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
     assert pages_mapped("as it is", 20, **inherited) < as_it_is / 4
+
+
+def test_a_kernel_and_a_command_look_for_circles_seldom(tmp_path):
+    """The cell of a page, and a command, are told how often; nothing of it stands among the page's names."""
+    cell = nbformat.v4.new_code_cell("import gc\nassert 'hardware' not in globals()\nprint(gc.get_threshold()[0])")
+    source = tmp_path / "page.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), source)
+    notebooks.execute(source, tmp_path / "out.ipynb", {})
+    [done] = nbformat.read(tmp_path / "out.ipynb", 4).cells
+    assert done.outputs[0].text == f"{hardware.OBJECTS}\n"
+    code = "import gc\nfrom gengap.cli import app\ntry: app(['sizes'])\nexcept SystemExit: pass\nprint(gc.get_threshold()[0])"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.splitlines()[-1] == str(hardware.OBJECTS)

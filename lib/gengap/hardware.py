@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +26,7 @@ CGROUPS, PROC_CGROUP = "/sys/fs/cgroup", "/proc/self/cgroup"  # of Linux; elsewh
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h of glibc
+OBJECTS = 50_000  # new ones between two looks for cycles among them; Python's own number is 700
 KEPT_ARRAY, KEPT = (
     2**25,
     2**28,
@@ -95,6 +97,14 @@ def keep_freed_memory(of_any_size: bool = False) -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1 if of_any_size else KEPT)
         if of_any_size:
             mallopt(_M_MMAP_MAX, 0)
+
+
+def collect_seldom() -> None:
+    """Look for objects that refer to each other in a circle every 50,000 new objects: Python's own habit is a quarter of what importing transformers takes.
+
+    All others are freed at once in any case; arrays and models are among those.
+    """
+    gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])
 
 
 def n_cores() -> int:

@@ -20,6 +20,7 @@ class _OneSentence(typer.core.TyperGroup):
         from gengap import hardware
 
         gc.enable()
+        hardware.collect_seldom()
         hardware.keep_freed_memory()
         try:
             return super().invoke(ctx)
