@@ -100,7 +100,7 @@ def keep_freed_memory(of_any_size: bool = False) -> None:
 
 
 def collect_seldom() -> None:
-    """Look for objects that refer to each other in a circle every 50,000 new objects: Python's own habit is a quarter of what importing transformers takes.
+    """Look for objects that refer to each other in a circle every 50,000 new objects: Python's own habit is a fifth of what importing transformers takes.
 
     All others are freed at once in any case; arrays and models are among those.
     """

@@ -163,7 +163,7 @@ def _execute(notebook: Path, output: Path, failed: Path, parameters: Mapping[str
                 extra_arguments=[
                     "--InlineBackend.figure_formats={'svg'}",
                     "--IPKernelApp.extensions=gengap.book.drawings",
-                    "--IPKernelApp.exec_lines=[\"__import__('gengap.hardware').hardware.collect_seldom()\"]",
+                    "--IPKernelApp.exec_lines=__import__('gengap.hardware').hardware.collect_seldom()",
                 ],
             )
         except papermill.PapermillExecutionError as error:
