@@ -738,7 +738,7 @@ parts.style.format("{:.2f}", na_rep="none yet").format("{:+.3f}", subset=[RISE])
 # %% [markdown]
 # A shorter code makes every bound smaller that pays for it, most of all those that lean least on the companion. With the better of its retrained codes the paper's own predictor has {glue:text}`best_code_least:.2f` to {glue:text}`best_code_most:.2f` of the paper's gap, on {glue:text}`n_best_code:d` rungs. Each row is a certificate of its own; the better of two fails with at most twice the probability.
 #
-# Without a companion the better code leaves {glue:text}`best_uniform_least:.2f` to {glue:text}`best_uniform_most:.2f`. Retraining takes as many steps on the largest rungs as on small ones, which is a smaller part of their text, and the file then loses more: up to {glue:text}`worst_rise:.2f` nats ({glue:text}`worst_rise_at` bits).
+# Without a companion the better code leaves {glue:text}`best_uniform_least:.2f` to {glue:text}`best_uniform_most:.2f`. Retraining takes no more steps on the largest rungs than on middle ones. So they read a smaller part of their text again, and their files lose more: up to {glue:text}`worst_rise:.2f` nats ({glue:text}`worst_rise_at` bits).
 #
 # Of GPTQ's files that of {glue:text}`worst_gptq` loses most, {glue:text}`worst_gptq_rise:.2f` nats, and all its bounds with it.
 #
