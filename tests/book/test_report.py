@@ -18,7 +18,7 @@ def text_of(path) -> str:
 
 def test_records_of_bounds_are_told_from_others():
     bounds, others = report.told_apart(sorted(RUNG.glob("main-*.json")))
-    assert [path.name for path in bounds] == ["main-gptq-4bit.json", "main-qat-3bit.json"]
+    assert [path.name for path in bounds] == ["main-gptq-4bit.json", "main-qat-2bit.json", "main-qat-3bit.json"]
     assert others == [f"{RUNG / 'main-quantization.json'} is a survey of quantization"]
     assert report.told_apart([]) == ([], [])
     with pytest.raises(UserError, match="and no record of a bound"):
