@@ -715,7 +715,8 @@ pd.DataFrame({name: listed[key] for name, key in KEYS.items()}).style.format("{:
 shorter = [record for bits in (3, 2) for record in load_records(spec.family, BEST_CODE[0], bits)]
 RISE = "loss rises by"
 parts = {}
-for found, record in zip(gaps([*records, *shorter]), [*records, *shorter], strict=True):
+for record in [*records, *shorter]:
+    [found] = gaps([record])
     paper = listed["paper_nominal_gap"][found["size"]]
     shares = {name: (found[key] or math.nan) / paper for name, key in list(KEYS.items())[1:]}
     rise = record.risks.quantized.mean - record.risks.train.mean
@@ -727,7 +728,7 @@ glue_range("best_code", best_code["with a companion"].dropna())
 glue_range("best_uniform", best_code["no companion"])
 (worst, worst_code), (worst_gptq, _) = of_shorter[RISE].idxmax(), parts.drop(of_shorter.index)[RISE].idxmax()
 glue_all(
-    n_best_code=len(best_code),
+    n_best_code=int(best_code["with a companion"].count()),
     worst_rise=of_shorter[RISE].max(),
     worst_rise_at=f"{worst} at {worst_code[-1]}",
     worst_gptq=worst_gptq,

@@ -137,14 +137,15 @@ def test_freed_memory_is_used_again():
 @ON_GLIBC
 def test_what_a_command_starts_uses_freed_memory_again_too(monkeypatch):
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is taken back afterwards, whatever it was
+        monkeypatch.delenv(name)
     as_it_is = pages_mapped("as it is", 20)
     hardware.keep_freed_memory()
     inherited = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
     assert pages_mapped("as it is", 20, **inherited) < as_it_is / 4
 
 
-def test_a_kernel_and_a_command_look_for_circles_seldom(tmp_path):
+def test_a_kernel_and_a_command_search_for_cycles_seldom(tmp_path):
     """The cell of a page, and a command, are told how often; nothing of it stands among the page's names."""
     cell = nbformat.v4.new_code_cell("import gc\nassert 'hardware' not in globals()\nprint(gc.get_threshold()[0])")
     source = tmp_path / "page.ipynb"

@@ -26,11 +26,9 @@ CGROUPS, PROC_CGROUP = "/sys/fs/cgroup", "/proc/self/cgroup"  # of Linux; elsewh
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h of glibc
-OBJECTS = 50_000  # new ones between two looks for cycles among them; Python's own number is 700
-KEPT_ARRAY, KEPT = (
-    2**25,
-    2**28,
-)  # bytes: the largest threshold that glibc takes; what a process may keep for its next arrays
+KEPT_ARRAY = 2**25  # bytes: the largest threshold that glibc takes
+KEPT = 2**28  # bytes, that a process may keep for its next arrays
+OBJECTS = 50_000  # new ones between two searches for reference cycles; Python's own number is 700
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,9 @@ def keep_freed_memory(of_any_size: bool = False) -> None:
 
 
 def collect_seldom() -> None:
-    """Look for objects that refer to each other in a circle every 50,000 new objects: Python's own habit is a fifth of what importing transformers takes.
+    """Search for reference cycles after 50,000 new objects, not 700: that alone is a fifth of the time that importing transformers takes.
 
-    All others are freed at once in any case; arrays and models are among those.
+    What is in no cycle, as arrays are, is freed at once in any case.
     """
     gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])
 
